@@ -1,0 +1,45 @@
+"""What a data set is: three splits of disjoint classes, each with images, labels and class names."""
+
+import dataclasses
+
+import numpy as np
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The images of some classes.
+
+    Attributes:
+      images: uint8 [n, height, width, channels], often memory-mapped; channels is 1 or 3.
+      labels: int32 [n], in 0..len(class_names)-1 and ascending: a class is one contiguous block.
+      class_names: name of each class, in label order.
+      fingerprint: hex digest of images, labels and names; equal content has an equal fingerprint.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def class_counts(self) -> np.ndarray:
+        """Number of images of each class, int64 [classes]."""
+        return np.bincount(self.labels, minlength=len(self.class_names))
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """Three splits whose classes are disjoint, under one name."""
+
+    name: str
+    train: Split
+    val: Split
+    test: Split
+
+    def split(self, name: str) -> Split:
+        """The split called `name` (train, val or test)."""
+        if name not in SPLITS:
+            raise ValueError(f"unknown split {name!r}; the splits are {', '.join(SPLITS)}")
+        return getattr(self, name)
