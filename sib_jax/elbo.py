@@ -1,0 +1,134 @@
+"""The evidence lower bound of one task (eq. 4), on its query set."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sib_jax import classifier, gaussian
+from sib_jax.episodes import Episode
+from sib_jax.gaussian import Gaussian
+from sib_jax.inner_loop import adapt
+from sib_jax.model import Params, initial_posterior, logits
+
+
+class Aux(NamedTuple):
+    """What a training loop logs beside the loss.
+
+    Attributes:
+      log_likelihood: E_q[sum_j log p(y_j | x_j, w)] in nats, a scalar.
+      kl: KL(q || p) in nats, a scalar; 0 without a prior.
+      accuracy: share of queries classified correctly at the posterior mean, 0 to 1.
+      posterior: theta^T.
+    """
+
+    log_likelihood: jax.Array
+    kl: jax.Array
+    accuracy: jax.Array
+    posterior: Gaussian
+
+
+def elbo(
+    params: Params,
+    posterior: Gaussian,
+    query: jax.Array,
+    query_labels: jax.Array,
+    *,
+    key: jax.Array | None = None,
+    samples: int = 1,
+    beta: float | jax.Array = 1.0,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """E_q[sum_j log p(y_j | x_j, w)] - beta KL(q || p), in nats (eq. 4).
+
+    Args:
+      params: meta-learned parameters.
+      posterior: q, mean [k, d].
+      query: features [n, d].
+      query_labels: int [n].
+      key: PRNG key, needed for a Gaussian posterior.
+      samples: S, samples that estimate the expectation; a point mass needs none.
+      beta: weight of the KL term; 1 is the bound itself.
+
+    Returns:
+      The bound, and its two parts (log-likelihood, KL).
+    """
+    if posterior.log_std is None:
+        noise = jnp.zeros((1, *posterior.mean.shape))
+    elif key is None:
+        raise ValueError("the expectation over a Gaussian posterior is sampled: pass key=")
+    else:
+        noise = jax.random.normal(key, (samples, *posterior.mean.shape))
+
+    def log_likelihood(epsilon: jax.Array) -> jax.Array:
+        weights = gaussian.sample(posterior, epsilon)
+        scores = jax.nn.log_softmax(classifier.logits(params.classifier, weights, query))
+        return jnp.sum(jnp.take_along_axis(scores, query_labels[:, None], axis=1))
+
+    expected = jnp.mean(jax.vmap(log_likelihood)(noise))
+    divergence = (
+        jnp.zeros(())
+        if params.prior is None
+        else jnp.sum(gaussian.kl(posterior, params.prior))
+    )
+    return expected - beta * divergence, (expected, divergence)
+
+
+def negative_elbo(
+    params: Params,
+    episode: Episode,
+    *,
+    steps: int,
+    step_size: float | jax.Array,
+    key: jax.Array | None = None,
+    samples: int = 1,
+    beta: float | jax.Array = 1.0,
+    checkpoint: bool = False,
+) -> tuple[jax.Array, Aux]:
+    """The training loss of one episode: minus the ELBO at theta^T, summed over its queries.
+
+    The query labels enter here alone, never theta^T.
+
+    Args:
+      params: meta-learned parameters.
+      episode: support may be empty where the initialization network needs none.
+      steps: T.
+      step_size: eta.
+      key: PRNG key, needed for a Gaussian posterior.
+      samples: S, for the inner loop and for the expectation in the bound.
+      beta: weight of the KL term, in the bound and in the inner loop alike: both descend on the
+        same objective.
+      checkpoint: see `adapt`.
+
+    Returns:
+      Loss in nats (a scalar), `Aux`.
+    """
+    # The gradient network reads k logits, so k is a fact of the parameters.
+    ways = params.gradient_net.layers[0].kernel.shape[0]
+    inner_key, outer_key = (None, None) if key is None else jax.random.split(key)
+    posterior = initial_posterior(
+        params, episode.support, episode.support_labels, ways=ways, query=episode.query
+    )
+    posterior = adapt(
+        params,
+        posterior,
+        episode.query,
+        steps=steps,
+        step_size=step_size,
+        key=inner_key,
+        samples=samples,
+        beta=beta,
+        checkpoint=checkpoint,
+    )
+    bound, (expected, divergence) = elbo(
+        params,
+        posterior,
+        episode.query,
+        episode.query_labels,
+        key=outer_key,
+        samples=samples,
+        beta=beta,
+    )
+    predicted = jnp.argmax(logits(params, posterior, episode.query), axis=1)
+    accuracy = jnp.mean(predicted == episode.query_labels)
+    return -bound, Aux(expected, divergence, accuracy, posterior)
+

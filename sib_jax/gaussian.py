@@ -1,0 +1,104 @@
+"""Diagonal Gaussians, point masses and mixtures: q_theta(w) and p_psi(w) of the paper."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+class Gaussian(NamedTuple):
+    """A diagonal Gaussian over vectors of length d, or a point mass.
+
+    Attributes:
+      mean: [..., d].
+      log_std: [..., d], natural log of the standard deviation; None makes it a point mass at `mean`,
+        the limit of vanishing scale.
+    """
+
+    mean: jax.Array
+    log_std: jax.Array | None = None
+
+
+class Mixture(NamedTuple):
+    """An equal-weight mixture of c diagonal Gaussians over vectors of length d.
+
+    Attributes:
+      means: [c, d], one row a component.
+      log_std: [c, d] or, shared by the components, [d].
+    """
+
+    means: jax.Array
+    log_std: jax.Array
+
+
+def sample(q: Gaussian, noise: jax.Array) -> jax.Array:
+    """The reparameterized sample w(theta, epsilon) = mean + std * epsilon (below eq. 8).
+
+    Args:
+      q: Gaussian with mean [..., d], or a point mass (which ignores the noise).
+      noise: standard normal epsilon, [..., d].
+
+    Returns:
+      w, [..., d].
+    """
+    if q.log_std is None:
+        return q.mean
+    return q.mean + jnp.exp(q.log_std) * noise
+
+
+def log_density(p: Gaussian | Mixture, w: jax.Array) -> jax.Array:
+    """log p(w) in nats, summed over the last axis.
+
+    Args:
+      p: Gaussian whose mean has the shape of `w` or [d], or a mixture.
+      w: [..., d].
+
+    Returns:
+      [...].
+    """
+    return -kl(Gaussian(w), p)
+
+
+def kl(q: Gaussian, p: Gaussian | Mixture) -> jax.Array:
+    """KL(q || p) in nats, summed over the last axis.
+
+    - Gaussian to Gaussian: exact.
+    - Gaussian to mixture: no exact closed form exists; this is the closed-form upper bound
+      -log sum_c pi_c exp(-KL(q || p_c)), so that the ELBO stays a lower bound.
+    - Point mass: -log p(mean), exact for both. It is KL(q || p) without the entropy of q, which is a
+      constant of theta (and infinite) in the limit of vanishing scale.
+
+    Args:
+      q: Gaussian or point mass, mean [..., d].
+      p: Gaussian whose mean is [..., d] or [d], or a mixture over [d].
+
+    Returns:
+      [...], at least 0 where q is not a point mass.
+
+    References:
+      Hershey and Olsen, "Approximating the Kullback Leibler divergence between Gaussian mixture
+      models", ICASSP 2007, section 8 (the variational bound, for a single Gaussian q).
+    """
+    if isinstance(p, Mixture):
+        return _kl_to_mixture(q, p)
+    if p.log_std is None:
+        raise ValueError("the KL to a point mass is infinite: p needs a log_std")
+    mean = jnp.broadcast_to(p.mean, q.mean.shape)
+    log_std = jnp.broadcast_to(p.log_std, q.mean.shape)
+    # Ratios of scales are differences of logs: nothing overflows that the result does not.
+    quadratic = 0.5 * jnp.square((q.mean - mean) * jnp.exp(-log_std))
+    if q.log_std is None:
+        return jnp.sum(quadratic + log_std + 0.5 * _LOG_2PI, axis=-1)
+    log_ratio = q.log_std - log_std
+    # expm1 keeps the digits when both scales are almost equal.
+    return jnp.sum(quadratic + 0.5 * jnp.expm1(2 * log_ratio) - log_ratio, axis=-1)
+
+
+def _kl_to_mixture(q: Gaussian, p: Mixture) -> jax.Array:
+    components = p.means.shape[0]
+    log_std = jnp.broadcast_to(p.log_std, p.means.shape)
+    to_component = jax.vmap(lambda mean, scale: kl(q, Gaussian(mean, scale)))
+    return math.log(components) - jax.nn.logsumexp(-to_component(p.means, log_std), axis=0)

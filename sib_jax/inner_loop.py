@@ -1,0 +1,105 @@
+"""Eq. 9: T steps on theta by synthetic gradients, from the queries without their labels."""
+
+import operator
+
+import jax
+import jax.numpy as jnp
+
+from sib_jax import classifier, gaussian, gradient_net
+from sib_jax.gaussian import Gaussian
+from sib_jax.model import Params
+
+
+def adapt(
+    params: Params,
+    posterior: Gaussian,
+    query: jax.Array,
+    *,
+    steps: int,
+    step_size: float | jax.Array,
+    key: jax.Array | None = None,
+    samples: int = 1,
+    beta: float | jax.Array = 1.0,
+    checkpoint: bool = False,
+) -> Gaussian:
+    """theta^T from theta^0, by eq. 9:
+
+        theta <- theta - eta [ E_eps sum_j xi(y_j) dy_j/dw dw/dtheta + beta grad_theta KL(q || p) ]
+
+    A scan over T; each step pulls xi(logits) back from the logits to theta. Differentiable with
+    respect to every array, through all steps.
+
+    Args:
+      params: meta-learned parameters. Where `params.prior` is None there is no KL term.
+      posterior: theta^0, mean [k, d]; a Gaussian's mean and log-std are both updated.
+      query: query features [n, d], unlabelled.
+      steps: T, static; 0 returns `posterior` unchanged.
+      step_size: eta.
+      key: PRNG key, needed to sample a Gaussian posterior; a point mass ignores it.
+      samples: S, samples that estimate the expectation in each step.
+      beta: weight of the KL term; 1 is eq. 9.
+      checkpoint: recompute each step in the backward pass instead of storing it: memory for the
+        activations of one step instead of T, for about a third more time.
+
+    Returns:
+      theta^T, of the form of `posterior`.
+
+    Raises:
+      ValueError: negative `steps`, `samples` below 1, no key for a Gaussian, or shapes that do not
+        fit.
+    """
+    steps = operator.index(steps)
+    _check(posterior, query, steps, key, samples)
+    if steps == 0:
+        return posterior
+    prepared = classifier.prepare(params.classifier, query)
+
+    def step(theta: Gaussian, t: jax.Array) -> tuple[Gaussian, None]:
+        noise = _noise(theta, key, t, samples)
+        gradient = _synthetic_gradient(params, theta, prepared, noise)
+        if params.prior is not None:
+            pull = jax.grad(lambda q: jnp.sum(gaussian.kl(q, params.prior)))(theta)
+            gradient = jax.tree.map(lambda g, p: g + beta * p, gradient, pull)
+        return jax.tree.map(lambda x, g: x - step_size * g, theta, gradient), None
+
+    if checkpoint:
+        step = jax.checkpoint(step)
+    return jax.lax.scan(step, posterior, jnp.arange(steps))[0]
+
+
+def _synthetic_gradient(
+    params: Params, theta: Gaussian, prepared: jax.Array, noise: jax.Array
+) -> Gaussian:
+    """E_eps sum_j xi(y_j) dy_j/dw dw/dtheta, the mean over the S samples in `noise` [S, k, d]."""
+
+    def sampled_logits(q: Gaussian, epsilon: jax.Array) -> jax.Array:
+        weights = gaussian.sample(q, epsilon)
+        return classifier.logits_of_prepared(params.classifier, weights, prepared)
+
+    logits, pull_back = jax.vjp(lambda q: jax.vmap(sampled_logits, (None, 0))(q, noise), theta)
+    synthetic = jax.vmap(gradient_net.apply, (None, 0))(params.gradient_net, logits)
+    return pull_back(synthetic / noise.shape[0])[0]
+
+
+def _noise(theta: Gaussian, key: jax.Array | None, t: jax.Array, samples: int) -> jax.Array:
+    if theta.log_std is None or key is None:
+        return jnp.zeros((1, *theta.mean.shape), theta.mean.dtype)  # a point mass ignores it
+    return jax.random.normal(
+        jax.random.fold_in(key, t), (samples, *theta.mean.shape), theta.mean.dtype
+    )
+
+
+def _check(
+    posterior: Gaussian, query: jax.Array, steps: int, key: jax.Array | None, samples: int
+) -> None:
+    if steps < 0:
+        raise ValueError(f"steps must be 0 or more, got {steps}")
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
+    if query.ndim != 2 or posterior.mean.ndim != 2 or query.shape[1] != posterior.mean.shape[1]:
+        raise ValueError(
+            "query must be [n, d] and the posterior mean [k, d], for one episode (use jax.vmap for "
+            f"more); got query {query.shape} and mean {posterior.mean.shape}"
+        )
+    if posterior.log_std is not None and key is None and steps > 0:
+        raise ValueError("a Gaussian posterior is sampled in each step: pass key=")

@@ -1,0 +1,163 @@
+"""All that is meta-learned, as one pytree, and the two maps that need only parts of it."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sib_jax import classifier as _classifier
+from sib_jax import gradient_net as _gradient_net
+from sib_jax import init_net as _init_net
+from sib_jax.gaussian import Gaussian, Mixture
+
+
+class Params(NamedTuple):
+    """The meta-learned parameters; their types say which form each part has.
+
+    Attributes:
+      init_net: lambda.
+      gradient_net: xi.
+      prior: psi, a Gaussian with mean [d] (every class alike) or [k, d], or a mixture over [d];
+        None for no prior, that is no KL term anywhere (as in the official code).
+      classifier: scale and bias of the likelihood.
+    """
+
+    init_net: _init_net.InitNet
+    gradient_net: _gradient_net.GradientNet
+    prior: Gaussian | Mixture | None
+    classifier: _classifier.Classifier
+
+
+def init(
+    key: jax.Array,
+    *,
+    ways: int,
+    features: int,
+    posterior: str = "point",
+    prior: str | None = "gaussian",
+    init_net: str = "support",
+    classifier: str = "cosine",
+    hidden: int | None = None,
+    normalize: bool = True,
+    initial_std: float = 0.01,
+    prior_std: float = 1.0,
+    components: int = 64,
+) -> Params:
+    """Parameters before any training.
+
+    Args:
+      key: PRNG key.
+      ways: k, the classes of a task.
+      features: d, the length of the backbone's features.
+      posterior: "gaussian", or "point" for a point mass.
+      prior: "gaussian", "mixture" or None.
+      init_net: where theta^0 comes from: "support", "query" (from x alone) or "global".
+      classifier: "cosine" or "dot".
+      hidden: width of the gradient network's hidden layers, 8k unless given.
+      normalize: whether the gradient network normalises over the queries.
+      initial_std: standard deviation that a Gaussian posterior starts with. Features are normalised,
+        so weights have entries of about 1/sqrt(d).
+      prior_std: standard deviation that the prior starts with.
+      components: components of a mixture prior.
+
+    Returns:
+      `Params`; float32 throughout.
+
+    Example:
+      >>> params = init(jax.random.key(0), ways=5, features=640)
+      >>> params.init_net.coefficient.shape
+      (640,)
+    """
+    for name, value in {"ways": ways, "features": features, "components": components}.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if posterior not in ("gaussian", "point"):
+        raise ValueError(f"unknown posterior {posterior!r}; known are 'gaussian' and 'point'")
+    init_key, gradient_key, prior_key = jax.random.split(key, 3)
+    return Params(
+        init_net=_init_net.init(
+            init_key,
+            kind=init_net,
+            ways=ways,
+            features=features,
+            initial_std=initial_std if posterior == "gaussian" else None,
+        ),
+        gradient_net=_gradient_net.init(
+            gradient_key, ways=ways, hidden=hidden, normalize=normalize
+        ),
+        prior=_prior(prior_key, prior, features, prior_std, components),
+        classifier=_classifier.init(classifier),
+    )
+
+
+def initial_posterior(
+    params: Params,
+    support: jax.Array | None,
+    support_labels: jax.Array | None,
+    *,
+    ways: int,
+    query: jax.Array | None = None,
+) -> Gaussian:
+    """theta^0, what the initialization network makes of a task (section 2 (b)).
+
+    Args:
+      params: meta-learned parameters.
+      support: support features [m, d]; None for a zero-shot task.
+      support_labels: int [m], in 0..ways-1; any number of each.
+      ways: k.
+      query: query features [n, d]; needed by init_net="query" alone.
+
+    Returns:
+      Posterior with mean [k, d]; `log_std` [k, d], or None for a point mass.
+
+    Raises:
+      ValueError: the support set is empty but needed, shapes or labels do not fit.
+    """
+    if support is not None and support_labels is not None:
+        _check_support(support, support_labels, ways)
+    return _init_net.apply(params.init_net, support, support_labels, query, ways)
+
+
+def logits(params: Params, posterior: Gaussian, query: jax.Array) -> jax.Array:
+    """Scores of the queries at the posterior mean.
+
+    Args:
+      params: meta-learned parameters.
+      posterior: theta, mean [k, d].
+      query: query features [n, d].
+
+    Returns:
+      [n, k].
+    """
+    return _classifier.logits(params.classifier, posterior.mean, query)
+
+
+def _prior(
+    key: jax.Array, kind: str | None, features: int, std: float, components: int
+) -> Gaussian | Mixture | None:
+    log_std = jnp.full((features,), jnp.log(std))
+    if kind is None:
+        return None
+    if kind == "gaussian":
+        return Gaussian(jnp.zeros(features), log_std)
+    if kind == "mixture":
+        means = jax.random.normal(key, (components, features)) / jnp.sqrt(features)
+        return Mixture(means, log_std)
+    raise ValueError(f"unknown prior {kind!r}; known are 'gaussian', 'mixture' and None")
+
+
+def _check_support(support: jax.Array, labels: jax.Array, ways: int) -> None:
+    if support.ndim != 2 or labels.ndim != 1 or support.shape[0] != labels.shape[0]:
+        raise ValueError(
+            "support must be [m, d] with labels [m], for one episode (use jax.vmap for more); "
+            f"got support {support.shape} and labels {labels.shape}"
+        )
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"support_labels must be integers in 0..ways-1, got dtype {labels.dtype}")
+    if isinstance(labels, jax.core.Tracer) or labels.shape[0] == 0:
+        return  # values are unknown inside jit
+    if int(labels.min()) < 0 or int(labels.max()) >= ways:
+        raise ValueError(
+            f"support_labels must lie in 0..{ways - 1} for ways={ways}, "
+            f"got {int(labels.min())}..{int(labels.max())}"
+        )
