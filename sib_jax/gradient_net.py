@@ -53,8 +53,10 @@ def init(
         _dense(keys[1], hidden, hidden),
         _dense(keys[2], hidden, ways),
     )
-    one = Normalization(jnp.ones(hidden), jnp.zeros(hidden))
-    return GradientNet(layers, (one, one) if normalize else None)
+    if not normalize:
+        return GradientNet(layers, None)
+    # Arrays of their own, not one shared: a training loop may donate the parameters' buffers.
+    return GradientNet(layers, (_identity(hidden), _identity(hidden)))
 
 
 def apply(net: GradientNet, logits: jax.Array) -> jax.Array:
@@ -85,6 +87,10 @@ def _dense(key: jax.Array, size_in: int, size_out: int) -> Layer:
         jax.random.uniform(kernel_key, (size_in, size_out), minval=-bound, maxval=bound),
         jax.random.uniform(bias_key, (size_out,), minval=-bound, maxval=bound),
     )
+
+
+def _identity(size: int) -> Normalization:
+    return Normalization(jnp.ones(size), jnp.zeros(size))
 
 
 def _affine(layer: Layer, x: jax.Array) -> jax.Array:

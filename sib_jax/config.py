@@ -1,0 +1,202 @@
+"""Every hyper-parameter with its default, and the check that ends a mistaken config early."""
+
+from typing import Any
+
+import ml_collections
+
+from sib_jax.errors import UserError
+
+DATASETS = ("glyphs", "folder")
+
+# What differs between data sets: the size of their images and how long training takes on them.
+_GLYPHS: dict[str, Any] = {
+    "image_size": 32,
+    "crop": 32,
+    "pretrain": {"epochs": 8, "batch": 64, "lr": 0.1, "padding": 2, "flip": False, "jitter": 0.2},
+    "optimizer": {"epochs": 12, "steps_per_epoch": 250, "drop_epochs": (4, 8, 11)},
+}
+_PHOTOGRAPHS: dict[str, Any] = {
+    "image_size": 84,
+    "crop": 80,
+    "pretrain": {"epochs": 20, "batch": 128, "lr": 0.1, "padding": 4, "flip": True, "jitter": 0.4},
+    "optimizer": {"epochs": 60, "steps_per_epoch": 1000, "drop_epochs": (10, 25, 50)},
+}
+_RECIPES: dict[str, dict[str, Any]] = {"glyphs": _GLYPHS, "folder": _PHOTOGRAPHS}
+
+
+class ConfigError(UserError):
+    """A config that cannot run; the message names the field, what was got and what is wanted."""
+
+
+def default(dataset: str = "glyphs") -> ml_collections.ConfigDict:
+    """The paper's recipe, its schedules scaled to the data set.
+
+    Args:
+      dataset: one of `DATASETS`.
+
+    Returns:
+      A config that `check` accepts; experiments change a few of its fields.
+    """
+    if dataset not in DATASETS:
+        raise ConfigError(f"unknown data set {dataset!r}; known are {', '.join(DATASETS)}")
+    recipe = _RECIPES[dataset]
+    c = ml_collections.ConfigDict()
+
+    c.seed = 0  # every random choice is a function of it
+    c.dataset = dataset
+    c.data_dir = ""  # where the user's data lie; the flag --data_dir fills it
+    c.image_size = recipe["image_size"]  # pixels; images are stored as squares of this size
+    c.crop = recipe["crop"]  # pixels that the backbone sees: random in training, else central
+    c.split_ratios = (0.64, 0.16, 0.20)  # train, val, test by class, for a folder without splits
+
+    c.setting = "standard"  # k-way n-shot classification of novel classes
+    c.ways = 5  # classes of an episode
+    c.shots = 1  # support examples of each class
+    c.queries = 15  # unlabelled queries of each class
+
+    c.backbone = "conv4_64"  # conv4_64, conv4_128, wrn_28_10
+    c.final_relu = True  # whether Conv4 ends in a ReLU (the official code does)
+    c.dtype = "float32"  # of the backbone's computation; bfloat16 on accelerators
+    c.backbone_file = ""  # a backbone .npz of ours or an official .pth: skips pretraining
+
+    c.pretrain = ml_collections.ConfigDict()
+    c.pretrain.epochs = recipe["pretrain"]["epochs"]
+    c.pretrain.batch = recipe["pretrain"]["batch"]  # images a step
+    c.pretrain.lr = recipe["pretrain"]["lr"]  # peak of the one-cycle schedule
+    c.pretrain.momentum = 0.9  # Nesterov
+    c.pretrain.weight_decay = 5e-4
+    c.pretrain.padding = recipe["pretrain"]["padding"]  # pixels around the image before the crop
+    c.pretrain.flip = recipe["pretrain"]["flip"]  # mirror half of the images
+    c.pretrain.jitter = recipe["pretrain"]["jitter"]  # +- share of brightness, contrast, saturation
+    c.pretrain.val_tasks = 500  # 5-way 1-shot tasks of validation classes that choose the epoch
+
+    c.posterior = "gaussian"  # q(w): gaussian, or point for a point mass
+    c.prior = "gaussian"  # p(w): gaussian, or none for no KL term
+    c.init_net = "support"  # theta^0 from: support, query, global
+    c.classifier = "cosine"  # cosine, dot
+    c.initial_std = 0.01  # of a Gaussian posterior, before training
+    c.prior_std = 1.0  # of the prior, before training
+
+    c.inner = ml_collections.ConfigDict()
+    c.inner.steps = 3  # T of eq. 9
+    c.inner.step_size = 1e-3  # eta
+    c.inner.samples = 1  # S, samples of a Gaussian posterior in each step
+    c.inner.checkpoint = False  # recompute each step in the backward pass: for large T
+
+    c.compare_steps = (0,)  # further values of T, each meta-trained and evaluated for itself
+
+    c.elbo = ml_collections.ConfigDict()
+    c.elbo.beta = 1e-3  # weight of the KL term; 1 is the paper's bound
+
+    c.optimizer = ml_collections.ConfigDict()
+    c.optimizer.name = "adam"  # adam, or sgd for SGD-Nesterov
+    c.optimizer.lr = 1e-3
+    c.optimizer.momentum = 0.9  # of sgd
+    c.optimizer.weight_decay = 0.0  # added to the gradient
+    c.optimizer.batch = 8  # episodes a step
+    c.optimizer.epochs = recipe["optimizer"]["epochs"]
+    c.optimizer.steps_per_epoch = recipe["optimizer"]["steps_per_epoch"]
+    c.optimizer.drop_epochs = recipe["optimizer"]["drop_epochs"]  # where lr is multiplied ...
+    c.optimizer.drop_factor = 0.1  # ... by this
+    c.optimizer.val_tasks = 500  # tasks of validation classes that choose the epoch
+
+    c.eval = ml_collections.ConfigDict()
+    c.eval.val_tasks = 2000
+    c.eval.test_tasks = 600
+    c.eval.batch = 50  # tasks evaluated at once
+
+    c.tensorboard = False  # also write TensorBoard files (needs the extra of that name)
+    return c
+
+
+_CHOICES = {
+    "dataset": DATASETS,
+    "setting": ("standard",),
+    "posterior": ("gaussian", "point"),
+    "prior": ("gaussian", "none"),
+    "init_net": ("support", "query", "global"),
+    "classifier": ("cosine", "dot"),
+    "dtype": ("float32", "bfloat16"),
+    "optimizer.name": ("adam", "sgd"),
+}
+_AT_LEAST = {
+    "image_size": 1,
+    "crop": 1,
+    "ways": 2,
+    "shots": 1,
+    "queries": 1,
+    "pretrain.epochs": 1,
+    "pretrain.batch": 2,
+    "pretrain.padding": 0,
+    "pretrain.val_tasks": 2,
+    "inner.steps": 0,
+    "inner.samples": 1,
+    "optimizer.batch": 1,
+    "optimizer.epochs": 1,
+    "optimizer.steps_per_epoch": 1,
+    "optimizer.val_tasks": 2,
+    "eval.val_tasks": 2,
+    "eval.test_tasks": 2,
+    "eval.batch": 1,
+}
+_ABOVE_ZERO = (
+    "pretrain.lr",
+    "inner.step_size",
+    "initial_std",
+    "prior_std",
+    "optimizer.lr",
+    "optimizer.drop_factor",
+)
+_NOT_NEGATIVE = ("pretrain.weight_decay", "pretrain.jitter", "elbo.beta", "optimizer.weight_decay")
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Raises `ConfigError` for the first field whose value cannot work."""
+    known = default().to_dict()
+    _check_fields(config.to_dict(), known, "")
+    for field, choices in _CHOICES.items():
+        if _get(config, field) not in choices:
+            _fail(config, field, f"one of {', '.join(choices)}")
+    for field, least in _AT_LEAST.items():
+        if _get(config, field) < least:
+            _fail(config, field, f"{least} or more")
+    for field in _ABOVE_ZERO:
+        if not _get(config, field) > 0:
+            _fail(config, field, "above 0")
+    for field in _NOT_NEGATIVE:
+        if not _get(config, field) >= 0:
+            _fail(config, field, "0 or more")
+    if any(not isinstance(t, int) or t < 0 for t in config.compare_steps):
+        _fail(config, "compare_steps", "values of T, each 0 or more")
+    if config.crop > config.image_size + 2 * config.pretrain.padding:
+        _fail(config, "crop", f"no larger than image_size={config.image_size} and its padding")
+    if config.prior == "none" and config.posterior == "gaussian":
+        _fail(config, "prior", "gaussian where posterior=gaussian: without a KL term it collapses")
+
+
+def describe(field: str, value: object, wanted: str) -> str:
+    """The one form of message for a mistaken field."""
+    return f"config.{field} is {value!r}, but must be {wanted}"
+
+
+def _get(config: ml_collections.ConfigDict, field: str) -> Any:
+    value: Any = config
+    for part in field.split("."):
+        value = value[part]
+    return value
+
+
+def _fail(config: ml_collections.ConfigDict, field: str, wanted: str) -> None:
+    raise ConfigError(describe(field, _get(config, field), wanted))
+
+
+def _check_fields(got: dict[str, Any], known: dict[str, Any], prefix: str) -> None:
+    for name in sorted(got.keys() | known.keys()):
+        if name not in known:
+            raise ConfigError(
+                f"unknown field config.{prefix}{name}; known there are {', '.join(sorted(known))}"
+            )
+        if name not in got:
+            raise ConfigError(f"config.{prefix}{name} is missing")
+        if isinstance(known[name], dict):
+            _check_fields(got[name], known[name], f"{prefix}{name}.")

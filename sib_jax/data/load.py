@@ -1,0 +1,41 @@
+"""The data set that a name and a folder stand for."""
+
+from sib_jax.data.errors import DataError
+from sib_jax.data.split import DataSet
+
+
+def load(
+    name: str,
+    data_dir: str = "",
+    *,
+    image_size: int,
+    ratios: tuple[float, float, float] = (0.64, 0.16, 0.20),
+    seed: int = 0,
+) -> DataSet:
+    """Loads a data set, from the cache where it was prepared before.
+
+    Args:
+      name: "glyphs" or "folder".
+      data_dir: where the user's data lie; glyphs needs none.
+      image_size: height and width of the stored images, in pixels; that of glyphs is fixed.
+      ratios: shares of the classes, for a folder without train, val and test.
+      seed: chooses those classes.
+
+    Raises:
+      DataError: the data are missing or unusable.
+    """
+    # A data set's module is imported when it is asked for: each has libraries of its own.
+    if name == "glyphs":
+        from sib_jax.data import glyphs
+
+        return glyphs.load()
+    if not data_dir:
+        raise DataError(
+            f"the data set {name!r} lies on your disk: say where with --data_dir=DIR. The embedded "
+            "data set needs nothing: python -m sib_jax.main --config=experiments/5w1s.py"
+        )
+    if name == "folder":
+        from sib_jax.data import folder
+
+        return folder.load(data_dir, image_size=image_size, ratios=ratios, seed=seed)
+    raise DataError(f"unknown data set {name!r}")

@@ -1,0 +1,55 @@
+"""The command line: flags only, then `training.job.run`.
+
+python -m sib_jax.main --config=experiments/5w1s.py
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Experiment file, with an optional data set: experiments/5w1s.py:glyphs"
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where results go. Default: runs/<experiment>-<data set>-seed<seed>"
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where your data lie (not needed for glyphs)")
+_MODE = flags.DEFINE_enum(
+    "mode", "all", ["all", "pretrain", "train", "evaluate"], "All stages, or one of them"
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the job that the flags ask for; a mistake of the user ends it with one line."""
+    if len(argv) > 1:
+        _exit(f"unexpected arguments {argv[1:]}; every option starts with --")
+    if _CONFIG.value is None:
+        _exit("which experiment? For example: --config=experiments/5w1s.py")
+    # Imported here: a mistaken flag is answered at once.
+    from sib_jax.errors import UserError
+    from sib_jax.report import console
+    from sib_jax.training import interrupt, job
+
+    console.start()
+    config = _CONFIG.value
+    if _DATA_DIR.value is not None:
+        config.data_dir = _DATA_DIR.value
+    experiment = Path(config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]).stem
+    workdir = _WORKDIR.value or f"runs/{experiment}-{config.dataset}-seed{config.seed}"
+    try:
+        job.run(config, Path(workdir), _MODE.value)
+    except UserError as error:
+        _exit(str(error))
+    except interrupt.Interrupted:
+        _exit(f"interrupted; the same command goes on from the last checkpoint in {workdir}")
+
+
+def _exit(message: str) -> None:
+    sys.exit(f"sib_jax: {message}")
+
+
+if __name__ == "__main__":
+    app.run(main)

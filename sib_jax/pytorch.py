@@ -1,0 +1,116 @@
+"""Official PyTorch checkpoints, read without torch and without running anything stored in them.
+
+`netFeat*.pth` is the state_dict of a backbone; `netSIB*.pth` holds a backbone (`netFeat`) and a head
+(`SIB`). Each function takes its part.
+
+References:
+  github.com/hushell/sib_meta_learn: `networks.py` (names), `algorithm.py` (what is saved).
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sib_jax import backbones, official_names, torch_file
+from sib_jax.classifier import Cosine
+from sib_jax.gradient_net import GradientNet, Layer, Normalization
+from sib_jax.init_net import FromSupport
+from sib_jax.model import Params
+
+StateDict = Mapping[str, np.ndarray]
+
+
+def load_backbone(
+    path: str | os.PathLike[str], *, image_size: int = 80
+) -> tuple[Callable[[Any, jax.Array], jax.Array], Any]:
+    """A backbone in evaluation mode: ConvNet_4_64 or WideResNet, found by the names in the file.
+
+    Args:
+      path: a `netFeat*.pth` or `netSIB*.pth`.
+      image_size: height of the images it was trained on. A WideResNet for 32 pixels has other strides
+        than one for 80, with the same parameters, so the file cannot tell.
+
+    Returns:
+      apply, variables: `apply(variables, images [b, h, w, 3]) -> [b, d]`, images normalised as in
+      training; d in the official (C, H, W) order.
+
+    Raises:
+      UnsafeFileError: the file wants to run something; the message names it.
+      ValueError: the file is no backbone's, or parameters are missing or misshapen.
+    """
+    state = _part(torch_file.read(path), "netFeat", path)
+    backbone = backbones.make(official_names.infer_backbone(state), image_size=image_size)
+    return backbone.apply, official_names.variables_from_official(backbone, state)
+
+
+def load_head(source: str | os.PathLike[str] | StateDict) -> Params:
+    """The official head (ClassifierSIB): a point-mass posterior from the support set, no prior.
+
+    Args:
+      source: path of a `netSIB*.pth`, or a mapping of official names to arrays.
+
+    Returns:
+      Params for `initial_posterior`, `adapt`, `logits` and `negative_elbo`.
+
+    Raises:
+      UnsafeFileError: the file wants to run something; the message names it.
+      ValueError: the source holds no head, or a name is missing.
+    """
+    if isinstance(source, Mapping):
+        state = source
+    else:
+        state = _part(torch_file.read(source), "SIB", source)
+    state = {name.removeprefix("module."): value for name, value in state.items()}
+    missing = [name for name in _HEAD_NAMES if name not in state]
+    if missing:
+        raise ValueError(
+            f"this is no official head (ClassifierSIB): {', '.join(missing)} missing; "
+            f"got {', '.join(sorted(state)[:8]) or 'nothing'}"
+        )
+
+    def array(name: str) -> jax.Array:
+        return jnp.asarray(state[name], jnp.float32)
+
+    def layer(name: str) -> Layer:
+        return Layer(array(f"{name}.weight").T, array(f"{name}.bias"))
+
+    def normalization(name: str) -> Normalization:
+        return Normalization(array(f"{name}.weight"), array(f"{name}.bias"))
+
+    return Params(
+        init_net=FromSupport(array("wnLayerFavg.weight"), None),
+        gradient_net=GradientNet(
+            (layer("dni.layer1.0"), layer("dni.layer2.0"), layer("dni.layer3")),
+            (normalization("dni.layer1.2"), normalization("dni.layer2.2")),
+        ),
+        prior=None,
+        classifier=Cosine(array("scale_cls").reshape(()), array("bias").reshape(())),
+    )
+
+
+_HEAD_NAMES = (
+    "bias",
+    "scale_cls",
+    "wnLayerFavg.weight",
+    *(
+        f"dni.{layer}.{part}"
+        for layer in ("layer1.0", "layer1.2", "layer2.0", "layer2.2", "layer3")
+        for part in ("weight", "bias")
+    ),
+)
+
+
+def _part(content: Any, name: str, path: str | os.PathLike[str]) -> StateDict:
+    """The part `name` of a checkpoint that holds several, or the whole of one that is a part."""
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds a {type(content).__name__}, not a state_dict")
+    part = content.get(name, content)
+    if not all(isinstance(value, np.ndarray) for value in part.values()):
+        raise ValueError(
+            f"{path} holds no {name!r}; it has {', '.join(sorted(map(str, content))[:8])}"
+        )
+    return part

@@ -1,0 +1,50 @@
+"""metrics.jsonl: one object a logged step; and the same for TensorBoard, where asked for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+FILE = "metrics.jsonl"
+
+
+class Metrics:
+    """Appends what training logs to <workdir>/metrics.jsonl."""
+
+    def __init__(self, workdir: Path, *, tensorboard: bool = False):
+        """Opens the file in `workdir`; `tensorboard` also writes event files below it."""
+        self._path = workdir / FILE
+        self._board: Any = None
+        if tensorboard:
+            try:
+                from tensorboardX import SummaryWriter
+            except ImportError as error:
+                raise ImportError(
+                    "config.tensorboard needs tensorboardX: pip install 'sib_jax[tensorboard]'"
+                ) from error
+            self._board = SummaryWriter(str(workdir / "tensorboard"))
+
+    def rewind(self, stage: str, step: int) -> None:
+        """Drops what `stage` logged after `step`: a resumed run will log it again."""
+        if not self._path.exists():
+            return
+        lines = self._path.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if not _after(line, stage, step)]
+        if len(kept) < len(lines):
+            self._path.write_text("".join(kept))
+
+    def write(self, stage: str, step: int, **values: float) -> None:
+        """Appends {"stage", "step", **values}."""
+        with self._path.open("a") as file:
+            file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(f"{stage}/{name}", value, step)
+            self._board.flush()
+
+
+def _after(line: str, stage: str, step: int) -> bool:
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError:
+        return True  # cut short by a kill
+    return entry["stage"] == stage and entry["step"] > step

@@ -1,0 +1,1 @@
+"""The stages of a run: pretrain, features, meta-train, evaluate."""

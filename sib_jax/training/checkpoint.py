@@ -1,0 +1,46 @@
+"""Checkpoints of a stage, with orbax: a job started again goes on from the last one."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+from orbax import checkpoint as ocp
+
+
+class Checkpoints:
+    """The newest checkpoint of one stage, in a folder of its own. A context manager."""
+
+    def __init__(self, directory: Path):
+        """Keeps the newest checkpoint below `directory`."""
+        logging.getLogger("absl").setLevel(logging.WARNING)  # orbax tells of every file there
+        self._manager = ocp.CheckpointManager(
+            directory.absolute(),
+            options=ocp.CheckpointManagerOptions(max_to_keep=1, create=True),
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+    def restore(self, like: Any) -> tuple[int, Any] | None:
+        """The step and state saved last, or None.
+
+        Args:
+          like: a state of the same structure, shapes and types.
+        """
+        step = self._manager.latest_step()
+        if step is None:
+            return None
+        template = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        restored = self._manager.restore(
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template))
+        )
+        return step, restored["state"]
+
+    def save(self, step: int, state: Any) -> None:
+        """Saves `state` (a pytree of arrays) as that of `step`, in the background."""
+        self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)))

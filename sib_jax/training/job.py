@@ -1,0 +1,230 @@
+"""A whole run, top to bottom: pretrain, features, meta-train for each T, evaluate, report."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sib_jax import episodes
+from sib_jax.backbones import Backbone
+from sib_jax.config import ConfigError, check, describe
+from sib_jax.data.load import load
+from sib_jax.data.split import SPLITS, DataSet
+from sib_jax.episodes import FeatureTable
+from sib_jax.model import Params
+from sib_jax.report import results
+from sib_jax.report.console import log, progress
+from sib_jax.report.metrics import Metrics
+from sib_jax.training import estimate, features, interrupt, pretrained, tree_file
+from sib_jax.training.evaluate import evaluate
+from sib_jax.training.meta_train import init_params, inner_of, meta_train, task_of
+from sib_jax.training.pretrain import pretrain
+from sib_jax.training.pretrained import Pretrained
+
+MODES = ("all", "pretrain", "train", "evaluate")
+_CONFIG = "config.json"
+# What may differ from the run that a workdir holds: it changes neither backbone nor parameters.
+_FREE = ("eval", "data_dir", "compare_steps", "tensorboard")
+
+
+def run(config: Any, workdir: Path, mode: str = "all") -> list[results.Row]:
+    """Runs a config, or one stage of it; finished stages in `workdir` are not repeated.
+
+    Args:
+      config: see `sib_jax.config.default`.
+      workdir: gets config.json, metrics.jsonl, results.json, the weights and checkpoints.
+      mode: "all", or one stage: "pretrain", "train" (meta-training) or "evaluate".
+
+    Returns:
+      The rows of results.json; none where `mode` stops earlier.
+
+    Raises:
+      ConfigError, DataError: before any work starts.
+    """
+    # 1. Everything that can be wrong is found before any work.
+    begun = time.monotonic()
+    check(config)
+    pretrained.make_backbone(config, channels=3)  # an unknown name fails here, not after decoding
+    _check_workdir(config, workdir)
+    log.info("data set %s, backbone %s, workdir %s", config.dataset, config.backbone, workdir)
+    data = load(
+        config.dataset,
+        config.data_dir,
+        image_size=config.image_size,
+        ratios=tuple(config.split_ratios),
+        seed=config.seed,
+    )
+    _check_fits(config, data)
+    channels = data.train.images.shape[-1]
+    backbone = pretrained.make_backbone(config, channels)
+    for split in SPLITS:
+        part = data.split(split)
+        log.info("%6s: %d classes, %d images", split, len(part.class_names), len(part.labels))
+    _write_config(config, workdir)
+    metrics = Metrics(workdir, tensorboard=config.tensorboard)
+
+    with interrupt.handled():
+        # 2. The backbone: from a file, from an earlier run here, or trained now.
+        steps = sorted({*config.compare_steps, config.inner.steps})
+        estimate.announce(config, workdir, data, backbone, steps, mode)
+        found = _backbone(config, workdir, mode, data, backbone, metrics)
+        if mode == "pretrain":
+            return []
+        # 3. Features of every image, once.
+        tables = _features(found, data)
+        # 4. Meta-training, once for each T.
+        params = {t: _params(config, workdir, mode, t, tables, metrics) for t in steps}
+        if mode == "train":
+            return []
+        # 5. Evaluation: every T on the same tasks.
+        rows = [
+            _evaluate(config, split, t, params[t], tables[split])
+            for t in steps
+            for split in ("val", "test")
+        ]
+    results.write(workdir, rows)
+    log.info("")
+    log.info("%s", results.table(rows))
+    log.info("")
+    log.info("%d-way %d-shot, %s", config.ways, config.shots, config.dataset)
+    log.info("%.0f s in all; %s", time.monotonic() - begun, workdir / results.FILE)
+    return rows
+
+
+def _backbone(
+    config: Any, workdir: Path, mode: str, data: DataSet, backbone: Backbone, metrics: Metrics
+) -> Pretrained:
+    path = workdir / "backbone.npz"
+    if config.backbone_file:
+        log.info("backbone from %s", config.backbone_file)
+        return pretrained.load(config.backbone_file, backbone)
+    if not path.exists():
+        if mode in ("train", "evaluate"):
+            raise ConfigError(f"{path} does not exist: run with --mode=pretrain or --mode=all first")
+        trained = pretrain(config, data, backbone, workdir / "checkpoints" / "pretrain", metrics)
+        pretrained.save(path, trained, backbone=backbone.name, dataset=data.name, seed=config.seed)
+    return pretrained.load(path, backbone)
+
+
+def _features(found: Pretrained, data: DataSet) -> dict[str, FeatureTable]:
+    tables = {}
+    total = sum(len(data.split(s).labels) for s in SPLITS)
+    with progress("features", total, "images") as advance:
+        for split in SPLITS:
+            part = data.split(split)
+            tables[split] = episodes.feature_table(
+                features.cached(found, part, advance), part.labels
+            )
+    return tables
+
+
+def _params(
+    config: Any,
+    workdir: Path,
+    mode: str,
+    steps: int,
+    tables: dict[str, FeatureTable],
+    metrics: Metrics,
+) -> Params:
+    path = workdir / f"params_T{steps}.npz"
+    if not path.exists():
+        if mode == "evaluate":
+            raise ConfigError(f"{path} does not exist: run with --mode=train or --mode=all first")
+        trained = meta_train(
+            config,
+            steps,
+            tables["train"],
+            tables["val"],
+            workdir / "checkpoints" / f"T{steps}",
+            metrics,
+        )
+        tree_file.save(path, trained, {"steps": steps, "seed": config.seed})
+    like = jax.eval_shape(lambda: init_params(config, tables["train"].features.shape[1]))
+    return tree_file.load(path, like)
+
+
+def _evaluate(
+    config: Any, split: str, steps: int, params: Params, table: FeatureTable
+) -> results.Row:
+    begun = time.monotonic()
+    tasks = config.eval[f"{split}_tasks"]
+    found = evaluate(
+        params,
+        table,
+        task_of(config),
+        inner_of(config, steps),
+        tasks=tasks,
+        # Without T: every T sees the same tasks.
+        key=jax.random.fold_in(jax.random.key(config.seed), {"val": 6, "test": 7}[split]),
+        batch=config.eval.batch,
+    )
+    return {
+        "dataset": config.dataset,
+        "split": split,
+        "setting": config.setting,
+        "method": f"SIB {config.posterior}",
+        "backbone": config.backbone,
+        "ways": config.ways,
+        "shots": config.shots,
+        "steps": steps,
+        "tasks": tasks,
+        "seed": config.seed,
+        "novel": {"mean": found.mean, "ci95": found.ci95},
+        "base": None,
+        "both": None,
+        "seconds": round(time.monotonic() - begun, 3),
+    }
+
+
+def _check_fits(config: Any, data: DataSet) -> None:
+    """Episodes must fit into every split."""
+    for split in SPLITS:
+        part = data.split(split)
+        if config.ways > len(part.class_names):
+            wanted = f"at most {len(part.class_names)}, the classes of the {split} split"
+            raise ConfigError(describe("ways", config.ways, wanted))
+        smallest = int(part.class_counts.argmin())
+        if config.shots + config.queries > part.class_counts[smallest]:
+            raise ConfigError(
+                f"config.shots + config.queries is {config.shots} + {config.queries}, but class "
+                f"{part.class_names[smallest]!r} of the {split} split has only "
+                f"{part.class_counts[smallest]} images; lower config.queries or config.shots"
+            )
+    if config.pretrain.batch > len(data.train.labels):
+        wanted = f"at most {len(data.train.labels)}, the images of the train split"
+        raise ConfigError(describe("pretrain.batch", config.pretrain.batch, wanted))
+
+
+def _check_workdir(config: Any, workdir: Path) -> None:
+    """A workdir holds one run; another config would mix two."""
+    path = workdir / _CONFIG
+    if not path.exists():
+        return
+    before = _flat(json.loads(path.read_text()))
+    now = _flat(json.loads(config.to_json()))
+    for field in sorted(before.keys() | now.keys()):
+        if field.split(".")[0] in _FREE:
+            continue
+        if before.get(field) != now.get(field):
+            raise ConfigError(
+                f"{workdir} holds a run with config.{field} = {before.get(field)!r}, not "
+                f"{now.get(field)!r}; choose another --workdir, or delete it to start anew"
+            )
+
+
+def _write_config(config: Any, workdir: Path) -> None:
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / _CONFIG).write_text(config.to_json(indent=1) + "\n")
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

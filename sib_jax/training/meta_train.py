@@ -1,0 +1,224 @@
+"""Meta-training: lambda, xi and psi learn from episodes of frozen features (section 3)."""
+
+import functools
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from sib_jax import episodes, model
+from sib_jax.elbo import negative_elbo
+from sib_jax.episodes import FeatureTable
+from sib_jax.model import Params
+from sib_jax.report.console import log, progress
+from sib_jax.report.metrics import Metrics
+from sib_jax.training import devices, interrupt
+from sib_jax.training.diverged import DivergedError
+from sib_jax.training.checkpoint import Checkpoints
+from sib_jax.training.evaluate import Inner, Task, evaluate
+
+
+class State(NamedTuple):
+    """All that training changes, so all that a checkpoint holds.
+
+    Attributes:
+      params: meta-learned parameters.
+      optimizer: optax's state.
+      best: parameters of the best epoch so far.
+      best_accuracy: their accuracy on validation classes, percent.
+    """
+
+    params: Params
+    optimizer: Any
+    best: Params
+    best_accuracy: jax.Array
+
+
+class Sums(NamedTuple):
+    """Sums over the episodes of an epoch, the first three in nats a query; each scalar."""
+
+    loss: jax.Array
+    log_likelihood: jax.Array
+    kl: jax.Array
+    accuracy: jax.Array
+
+
+def task_of(config: Any) -> Task:
+    """The episodes that a config asks for."""
+    return Task(config.ways, config.shots, config.queries)
+
+
+def inner_of(config: Any, steps: int) -> Inner:
+    """The inner loop that a config asks for, with T = `steps`."""
+    return Inner(
+        steps=steps,
+        step_size=config.inner.step_size,
+        samples=config.inner.samples,
+        beta=config.elbo.beta,
+        checkpoint=config.inner.checkpoint,
+    )
+
+
+def init_params(config: Any, features: int) -> Params:
+    """The parameters that meta-training starts from."""
+    return model.init(
+        jax.random.fold_in(jax.random.key(config.seed), 3),
+        ways=config.ways,
+        features=features,
+        posterior=config.posterior,
+        prior=None if config.prior == "none" else config.prior,
+        init_net=config.init_net,
+        classifier=config.classifier,
+        initial_std=config.initial_std,
+        prior_std=config.prior_std,
+    )
+
+
+def meta_train(
+    config: Any,
+    steps: int,
+    train: FeatureTable,
+    val: FeatureTable,
+    directory: Path,
+    metrics: Metrics,
+) -> Params:
+    """Meta-trains with T = `steps` and returns the parameters of the best epoch on validation.
+
+    The loss is the negative ELBO of an episode divided by its number of queries (so that without a
+    KL term it is the mean cross-entropy of the official code), averaged over the batch. Every
+    episode is a function of (seed, step, its place in the batch).
+
+    Args:
+      config: the run's config.
+      steps: T.
+      train: features of the training classes.
+      val: features of the validation classes.
+      directory: for checkpoints; training goes on from the last one there.
+      metrics: where each epoch is logged.
+    """
+    stage = f"T={steps}"
+    settings = config.optimizer
+    optimizer = _optimizer(config)
+    params = init_params(config, train.features.shape[1])
+    state = State(
+        params, optimizer.init(params), jax.tree.map(jnp.copy, params), jnp.full((), -1.0)
+    )
+    run_epoch = _compile(config, steps, optimizer)
+    key = jax.random.fold_in(jax.random.key(config.seed), 4)
+    with Checkpoints(directory) as checkpoints:
+        done, state = checkpoints.restore(state) or (0, state)
+        if done:
+            log.info("%s: going on from epoch %d of %d", stage, done, settings.epochs)
+        metrics.rewind(stage, done * settings.steps_per_epoch)
+        state = jax.device_put(state, devices.replicated(devices.episode_mesh(settings.batch)))
+        per_epoch = settings.steps_per_epoch * settings.batch
+        total = settings.epochs * per_epoch
+        with progress(stage, total, "episodes", done * per_epoch) as advance:
+            for epoch in range(done, settings.epochs):
+                state, sums = run_epoch(state, train, key, epoch * settings.steps_per_epoch)
+                means = {k: float(v) / per_epoch for k, v in sums._asdict().items()}
+                state = _end_epoch(config, stage, epoch, state, means, val, metrics)
+                checkpoints.save(epoch + 1, state)
+                advance(per_epoch, loss=means["loss"])
+                if interrupt.requested() and epoch + 1 < settings.epochs:
+                    raise interrupt.Interrupted
+    return state.best
+
+
+def _optimizer(config: Any) -> optax.GradientTransformation:
+    settings = config.optimizer
+    schedule = optax.piecewise_constant_schedule(
+        settings.lr,
+        {epoch * settings.steps_per_epoch: settings.drop_factor for epoch in settings.drop_epochs},
+    )
+    if settings.name == "adam":
+        step = optax.adam(schedule)
+    else:
+        step = optax.sgd(schedule, settings.momentum, nesterov=True)
+    if settings.weight_decay:
+        step = optax.chain(optax.add_decayed_weights(settings.weight_decay), step)
+    return step
+
+
+def _compile(config: Any, steps: int, optimizer: optax.GradientTransformation) -> Any:
+    """An epoch of training steps as one compiled loop; nothing is read back but its sums."""
+    settings = config.optimizer
+    task, inner = task_of(config), inner_of(config, steps)
+    queries = task.ways * task.queries
+    sharding = devices.over_episodes(devices.episode_mesh(settings.batch))
+
+    def episode_loss(params: Params, table: FeatureTable, key: jax.Array) -> tuple[jax.Array, Sums]:
+        draw_key, loss_key = jax.random.split(key)
+        episode = episodes.sample(draw_key, table, **task._asdict())
+        loss, aux = negative_elbo(params, episode, key=loss_key, **inner._asdict())
+        per_query = (loss / queries, aux.log_likelihood / queries, aux.kl / queries)
+        return per_query[0], Sums(*per_query, aux.accuracy)
+
+    def batch_loss(params: Params, table: FeatureTable, key: jax.Array) -> tuple[jax.Array, Sums]:
+        places = jax.lax.with_sharding_constraint(jnp.arange(settings.batch), sharding)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, places)
+        losses, sums = jax.vmap(episode_loss, (None, None, 0))(params, table, keys)
+        return jnp.mean(losses), jax.tree.map(jnp.sum, sums)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def run_epoch(
+        state: State, table: FeatureTable, key: jax.Array, first: jax.Array
+    ) -> tuple[State, Sums]:
+        def step(
+            carry: tuple[Params, Any], number: jax.Array
+        ) -> tuple[tuple[Params, Any], Sums]:
+            params, optimizer_state = carry
+            gradient, sums = jax.grad(batch_loss, has_aux=True)(
+                params, table, jax.random.fold_in(key, number)
+            )
+            updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
+            return (optax.apply_updates(params, updates), optimizer_state), sums
+
+        numbers = first + jnp.arange(settings.steps_per_epoch)
+        carry, sums = jax.lax.scan(step, (state.params, state.optimizer), numbers)
+        params, optimizer_state = carry
+        state = state._replace(params=params, optimizer=optimizer_state)
+        return state, jax.tree.map(jnp.sum, sums)
+
+    return run_epoch
+
+
+def _end_epoch(
+    config: Any,
+    stage: str,
+    epoch: int,
+    state: State,
+    means: dict[str, float],
+    val: FeatureTable,
+    metrics: Metrics,
+) -> State:
+    settings = config.optimizer
+    step = (epoch + 1) * settings.steps_per_epoch
+    if not np.isfinite(means["loss"]):
+        raise DivergedError(
+            f"{stage}: the loss is not finite before step {step}; lower config.optimizer.lr or "
+            "config.inner.step_size"
+        )
+    accuracy = evaluate(
+        state.params,
+        val,
+        task_of(config),
+        inner_of(config, int(stage.removeprefix("T="))),
+        tasks=settings.val_tasks,
+        key=jax.random.fold_in(jax.random.key(config.seed), 5),
+        batch=config.eval.batch,
+    ).mean
+    metrics.write(stage, step, **means, val_accuracy=accuracy)
+    better = accuracy > float(state.best_accuracy)
+    log.info(
+        "%s: epoch %d of %d, loss %.3f, training accuracy %.1f %%, validation %.1f %%%s",
+        *(stage, epoch + 1, settings.epochs, means["loss"], 100 * means["accuracy"], accuracy),
+        " (best)" if better else "",
+    )
+    if better:
+        best = jax.tree.map(jnp.copy, state.params)  # the original is donated
+        state = state._replace(best=best, best_accuracy=jnp.asarray(accuracy))
+    return state

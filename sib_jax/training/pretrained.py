@@ -1,0 +1,96 @@
+"""A backbone with its weights and the preprocessing they were trained with, and its file."""
+
+import hashlib
+import os
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sib_jax import backbones
+from sib_jax.backbones import Backbone
+from sib_jax.config import ConfigError
+from sib_jax.training import tree_file
+from sib_jax.training.augment import Preprocessing
+
+# What the official code normalises mini-ImageNet's images with (its dataset.py).
+_OFFICIAL_MEAN = (120.39586422 / 255, 115.59361427 / 255, 104.54012653 / 255)
+_OFFICIAL_STD = (70.68188272 / 255, 68.27635443 / 255, 72.54505529 / 255)
+
+
+class Pretrained(NamedTuple):
+    """A backbone ready to compute features.
+
+    Attributes:
+      backbone: its pure functions.
+      variables: {"params", "batch_stats"}.
+      preprocessing: what turns stored images into its input.
+    """
+
+    backbone: Backbone
+    variables: Any
+    preprocessing: Preprocessing
+
+    def fingerprint(self) -> str:
+        """Hex digest of all that its features depend on, but for the images."""
+        sha = hashlib.sha256(repr((self.backbone, self.preprocessing)).encode())
+        for leaf in jax.tree.leaves(self.variables):
+            sha.update(np.ascontiguousarray(leaf))
+        return sha.hexdigest()
+
+
+def save(path: Any, pretrained: Pretrained, **about: Any) -> None:
+    """Writes one .npz that `load` reads; `about` says how it was trained."""
+    tree_file.save(
+        path,
+        pretrained.variables,
+        {**about, "preprocessing": pretrained.preprocessing._asdict()},
+    )
+
+
+def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
+    """Reads the weights of `backbone`.
+
+    Args:
+      path: an .npz of ours, or an official .pth (then with the official normalisation).
+      backbone: what the config asks for.
+
+    Raises:
+      ValueError: the file holds another backbone, or is not readable.
+    """
+    if str(path).endswith(".pth"):
+        from sib_jax import pytorch
+
+        _, variables = pytorch.load_backbone(path, image_size=backbone.image_size)
+        preprocessing = Preprocessing(backbone.image_size, _OFFICIAL_MEAN, _OFFICIAL_STD)
+        _check_same(path, variables, backbone)
+        return Pretrained(backbone, variables, preprocessing)
+    like = jax.eval_shape(backbone.init, jax.random.key(0))
+    variables = tree_file.load(path, like)
+    stored = tree_file.about(path)["preprocessing"]
+    preprocessing = Preprocessing(
+        stored["crop"], tuple(stored["mean"]), tuple(stored["std"])
+    )
+    return Pretrained(backbone, variables, preprocessing)
+
+
+def make_backbone(config: Any, channels: int) -> Backbone:
+    """The backbone that a config names, for images of `channels`."""
+    try:
+        return backbones.make(
+            config.backbone,
+            image_size=config.crop,
+            channels=channels,
+            final_relu=config.final_relu,
+            dtype=jnp.dtype(config.dtype),
+        )
+    except ValueError as error:
+        raise ConfigError(f"config.backbone: {error}") from error
+
+
+def _check_same(path: object, variables: Any, backbone: Backbone) -> None:
+    like = jax.eval_shape(backbone.init, jax.random.key(0))
+    shapes = jax.tree.map(jnp.shape, variables)
+    if shapes != jax.tree.map(jnp.shape, like):
+        raise tree_file.WeightsError(f"{path} does not hold a {backbone.name} for {backbone.channels} channels")

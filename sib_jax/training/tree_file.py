@@ -1,0 +1,76 @@
+"""Trained weights as .npz: one array a leaf, named by its path in the pytree; no pickle."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from sib_jax.errors import UserError
+
+_ABOUT = "about.json"
+
+
+class WeightsError(UserError):
+    """A file of weights that is missing, unreadable or of another model."""
+
+
+def save(path: Path, tree: Any, about: dict[str, Any] | None = None) -> None:
+    """Writes the leaves of `tree`, and `about` (JSON), to `path`; replaces it as a whole."""
+    arrays = {name: np.asarray(leaf) for name, leaf in _named(tree)}
+    arrays[_ABOUT] = np.frombuffer(json.dumps(about or {}).encode(), np.uint8)
+    temporary = path.with_name(f".{path.name}")
+    with temporary.open("wb") as file:
+        np.savez(file, **arrays)
+    temporary.replace(path)
+
+
+def about(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What was said of the file when it was saved."""
+    return json.loads(bytes(_read(path).get(_ABOUT, np.frombuffer(b"{}", np.uint8))))
+
+
+def load(path: str | os.PathLike[str], like: Any) -> Any:
+    """The pytree stored in `path`.
+
+    Args:
+      path: a file that `save` wrote.
+      like: a pytree of the wanted structure and shapes, arrays or `jax.ShapeDtypeStruct`s.
+
+    Raises:
+      WeightsError: the file is no such file, or holds other names or shapes than wanted.
+    """
+    stored = _read(path)
+    stored.pop(_ABOUT, None)
+    wanted = dict(_named(like))
+    odd = sorted(stored.keys() ^ wanted.keys())
+    if odd:
+        raise WeightsError(
+            f"{path} does not hold what this config needs: {', '.join(odd[:6])} "
+            f"{'is' if len(odd) == 1 else 'are'} in only one of the two"
+        )
+    for name, leaf in wanted.items():
+        if stored[name].shape != leaf.shape:
+            raise WeightsError(
+                f"{path}: {name} has shape {stored[name].shape}, but this config needs {leaf.shape}"
+            )
+    leaves = [jax.numpy.asarray(stored[name]) for name in wanted]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _named(tree: Any) -> list[tuple[str, Any]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [(jax.tree_util.keystr(p, simple=True, separator="/"), leaf) for p, leaf in leaves]
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except FileNotFoundError:
+        raise WeightsError(f"{path} does not exist") from None
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{path} is not a file of weights (.npz): {error}") from error

@@ -1,0 +1,14 @@
+"""Settings of every test: silent rank promotion is an error, and no test touches the user's cache."""
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    """Prepared data and features of the tests go to a folder of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SIB_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
