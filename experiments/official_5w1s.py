@@ -1,4 +1,4 @@
-"""The official code's recipe, 5-way 1-shot: point mass, no KL term, SGD-Nesterov, one episode a step.
+"""The official recipe, 5-way 1-shot: point mass, no KL term, SGD-Nesterov, one episode a step.
 
 python -m sib_jax.main --config=experiments/official_5w1s.py
 

@@ -87,11 +87,15 @@ class BatchNorm(nn.Module):
             mean, var = running_mean.value, running_var.value
         gain = scale * jax.lax.rsqrt(var + BATCH_NORM_EPSILON)
         mean, gain, bias = (a[None, None, None] for a in (mean, gain, bias))
-        if self.pool:
+        if self.pool and train:
             # Where the map is decreasing, the largest result is that of the smallest entry.
             sign = jnp.where(gain < 0, -1, 1).astype(x.dtype)
             x = sign * convolution.max_pool2x2(sign * x)
-        return ((x - mean) * gain + bias).astype(self.dtype)
+        x = ((x - mean) * gain + bias).astype(self.dtype)
+        if self.pool and not train:
+            # In this order XLA on the CPU takes half the time or less.
+            x = nn.max_pool(x, (2, 2), (2, 2))
+        return x
 
 
 def _batch_statistics(x: jax.Array) -> tuple[jax.Array, jax.Array]:

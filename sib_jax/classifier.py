@@ -1,4 +1,4 @@
-"""The likelihood p(y | x, w) of a task's classifier (eqs. 1 and 10): cosine, or plain dot product."""
+"""The likelihood p(y | x, w) of a task's classifier (eqs. 1 and 10): cosine or dot product."""
 
 from typing import NamedTuple
 
@@ -47,7 +47,9 @@ def prepare(classifier: Classifier, features: jax.Array) -> jax.Array:
     return normalize(features) if isinstance(classifier, Cosine) else features
 
 
-def logits_of_prepared(classifier: Classifier, weights: jax.Array, prepared: jax.Array) -> jax.Array:
+def logits_of_prepared(
+    classifier: Classifier, weights: jax.Array, prepared: jax.Array
+) -> jax.Array:
     """`logits` of features that went through `prepare`."""
     if isinstance(classifier, Cosine):
         weights = normalize(weights)

@@ -66,9 +66,7 @@ def elbo(
 
     expected = jnp.mean(jax.vmap(log_likelihood)(noise))
     divergence = (
-        jnp.zeros(())
-        if params.prior is None
-        else jnp.sum(gaussian.kl(posterior, params.prior))
+        jnp.zeros(()) if params.prior is None else jnp.sum(gaussian.kl(posterior, params.prior))
     )
     return expected - beta * divergence, (expected, divergence)
 
@@ -131,4 +129,3 @@ def negative_elbo(
     predicted = jnp.argmax(logits(params, posterior, episode.query), axis=1)
     accuracy = jnp.mean(predicted == episode.query_labels)
     return -bound, Aux(expected, divergence, accuracy, posterior)
-

@@ -88,9 +88,7 @@ def distinct(key: jax.Array, size: int | jax.Array, draws: int) -> jax.Array:
     return jax.lax.scan(swap, jnp.zeros(draws, jnp.int32), order)[1]
 
 
-def sample(
-    key: jax.Array, table: FeatureTable, *, ways: int, shots: int, queries: int
-) -> Episode:
+def sample(key: jax.Array, table: FeatureTable, *, ways: int, shots: int, queries: int) -> Episode:
     """Draws one k-way n-shot episode: classes, then distinct images of each (section 3).
 
     Args:

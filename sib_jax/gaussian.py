@@ -14,8 +14,8 @@ class Gaussian(NamedTuple):
 
     Attributes:
       mean: [..., d].
-      log_std: [..., d], natural log of the standard deviation; None makes it a point mass at `mean`,
-        the limit of vanishing scale.
+      log_std: [..., d], natural log of the standard deviation; None makes it a point mass at
+        `mean`, the limit of vanishing scale.
     """
 
     mean: jax.Array
@@ -68,8 +68,8 @@ def kl(q: Gaussian, p: Gaussian | Mixture) -> jax.Array:
     - Gaussian to Gaussian: exact.
     - Gaussian to mixture: no exact closed form exists; this is the closed-form upper bound
       -log sum_c pi_c exp(-KL(q || p_c)), so that the ELBO stays a lower bound.
-    - Point mass: -log p(mean), exact for both. It is KL(q || p) without the entropy of q, which is a
-      constant of theta (and infinite) in the limit of vanishing scale.
+    - Point mass: -log p(mean), exact for both. It is KL(q || p) without the entropy of q, which is
+      a constant of theta (and infinite) in the limit of vanishing scale.
 
     Args:
       q: Gaussian or point mass, mean [..., d].

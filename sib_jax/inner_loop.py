@@ -57,8 +57,9 @@ def adapt(
     def step(theta: Gaussian, t: jax.Array) -> tuple[Gaussian, None]:
         noise = _noise(theta, key, t, samples)
         gradient = _synthetic_gradient(params, theta, prepared, noise)
-        if params.prior is not None:
-            pull = jax.grad(lambda q: jnp.sum(gaussian.kl(q, params.prior)))(theta)
+        prior = params.prior
+        if prior is not None:
+            pull = jax.grad(lambda q: jnp.sum(gaussian.kl(q, prior)))(theta)
             gradient = jax.tree.map(lambda g, p: g + beta * p, gradient, pull)
         return jax.tree.map(lambda x, g: x - step_size * g, theta, gradient), None
 

@@ -55,8 +55,8 @@ def init(
       classifier: "cosine" or "dot".
       hidden: width of the gradient network's hidden layers, 8k unless given.
       normalize: whether the gradient network normalises over the queries.
-      initial_std: standard deviation that a Gaussian posterior starts with. Features are normalised,
-        so weights have entries of about 1/sqrt(d).
+      initial_std: standard deviation that a Gaussian posterior starts with. Features are
+        normalised, so weights have entries of about 1/sqrt(d).
       prior_std: standard deviation that the prior starts with.
       components: components of a mixture prior.
 

@@ -1,7 +1,7 @@
 """Official PyTorch checkpoints, read without torch and without running anything stored in them.
 
-`netFeat*.pth` is the state_dict of a backbone; `netSIB*.pth` holds a backbone (`netFeat`) and a head
-(`SIB`). Each function takes its part.
+`netFeat*.pth` is the state_dict of a backbone; `netSIB*.pth` holds a backbone (`netFeat`) and a
+head (`SIB`). Each function takes its part.
 
 References:
   github.com/hushell/sib_meta_learn: `networks.py` (names), `algorithm.py` (what is saved).
@@ -31,8 +31,8 @@ def load_backbone(
 
     Args:
       path: a `netFeat*.pth` or `netSIB*.pth`.
-      image_size: height of the images it was trained on. A WideResNet for 32 pixels has other strides
-        than one for 80, with the same parameters, so the file cannot tell.
+      image_size: height of the images it was trained on. A WideResNet for 32 pixels has other
+        strides than one for 80, with the same parameters, so the file cannot tell.
 
     Returns:
       apply, variables: `apply(variables, images [b, h, w, 3]) -> [b, d]`, images normalised as in
@@ -61,9 +61,9 @@ def load_head(source: str | os.PathLike[str] | StateDict) -> Params:
       ValueError: the source holds no head, or a name is missing.
     """
     if isinstance(source, Mapping):
-        state = source
+        state = dict(source)
     else:
-        state = _part(torch_file.read(source), "SIB", source)
+        state = dict(_part(torch_file.read(source), "SIB", source))
     state = {name.removeprefix("module."): value for name, value in state.items()}
     missing = [name for name in _HEAD_NAMES if name not in state]
     if missing:

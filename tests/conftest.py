@@ -1,4 +1,4 @@
-"""Settings of every test: silent rank promotion is an error, and no test touches the user's cache."""
+"""Settings of every test: rank promotion is an error, and the user's cache is left alone."""
 
 import jax
 import pytest

@@ -23,7 +23,9 @@ def test_the_bound_of_a_point_mass_is_log_likelihood_plus_log_prior():
     params, query, labels, mean = _setup("point")
     unit = lambda x: np.asarray(x) / np.linalg.norm(x, axis=1, keepdims=True)  # noqa: E731
     scores = 10 * unit(query) @ unit(mean).T
-    log_likelihood = sum(s[y] - np.log(np.exp(s).sum()) for s, y in zip(scores, labels, strict=True))
+    log_likelihood = sum(
+        s[y] - np.log(np.exp(s).sum()) for s, y in zip(scores, labels, strict=True)
+    )
     log_prior = np.sum(-0.5 * np.asarray(mean) ** 2 - 0.5 * np.log(2 * np.pi))
     bound, parts = sib_jax.elbo(params, Gaussian(mean), query, labels)
     np.testing.assert_allclose(bound, log_likelihood + log_prior, rtol=1e-5)

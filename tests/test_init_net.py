@@ -10,9 +10,7 @@ WAYS, FEATURES = 3, 6
 
 
 def _params(kind, **options):
-    return sib_jax.init(
-        jax.random.key(0), ways=WAYS, features=FEATURES, init_net=kind, **options
-    )
+    return sib_jax.init(jax.random.key(0), ways=WAYS, features=FEATURES, init_net=kind, **options)
 
 
 def _features(seed, count):
@@ -76,7 +74,7 @@ def test_zero_shot_tasks_are_adapted(kind):
 
 
 def test_errors_say_what_to_do():
-    with pytest.raises(ValueError, match="support set is empty.*init_net='query'"):
+    with pytest.raises(ValueError, match=r"support set is empty.*init_net='query'"):
         sib_jax.initial_posterior(_params("support"), None, None, ways=WAYS)
     with pytest.raises(ValueError, match="pass query="):
         sib_jax.initial_posterior(_params("query"), None, None, ways=WAYS)

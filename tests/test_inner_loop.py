@@ -35,6 +35,11 @@ def _episode(seed=0, shots=2):
     )
 
 
+def _assert_close(one, other, tolerance):
+    close = functools.partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance)
+    jax.tree.map(close, one, other)
+
+
 def _start(params, episode):
     return sib_jax.initial_posterior(params, episode.support, episode.support_labels, ways=WAYS)
 
@@ -144,7 +149,7 @@ def test_checkpointing_changes_memory_not_values(posterior):
 
     plain = jax.value_and_grad(loss)(params, False)
     checkpointed = jax.value_and_grad(loss)(params, True)
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), plain, checkpointed)
+    _assert_close(plain, checkpointed, 1e-4)
 
 
 def test_fifty_steps_stay_finite():
@@ -159,9 +164,7 @@ def test_fifty_steps_stay_finite():
 @pytest.mark.parametrize("prior", ["gaussian", "mixture"])
 def test_a_gaussian_of_vanishing_scale_is_the_point_mass(prior):
     point, episode = _params(prior=prior), _episode()
-    thin = point._replace(
-        init_net=point.init_net._replace(log_std=jnp.full(FEATURES, -14.0))
-    )
+    thin = point._replace(init_net=point.init_net._replace(log_std=jnp.full(FEATURES, -14.0)))
     options = {"steps": 4, "step_size": 0.05}
     expected = sib_jax.adapt(point, _start(point, episode), episode.query, **options)
     found = sib_jax.adapt(
@@ -238,7 +241,7 @@ def test_vmap_over_episodes_is_a_loop_over_them():
     at_once = jax.jit(jax.vmap(gradient, (None, 0, 0)))(params, stacked, keys)
     one_by_one = [gradient(params, e, k) for e, k in zip(batch, keys, strict=True)]
     one_by_one = jax.tree.map(lambda *x: jnp.stack(x), *one_by_one)
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-4), at_once, one_by_one)
+    _assert_close(at_once, one_by_one, 2e-4)
 
 
 def test_bad_arguments_are_named():

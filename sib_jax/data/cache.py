@@ -16,7 +16,7 @@ _DONE = "dataset.json"
 
 
 def cache_dir() -> Path:
-    """Folder of everything prepared once: $SIB_JAX_CACHE, else sib_jax in the user's cache folder."""
+    """Folder of all that is prepared once: $SIB_JAX_CACHE, else sib_jax in the user's cache."""
     own = os.environ.get("SIB_JAX_CACHE")
     if own:
         return Path(own).expanduser().absolute()
@@ -111,5 +111,5 @@ def _fingerprint(images: np.ndarray, labels: np.ndarray, class_names: Sequence[s
     sha = hashlib.sha256(repr((images.shape, tuple(class_names))).encode())
     sha.update(labels.tobytes())
     for start in range(0, len(images), 1024):
-        sha.update(np.ascontiguousarray(images[start : start + 1024]))
+        sha.update(images[start : start + 1024].tobytes())
     return sha.hexdigest()

@@ -1,4 +1,4 @@
-"""What a data set is: three splits of disjoint classes, each with images, labels and class names."""
+"""What a data set is: three splits of disjoint classes, each of images, labels and class names."""
 
 import dataclasses
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+import absl.logging
 import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -21,6 +22,7 @@ def start() -> None:
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO)
     log.propagate = False
+    absl.logging.set_verbosity(absl.logging.WARNING)  # orbax tells of every file there
 
 
 @contextlib.contextmanager

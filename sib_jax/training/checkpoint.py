@@ -1,19 +1,18 @@
 """Checkpoints of a stage, with orbax: a job started again goes on from the last one."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from orbax import checkpoint as ocp
 
 
 class Checkpoints:
-    """The newest checkpoint of one stage, in a folder of its own. A context manager."""
+    """The newest checkpoint of one stage, in a folder of its own. Close it, or use `with`."""
 
     def __init__(self, directory: Path):
         """Keeps the newest checkpoint below `directory`."""
-        logging.getLogger("absl").setLevel(logging.WARNING)  # orbax tells of every file there
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
             options=ocp.CheckpointManagerOptions(max_to_keep=1, create=True),
@@ -35,12 +34,17 @@ class Checkpoints:
         step = self._manager.latest_step()
         if step is None:
             return None
-        template = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         restored = self._manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template))
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(_to_host(like)))
         )
         return step, restored["state"]
 
     def save(self, step: int, state: Any) -> None:
         """Saves `state` (a pytree of arrays) as that of `step`, in the background."""
+        state = _to_host(state)
         self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)))
+
+
+def _to_host(state: Any) -> Any:
+    # A copy: the next training step is given the buffers of the state, while this is being written.
+    return jax.tree.map(np.array, state)

@@ -75,8 +75,9 @@ def accuracies(
     batch: int = 50,
 ) -> np.ndarray:
     """The accuracy, 0 to 1, of each of `tasks` episodes; arguments as in `evaluate`."""
-    batches = -(-tasks // batch)
-    return np.asarray(_accuracies(params, table, key, task, inner, batch, batches))[:tasks]
+    starts = range(0, tasks, batch)
+    found = [_accuracies(params, table, key, start, task, inner, batch) for start in starts]
+    return np.concatenate([np.asarray(a) for a in found])[:tasks]
 
 
 def interval(accuracy: np.ndarray) -> Interval:
@@ -85,16 +86,17 @@ def interval(accuracy: np.ndarray) -> Interval:
     return Interval(float(percent.mean()), float(1.96 * percent.std() / math.sqrt(len(percent))))
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4, 5, 6))
+@functools.partial(jax.jit, static_argnums=(4, 5, 6))
 def _accuracies(
     params: Params,
     table: FeatureTable,
     key: jax.Array,
+    start: jax.Array,
     task: Task,
     inner: Inner,
     batch: int,
-    batches: int,
 ) -> jax.Array:
+    """Of the episodes start ... start + batch - 1; [batch]."""
     sharding = devices.over_episodes(devices.episode_mesh(batch))
 
     def accuracy(index: jax.Array) -> jax.Array:
@@ -107,8 +109,5 @@ def _accuracies(
         predicted = jnp.argmax(logits(params, posterior, episode.query), axis=1)
         return jnp.mean(predicted == episode.query_labels)
 
-    def one_batch(indices: jax.Array) -> jax.Array:
-        return jax.vmap(accuracy)(jax.lax.with_sharding_constraint(indices, sharding))
-
-    indices = jnp.arange(batch * batches).reshape(batches, batch)
-    return jax.lax.map(one_batch, indices).reshape(-1)
+    indices = jax.lax.with_sharding_constraint(start + jnp.arange(batch), sharding)
+    return jax.vmap(accuracy)(indices)

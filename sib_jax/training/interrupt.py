@@ -1,8 +1,9 @@
-"""SIGTERM and Ctrl-C: the stage at work saves a checkpoint and stops, instead of losing its work."""
+"""SIGTERM and Ctrl-C: the stage at work saves a checkpoint and stops, and loses nothing."""
 
 import contextlib
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 
 class Interrupted(Exception):
@@ -22,7 +23,7 @@ def handled() -> Iterator[None]:
     """Within, the first SIGTERM or Ctrl-C only sets `requested`; a second Ctrl-C stops at once."""
     global _requested
     _requested = False
-    before = {}
+    before: dict[int, Any] = {}
 
     def request(number: int, _frame: object) -> None:
         global _requested
@@ -34,5 +35,5 @@ def handled() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for signal_number, handler in before.items():
+            signal.signal(signal_number, handler)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from sib_jax import episodes
 from sib_jax.backbones import Backbone
@@ -103,7 +102,9 @@ def _backbone(
         return pretrained.load(config.backbone_file, backbone)
     if not path.exists():
         if mode in ("train", "evaluate"):
-            raise ConfigError(f"{path} does not exist: run with --mode=pretrain or --mode=all first")
+            raise ConfigError(
+                f"{path} does not exist: run with --mode=pretrain or --mode=all first"
+            )
         trained = pretrain(config, data, backbone, workdir / "checkpoints" / "pretrain", metrics)
         pretrained.save(path, trained, backbone=backbone.name, dataset=data.name, seed=config.seed)
     return pretrained.load(path, backbone)

@@ -16,25 +16,23 @@ from sib_jax.model import Params
 from sib_jax.report.console import log, progress
 from sib_jax.report.metrics import Metrics
 from sib_jax.training import devices, interrupt
-from sib_jax.training.diverged import DivergedError
 from sib_jax.training.checkpoint import Checkpoints
+from sib_jax.training.diverged import DivergedError
 from sib_jax.training.evaluate import Inner, Task, evaluate
 
 
 class State(NamedTuple):
-    """All that training changes, so all that a checkpoint holds.
-
-    Attributes:
-      params: meta-learned parameters.
-      optimizer: optax's state.
-      best: parameters of the best epoch so far.
-      best_accuracy: their accuracy on validation classes, percent.
-    """
+    """What a training step changes: meta-learned parameters and optax's state."""
 
     params: Params
     optimizer: Any
-    best: Params
-    best_accuracy: jax.Array
+
+
+class Best(NamedTuple):
+    """Parameters of the best epoch so far, and their validation accuracy in percent."""
+
+    params: Params
+    accuracy: np.ndarray
 
 
 class Sums(NamedTuple):
@@ -101,15 +99,14 @@ def meta_train(
     """
     stage = f"T={steps}"
     settings = config.optimizer
-    optimizer = _optimizer(config)
+    optimizer = make_optimizer(config)
     params = init_params(config, train.features.shape[1])
-    state = State(
-        params, optimizer.init(params), jax.tree.map(jnp.copy, params), jnp.full((), -1.0)
-    )
-    run_epoch = _compile(config, steps, optimizer)
+    state = State(params, optimizer.init(params))
+    best = Best(_to_host(params), np.full((), -1.0))
+    run_epoch = compile_epoch(config, steps, optimizer)
     key = jax.random.fold_in(jax.random.key(config.seed), 4)
     with Checkpoints(directory) as checkpoints:
-        done, state = checkpoints.restore(state) or (0, state)
+        done, (state, best) = checkpoints.restore((state, best)) or (0, (state, best))
         if done:
             log.info("%s: going on from epoch %d of %d", stage, done, settings.epochs)
         metrics.rewind(stage, done * settings.steps_per_epoch)
@@ -120,15 +117,16 @@ def meta_train(
             for epoch in range(done, settings.epochs):
                 state, sums = run_epoch(state, train, key, epoch * settings.steps_per_epoch)
                 means = {k: float(v) / per_epoch for k, v in sums._asdict().items()}
-                state = _end_epoch(config, stage, epoch, state, means, val, metrics)
-                checkpoints.save(epoch + 1, state)
+                best = _end_epoch(config, steps, epoch, state.params, best, means, val, metrics)
+                checkpoints.save(epoch + 1, (state, best))
                 advance(per_epoch, loss=means["loss"])
                 if interrupt.requested() and epoch + 1 < settings.epochs:
                     raise interrupt.Interrupted
-    return state.best
+    return best.params
 
 
-def _optimizer(config: Any) -> optax.GradientTransformation:
+def make_optimizer(config: Any) -> optax.GradientTransformation:
+    """Adam or SGD-Nesterov with the learning rate dropped at given epochs (section 3)."""
     settings = config.optimizer
     schedule = optax.piecewise_constant_schedule(
         settings.lr,
@@ -143,8 +141,18 @@ def _optimizer(config: Any) -> optax.GradientTransformation:
     return step
 
 
-def _compile(config: Any, steps: int, optimizer: optax.GradientTransformation) -> Any:
-    """An epoch of training steps as one compiled loop; nothing is read back but its sums."""
+def compile_epoch(config: Any, steps: int, optimizer: optax.GradientTransformation) -> Any:
+    """An epoch of training steps as one compiled loop; nothing is read back but its sums.
+
+    Args:
+      config: the run's config.
+      steps: T.
+      optimizer: what makes updates of gradients.
+
+    Returns:
+      run_epoch(state, table, key, first step's number) -> (state, `Sums` over the epoch). The state
+      that goes in is donated.
+    """
     settings = config.optimizer
     task, inner = task_of(config), inner_of(config, steps)
     queries = task.ways * task.queries
@@ -167,20 +175,15 @@ def _compile(config: Any, steps: int, optimizer: optax.GradientTransformation) -
     def run_epoch(
         state: State, table: FeatureTable, key: jax.Array, first: jax.Array
     ) -> tuple[State, Sums]:
-        def step(
-            carry: tuple[Params, Any], number: jax.Array
-        ) -> tuple[tuple[Params, Any], Sums]:
-            params, optimizer_state = carry
+        def step(state: State, number: jax.Array) -> tuple[State, Sums]:
             gradient, sums = jax.grad(batch_loss, has_aux=True)(
-                params, table, jax.random.fold_in(key, number)
+                state.params, table, jax.random.fold_in(key, number)
             )
-            updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
-            return (optax.apply_updates(params, updates), optimizer_state), sums
+            updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
+            return State(optax.apply_updates(state.params, updates), optimizer_state), sums
 
         numbers = first + jnp.arange(settings.steps_per_epoch)
-        carry, sums = jax.lax.scan(step, (state.params, state.optimizer), numbers)
-        params, optimizer_state = carry
-        state = state._replace(params=params, optimizer=optimizer_state)
+        state, sums = jax.lax.scan(step, state, numbers)
         return state, jax.tree.map(jnp.sum, sums)
 
     return run_epoch
@@ -188,14 +191,15 @@ def _compile(config: Any, steps: int, optimizer: optax.GradientTransformation) -
 
 def _end_epoch(
     config: Any,
-    stage: str,
+    steps: int,
     epoch: int,
-    state: State,
+    params: Params,
+    best: Best,
     means: dict[str, float],
     val: FeatureTable,
     metrics: Metrics,
-) -> State:
-    settings = config.optimizer
+) -> Best:
+    stage, settings = f"T={steps}", config.optimizer
     step = (epoch + 1) * settings.steps_per_epoch
     if not np.isfinite(means["loss"]):
         raise DivergedError(
@@ -203,22 +207,24 @@ def _end_epoch(
             "config.inner.step_size"
         )
     accuracy = evaluate(
-        state.params,
+        params,
         val,
         task_of(config),
-        inner_of(config, int(stage.removeprefix("T="))),
+        inner_of(config, steps),
         tasks=settings.val_tasks,
         key=jax.random.fold_in(jax.random.key(config.seed), 5),
         batch=config.eval.batch,
     ).mean
     metrics.write(stage, step, **means, val_accuracy=accuracy)
-    better = accuracy > float(state.best_accuracy)
+    better = accuracy > float(best.accuracy)
     log.info(
         "%s: epoch %d of %d, loss %.3f, training accuracy %.1f %%, validation %.1f %%%s",
         *(stage, epoch + 1, settings.epochs, means["loss"], 100 * means["accuracy"], accuracy),
         " (best)" if better else "",
     )
-    if better:
-        best = jax.tree.map(jnp.copy, state.params)  # the original is donated
-        state = state._replace(best=best, best_accuracy=jnp.asarray(accuracy))
-    return state
+    return Best(_to_host(params), np.asarray(accuracy)) if better else best
+
+
+def _to_host(params: Params) -> Params:
+    """A copy: the parameters' own buffers are donated to the next epoch."""
+    return jax.tree.map(np.array, params)

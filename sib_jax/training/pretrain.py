@@ -17,8 +17,8 @@ from sib_jax.report.console import log, progress
 from sib_jax.report.metrics import Metrics
 from sib_jax.training import augment, devices, features, interrupt
 from sib_jax.training.augment import Preprocessing
-from sib_jax.training.diverged import DivergedError
 from sib_jax.training.checkpoint import Checkpoints
+from sib_jax.training.diverged import DivergedError
 from sib_jax.training.evaluate import Inner, Task, evaluate
 from sib_jax.training.pretrained import Pretrained
 
@@ -27,7 +27,7 @@ _SECONDS_BETWEEN_CHECKPOINTS = 120.0
 
 
 class State(NamedTuple):
-    """All that training changes, so all that a checkpoint holds.
+    """What a training step changes.
 
     Attributes:
       variables: of the backbone.
@@ -35,8 +35,6 @@ class State(NamedTuple):
       head: scale and bias of that classifier.
       optimizer: optax's state.
       sums: of the loss and of the correct answers over the images of this epoch so far, [2].
-      best: variables of the best epoch so far.
-      best_accuracy: their few-shot accuracy on validation classes, percent.
     """
 
     variables: Any
@@ -44,8 +42,13 @@ class State(NamedTuple):
     head: classifier.Classifier
     optimizer: Any
     sums: jax.Array
-    best: Any
-    best_accuracy: jax.Array
+
+
+class Best(NamedTuple):
+    """Variables of the best epoch so far, and their few-shot accuracy on validation classes."""
+
+    variables: Any
+    accuracy: np.ndarray
 
 
 def pretrain(
@@ -63,41 +66,43 @@ def pretrain(
       directory: for checkpoints; training goes on from the last one there.
       metrics: where each epoch is logged.
     """
+    settings = config.pretrain
     preprocessing = augment.fit(data.train.images, config.crop)
-    steps_per_epoch = max(1, len(data.train.labels) // config.pretrain.batch)
-    total = steps_per_epoch * config.pretrain.epochs
+    steps_per_epoch = len(data.train.labels) // settings.batch
+    total = steps_per_epoch * settings.epochs
     optimizer = _optimizer(config, total)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     state = _init(key, backbone, optimizer, len(data.train.class_names))
+    best = Best(_to_host(state.variables), np.full((), -1.0))
     with Checkpoints(directory) as checkpoints:
-        done, state = checkpoints.restore(state) or (0, state)
+        done, (state, best) = checkpoints.restore((state, best)) or (0, (state, best))
         if done:
             log.info("pretrain: going on from step %d of %d", done, total)
         metrics.rewind(STAGE, done)
-        images = jnp.asarray(data.train.images)
-        labels = jnp.asarray(data.train.labels)
-        step = _compile(config, backbone, preprocessing, optimizer)
+        images, labels = jnp.asarray(data.train.images), jnp.asarray(data.train.labels)
+        train_step = _compile(config, backbone, preprocessing, optimizer)
         saved = time.monotonic()
         with progress(STAGE, total, "steps", done) as advance:
-            for i in range(done, total):
-                epoch, position = divmod(i, steps_per_epoch)
-                if position == 0 or i == done:
+            for step in range(done, total):
+                epoch, position = divmod(step, steps_per_epoch)
+                if position == 0 or step == done:
                     order = _order(key, epoch, len(labels))
-                rows = order[position * config.pretrain.batch : (position + 1) * config.pretrain.batch]
-                state = step(state, images, labels, rows, jax.random.fold_in(key, i))
+                rows = order[position * settings.batch : (position + 1) * settings.batch]
+                state = train_step(state, images, labels, rows, jax.random.fold_in(key, step))
+                ended = position + 1 == steps_per_epoch
+                if ended:
+                    found = Pretrained(backbone, state.variables, preprocessing)
+                    means = np.asarray(state.sums) / (settings.batch * steps_per_epoch)
+                    best = _end_epoch(config, data, found, means, best, metrics, epoch, step + 1)
+                    state = state._replace(sums=jnp.zeros(2))
                 advance(1)
-                finished = position + 1 == steps_per_epoch
-                if finished:
-                    state = _end_epoch(
-                        config, state, data, backbone, preprocessing, metrics, i + 1, len(rows) * steps_per_epoch
-                    )
-                stop = interrupt.requested()
-                if finished or stop or time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
-                    checkpoints.save(i + 1, state)
+                stop = interrupt.requested() and step + 1 < total
+                if ended or stop or time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
+                    checkpoints.save(step + 1, (state, best))
                     saved = time.monotonic()
-                if stop and i + 1 < total:
+                if stop:
                     raise interrupt.Interrupted
-    return Pretrained(backbone, state.best, preprocessing)
+    return Pretrained(backbone, jax.tree.map(jnp.asarray, best.variables), preprocessing)
 
 
 def _init(
@@ -114,8 +119,6 @@ def _init(
         head=head,
         optimizer=optimizer.init((variables["params"], weights, head)),
         sums=jnp.zeros(2),
-        best=jax.tree.map(jnp.copy, variables),
-        best_accuracy=jnp.full((), -1.0),
     )
 
 
@@ -185,47 +188,48 @@ def _order(key: jax.Array, epoch: int, count: int) -> jax.Array:
 
 def _end_epoch(
     config: Any,
-    state: State,
     data: DataSet,
-    backbone: Backbone,
-    preprocessing: Preprocessing,
+    found: Pretrained,
+    means: np.ndarray,
+    best: Best,
     metrics: Metrics,
+    epoch: int,
     step: int,
-    images: int,
-) -> State:
-    loss, accuracy = (float(x) / images for x in state.sums)
+) -> Best:
+    """Logs an epoch and returns the better of it and `best`; means: of loss and correct answers."""
+    loss, accuracy = float(means[0]), 100 * float(means[1])
     if not np.isfinite(loss):
         raise DivergedError(
             f"the pretraining loss is not finite before step {step}; lower config.pretrain.lr"
         )
-    few_shot = _few_shot_accuracy(config, state.variables, data, backbone, preprocessing)
-    metrics.write(STAGE, step, loss=loss, accuracy=100 * accuracy, val_accuracy=few_shot)
-    better = few_shot > float(state.best_accuracy)
+    few_shot = _few_shot_accuracy(config, data, found)
+    metrics.write(STAGE, step, loss=loss, accuracy=accuracy, val_accuracy=few_shot)
+    better = few_shot > float(best.accuracy)
     log.info(
         "pretrain: epoch %d of %d, loss %.3f, training accuracy %.1f %%, validation %.1f %%%s",
-        *(step * config.pretrain.batch // images, config.pretrain.epochs, loss, 100 * accuracy, few_shot),
+        *(epoch + 1, config.pretrain.epochs, loss, accuracy, few_shot),
         " (best)" if better else "",
     )
-    state = state._replace(sums=jnp.zeros(2))
-    if better:
-        best = jax.tree.map(jnp.copy, state.variables)  # the original is donated
-        state = state._replace(best=best, best_accuracy=jnp.asarray(few_shot))
-    return state
+    return Best(_to_host(found.variables), np.asarray(few_shot)) if better else best
 
 
-def _few_shot_accuracy(
-    config: Any, variables: Any, data: DataSet, backbone: Backbone, preprocessing: Preprocessing
-) -> float:
+def _few_shot_accuracy(config: Any, data: DataSet, found: Pretrained) -> float:
     """5-way 1-shot accuracy of class means on the validation classes, in percent."""
-    found = features.compute(backbone, variables, preprocessing, data.val.images)
+    table = episodes.feature_table(
+        features.compute(*found, data.val.images), np.asarray(data.val.labels)
+    )
     ways = min(5, len(data.val.class_names))
     queries = min(config.queries, int(data.val.class_counts.min()) - 1)
-    params = model.init(jax.random.key(0), ways=ways, features=backbone.features, prior=None)
     return evaluate(
-        params,
-        episodes.feature_table(found, data.val.labels),
+        model.init(jax.random.key(0), ways=ways, features=found.backbone.features, prior=None),
+        table,
         Task(ways, 1, queries),
         Inner(steps=0, step_size=0.0),
         tasks=config.pretrain.val_tasks,
         key=jax.random.fold_in(jax.random.key(config.seed), 2),
     ).mean
+
+
+def _to_host(variables: Any) -> Any:
+    """A copy: the variables' own buffers are donated to the next step."""
+    return jax.tree.map(np.array, variables)

@@ -36,7 +36,7 @@ class Pretrained(NamedTuple):
         """Hex digest of all that its features depend on, but for the images."""
         sha = hashlib.sha256(repr((self.backbone, self.preprocessing)).encode())
         for leaf in jax.tree.leaves(self.variables):
-            sha.update(np.ascontiguousarray(leaf))
+            sha.update(np.asarray(leaf).tobytes())
         return sha.hexdigest()
 
 
@@ -69,9 +69,7 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
     like = jax.eval_shape(backbone.init, jax.random.key(0))
     variables = tree_file.load(path, like)
     stored = tree_file.about(path)["preprocessing"]
-    preprocessing = Preprocessing(
-        stored["crop"], tuple(stored["mean"]), tuple(stored["std"])
-    )
+    preprocessing = Preprocessing(stored["crop"], tuple(stored["mean"]), tuple(stored["std"]))
     return Pretrained(backbone, variables, preprocessing)
 
 
@@ -93,4 +91,6 @@ def _check_same(path: object, variables: Any, backbone: Backbone) -> None:
     like = jax.eval_shape(backbone.init, jax.random.key(0))
     shapes = jax.tree.map(jnp.shape, variables)
     if shapes != jax.tree.map(jnp.shape, like):
-        raise tree_file.WeightsError(f"{path} does not hold a {backbone.name} for {backbone.channels} channels")
+        raise tree_file.WeightsError(
+            f"{path} does not hold a {backbone.name} for {backbone.channels} channels"
+        )

@@ -24,7 +24,7 @@ def save(path: Path, tree: Any, about: dict[str, Any] | None = None) -> None:
     arrays[_ABOUT] = np.frombuffer(json.dumps(about or {}).encode(), np.uint8)
     temporary = path.with_name(f".{path.name}")
     with temporary.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
     temporary.replace(path)
 
 

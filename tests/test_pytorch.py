@@ -1,0 +1,101 @@
+"""Agreement with the numbers that the official PyTorch code gave (tests/parity/README.md)."""
+
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sib_jax
+from sib_jax import pytorch
+
+PARITY = Path(__file__).parent / "parity"
+VALUES = 4e-5
+GRADIENTS = 1e-3  # of the largest entry of each
+
+HEADS = sorted(p.name for p in PARITY.glob("sib_*.npz"))
+
+
+def _head(arrays, prefix):
+    return pytorch.load_head(
+        {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+    )
+
+
+def _episode(arrays):
+    names = ("support", "support_labels", "query", "query_labels")
+    support, support_labels, query, query_labels = (jnp.asarray(arrays[n][0]) for n in names)
+    return sib_jax.Episode(
+        support, support_labels.astype(jnp.int32), query, query_labels.astype(jnp.int32)
+    )
+
+
+def test_all_heads_are_here():
+    assert len(HEADS) == 8
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_head_agrees_with_the_official_one(name):
+    arrays = dict(np.load(PARITY / name))
+    params, episode = _head(arrays, "param/"), _episode(arrays)
+    options = {"steps": int(arrays["steps"]), "step_size": float(arrays["inner_lr"])}
+    start = sib_jax.initial_posterior(
+        params, episode.support, episode.support_labels, ways=int(arrays["ways"])
+    )
+    end = sib_jax.adapt(params, start, episode.query, **options)
+    scores = sib_jax.logits(params, end, episode.query)
+    np.testing.assert_allclose(start.mean, arrays["theta0"][0], rtol=VALUES, atol=VALUES)
+    np.testing.assert_allclose(end.mean, arrays["thetaT"][0], rtol=VALUES, atol=VALUES)
+    np.testing.assert_allclose(scores, arrays["scores"][0], rtol=VALUES, atol=VALUES)
+
+    def mean_cross_entropy(params):
+        return sib_jax.negative_elbo(params, episode, **options)[0] / len(episode.query)
+
+    loss, gradient = jax.value_and_grad(mean_cross_entropy)(params)
+    np.testing.assert_allclose(loss, arrays["loss"], rtol=VALUES)
+    # The bias shifts all logits alike, which softmax ignores: its gradient is rounding noise.
+    wanted = _head({k: v for k, v in arrays.items() if k.startswith("grad/")}, "grad/")
+    for found, want in zip(jax.tree.leaves(gradient), jax.tree.leaves(wanted), strict=True):
+        largest = max(float(jnp.abs(want).max()), 1e-5)
+        assert float(jnp.abs(found - want).max()) < GRADIENTS * largest
+
+
+def test_checkpoint_file_holds_head_and_backbone():
+    arrays = dict(np.load(PARITY / "sib_checkpoint_5w1s_T3.npz"))
+    params = pytorch.load_head(PARITY / "netSIBBest70.000.pth")
+    expected = _head(arrays, "param/")
+    jax.tree.map(np.testing.assert_array_equal, params, expected)
+    apply, variables = pytorch.load_backbone(PARITY / "netSIBBest70.000.pth")
+    assert apply(variables, jnp.zeros((1, 80, 80, 3))).shape == (1, 1600)
+
+
+def test_backbone_file_gives_the_official_features():
+    arrays = np.load(PARITY / "conv4_feat_pth.npz")
+    apply, variables = pytorch.load_backbone(PARITY / "netFeatBest64.653.pth")
+    features = apply(variables, jnp.asarray(arrays["images_nchw"].transpose(0, 2, 3, 1)))
+    np.testing.assert_allclose(features, arrays["features"], rtol=VALUES, atol=VALUES)
+
+
+@pytest.mark.parametrize("form", ["wrn16_2_80", "wrn16_2_32_cifar"])
+def test_wide_residual_network_gives_the_official_features(form, tmp_path):
+    folder = os.environ.get("SIB_JAX_PARITY")
+    if not folder:
+        pytest.skip("SIB_JAX_PARITY names no folder with the larger parity files")
+    from sib_jax import backbones, official_names
+
+    arrays = np.load(Path(folder) / f"{form}.npz")
+    state = {k.removeprefix("param/"): arrays[k] for k in arrays.files if k.startswith("param/")}
+    images = arrays["images_nchw"].transpose(0, 2, 3, 1)
+    backbone = backbones.make(official_names.infer_backbone(state), image_size=images.shape[1])
+    variables = official_names.variables_from_official(backbone, state)
+    features = backbone.apply(variables, jnp.asarray(images))
+    np.testing.assert_allclose(features, arrays["features"], rtol=VALUES, atol=VALUES)
+
+
+def test_missing_parts_are_named():
+    with pytest.raises(ValueError, match=r"scale_cls.*missing"):
+        pytorch.load_head({"bias": np.zeros(1)})
+    with pytest.raises(ValueError, match="no official head"):
+        pytorch.load_head(PARITY / "netFeatBest64.653.pth")
