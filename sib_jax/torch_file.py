@@ -1,8 +1,8 @@
 """PyTorch's .pth files, read without torch and without running anything stored in them.
 
-A .pth is a pickle beside raw tensor data, and a pickle may name any function to call. Here only what
-state_dicts are made of is let through: plain values, OrderedDict, and tensors, which are rebuilt as
-numpy arrays by this module. Anything else is refused by name.
+A .pth is a pickle beside raw tensor data, and a pickle may name any function to call. Here only
+what state_dicts are made of is let through: plain values, OrderedDict, and tensors, which are
+rebuilt as numpy arrays by this module. Anything else is refused by name.
 
 Two layouts exist: a zip archive (torch 1.6 and later) and the older sequence of pickles.
 """
@@ -81,13 +81,11 @@ class _Storage:
     """The flat data of one or more tensors, in the file's type."""
 
     def __init__(self, kind: str, data: bytes | bytearray, little: bool):
-        order = "<" if little else ">"
+        of_file = np.dtype("u2" if kind == _BFLOAT16 else kind)
+        values = np.frombuffer(data, of_file.newbyteorder("<" if little else ">")).astype(of_file)
         if kind == _BFLOAT16:  # the upper half of a float32
-            halves = np.frombuffer(data, f"{order}u2").astype(np.uint32)
-            self.values = (halves << 16).view(np.float32)
-        else:
-            values = np.frombuffer(data, np.dtype(kind).newbyteorder(order))
-            self.values = values.astype(np.dtype(kind))
+            values = (values.astype(np.uint32) << 16).view(np.float32)
+        self.values = values
 
 
 class _Type:
@@ -100,9 +98,7 @@ class _Type:
 class _Unpickler(pickle.Unpickler):
     """Finds nothing but what state_dicts are made of."""
 
-    def __init__(
-        self, file: IO[bytes], path: object, load: Callable[[str, str, int], _Storage]
-    ):
+    def __init__(self, file: IO[bytes], path: object, load: Callable[[str, str, int], _Storage]):
         super().__init__(file, encoding="utf-8")
         self._path = path
         self._load = load

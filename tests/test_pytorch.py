@@ -55,11 +55,11 @@ def test_head_agrees_with_the_official_one(name):
 
     loss, gradient = jax.value_and_grad(mean_cross_entropy)(params)
     np.testing.assert_allclose(loss, arrays["loss"], rtol=VALUES)
-    # The bias shifts all logits alike, which softmax ignores: its gradient is rounding noise.
+    # The bias shifts all logits alike, which softmax ignores: its gradient is rounding noise, 1e-7.
     wanted = _head({k: v for k, v in arrays.items() if k.startswith("grad/")}, "grad/")
     for found, want in zip(jax.tree.leaves(gradient), jax.tree.leaves(wanted), strict=True):
-        largest = max(float(jnp.abs(want).max()), 1e-5)
-        assert float(jnp.abs(found - want).max()) < GRADIENTS * largest
+        allowed = GRADIENTS * float(jnp.abs(want).max()) + 1e-6
+        assert float(jnp.abs(found - want).max()) < allowed
 
 
 def test_checkpoint_file_holds_head_and_backbone():

@@ -60,12 +60,12 @@ class Settings:
     alike: float = 0.88
     rotation: float = 25.0
     shear: float = 0.3
-    scale: tuple[float, float] = (0.7, 1.1)
-    stretch: float = 0.2
-    shift: float = 3.0
+    scale: tuple[float, float] = (0.6, 1.1)
+    stretch: float = 0.3
+    shift: float = 4.0
     ink: float = 0.3
     blur: float = 1.0
-    noise: float = 0.15
+    noise: float = 0.25
     seed: int = 0
 
 
@@ -198,9 +198,10 @@ def _examples(masters: np.ndarray, settings: Settings, rng: np.random.Generator)
 def _inverse_maps(settings: Settings, rng: np.random.Generator) -> np.ndarray:
     """For each example the affine map from image to master coordinates, [examples, 2, 3]."""
     count = settings.examples
+    smallest, largest = settings.scale
     angle = np.deg2rad(rng.uniform(-settings.rotation, settings.rotation, count))
     shear = rng.uniform(-settings.shear, settings.shear, count)
-    scale = np.exp(rng.uniform(*map(math.log, settings.scale), count)) * SIZE / _MASTER
+    scale = np.exp(rng.uniform(math.log(smallest), math.log(largest), count)) * SIZE / _MASTER
     stretch = np.exp(0.5 * rng.uniform(-settings.stretch, settings.stretch, count))
     cos, sin = np.cos(angle), np.sin(angle)
     rotation = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)
