@@ -207,7 +207,7 @@ def test_wrong_sizes_and_damage_are_told(tmp_path):
     with zipfile.ZipFile(other, "w") as archive:
         archive.writestr("a.txt", "hello")
     (tmp_path / "other.pth").write_bytes(other.getvalue())
-    with pytest.raises(TorchFileError, match="not one of torch.save"):
+    with pytest.raises(TorchFileError, match=r"not one of torch\.save"):
         torch_file.read(tmp_path / "other.pth")
     with pytest.raises(TorchFileError, match="cannot be read"):
         torch_file.read(os.fspath(tmp_path))

@@ -123,8 +123,8 @@ def _by_ratio(
 ) -> dict[str, Classes]:
     if len(classes) < len(SPLITS):
         raise DataError(
-            f"{root} holds {len(classes)} class folders ({', '.join(classes) or 'none'}), but needs "
-            "at least 3 to split into train, val and test; expected DIR/CLASS/IMAGE or "
+            f"{root} holds {len(classes)} class folders ({', '.join(classes) or 'none'}), but "
+            "needs at least 3 to split into train, val and test; expected DIR/CLASS/IMAGE or "
             "DIR/{train,val,test}/CLASS/IMAGE"
         )
     if len(ratios) != 3 or min(ratios) <= 0:

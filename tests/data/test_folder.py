@@ -1,0 +1,180 @@
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sib_jax.data import cache, folder
+from sib_jax.data.errors import DataError
+from sib_jax.data.load import load
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIB_JAX_CACHE", str(tmp_path / "cache"))
+
+
+def _save(path, color=(200, 10, 10), size=(10, 10), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, color).save(path, **options)
+
+
+def _tree(root, classes=10, images=3):
+    for c in range(classes):
+        for i in range(images):
+            _save(root / f"class{c:02}" / f"{i}.png", (20 * c, i, 0))
+    return root
+
+
+def _split_tree(root, names=("train", "val", "test")):
+    for split in names:
+        _tree(root / split, classes=2)
+        for c in range(2):
+            (root / split / f"class{c:02}").rename(root / split / f"{split}{c}")
+    return root
+
+
+def test_splits_below_the_directory_are_kept(tmp_path):
+    for names in (("train", "val", "test"), ("train", "validation", "test")):
+        data = folder.load(_split_tree(tmp_path / names[1], names), image_size=8)
+        assert data.train.class_names == ("train0", "train1")
+        assert data.val.class_names == (f"{names[1]}0", f"{names[1]}1")
+        assert data.train.images.shape == (6, 8, 8, 3)
+        assert tuple(data.train.images[3, 4, 4]) == (20, 0, 0)
+
+
+def test_class_folders_are_split_by_class(tmp_path):
+    data = folder.load(_tree(tmp_path / "d"), image_size=8, ratios=(0.6, 0.2, 0.2))
+    sizes = [len(s.class_names) for s in (data.train, data.val, data.test)]
+    assert sizes == [6, 2, 2]
+    names = {*data.train.class_names, *data.val.class_names, *data.test.class_names}
+    assert len(names) == 10
+    for split in (data.train, data.val, data.test):
+        for label, name in enumerate(split.class_names):
+            reds = split.images[split.labels == label, 0, 0, 0]
+            np.testing.assert_array_equal(reds, 20 * int(name[-2:]))
+    same = folder.load(tmp_path / "d", image_size=8, ratios=(0.6, 0.2, 0.2))
+    assert same.test.class_names == data.test.class_names
+    other = folder.load(tmp_path / "d", image_size=8, ratios=(0.6, 0.2, 0.2), seed=1)
+    assert other.test.class_names != data.test.class_names
+
+
+def test_every_split_gets_a_class(tmp_path):
+    data = folder.load(_tree(tmp_path / "d", classes=3), image_size=8, ratios=(0.98, 0.01, 0.01))
+    assert [len(s.class_names) for s in (data.train, data.val, data.test)] == [1, 1, 1]
+
+
+def test_formats_modes_and_shapes(tmp_path):
+    root = _split_tree(tmp_path / "d")
+    spot = root / "train" / "train0"
+    for suffix in ("jpg", "webp", "gif", "bmp", "tiff", "ppm"):
+        _save(spot / f"{suffix}.{suffix}", (200, 200, 200), (30, 11))
+    Image.new("L", (9, 40), 200).save(spot / "gray.png")
+    Image.new("RGBA", (12, 12), (0, 0, 0, 0)).save(spot / "transparent.png")
+    Image.new("P", (12, 12), 3).save(spot / "palette.png")
+    Image.fromarray(np.full((12, 12), 51400, np.uint16)).save(spot / "deep.png")
+    Image.new("CMYK", (12, 12), (0, 0, 0, 0)).save(spot / "print.tif")
+    data = folder.load(root, image_size=8)
+    names = sorted(p.name for p in spot.iterdir())
+    found = dict(zip(names, data.train.images[data.train.labels == 0], strict=True))
+    for name in ("jpg.jpg", "webp.webp", "gif.gif", "bmp.bmp", "tiff.tiff", "ppm.ppm", "gray.png"):
+        np.testing.assert_allclose(found[name].astype(int), 200, atol=2, err_msg=name)
+    np.testing.assert_array_equal(found["transparent.png"], 255)
+    np.testing.assert_array_equal(found["print.tif"], 255)
+    np.testing.assert_allclose(found["deep.png"].astype(int), 200, atol=1)
+
+
+def test_the_centre_is_kept_and_the_camera_was_held_upright(tmp_path):
+    root = _split_tree(tmp_path / "d")
+    pixels = np.zeros((10, 30, 3), np.uint8)
+    pixels[:, 10:20] = 255  # the middle third
+    Image.fromarray(pixels).save(root / "train" / "train0" / "a.png")
+    half = np.zeros((10, 10, 3), np.uint8)
+    half[:, 5:] = 255  # right half white
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn a quarter clockwise to view
+    Image.fromarray(half).save(root / "train" / "train0" / "b.png", exif=exif)
+    data = folder.load(root, image_size=10)
+    images = data.train.images[data.train.labels == 0]
+    np.testing.assert_array_equal(images[3][:, 1:9], 255)
+    turned = images[4][:, :, 0]
+    np.testing.assert_array_equal(turned[:4], 0)
+    np.testing.assert_array_equal(turned[6:], 255)
+
+
+def test_gray(tmp_path):
+    data = folder.load(_split_tree(tmp_path / "d"), image_size=8, channels=1)
+    assert data.train.images.shape == (6, 8, 8, 1)
+
+
+def test_nested_folders_and_other_files(tmp_path, caplog):
+    root = _split_tree(tmp_path / "d")
+    _save(root / "train" / "train0" / "deep" / "er" / "x.PNG", (1, 2, 3))
+    (root / "train" / "train0" / "Thumbs.db").write_bytes(b"x")
+    (root / "train" / "train1" / ".hidden.png").write_bytes(b"x")
+    (root / "README.txt").write_text("about")
+    with caplog.at_level(logging.INFO, "sib_jax"):
+        data = folder.load(root, image_size=8)
+    assert data.train.class_counts.tolist() == [4, 3]
+    assert "skipped 2 other files" in caplog.text
+
+
+def test_decoded_once_and_again_when_a_file_changes(tmp_path, monkeypatch):
+    root = _split_tree(tmp_path / "d")
+    first = folder.load(root, image_size=8)
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "decode", lambda *_: pytest.fail("decoded again"))
+        assert folder.load(root, image_size=8).train.fingerprint == first.train.fingerprint
+    _save(root / "train" / "train0" / "0.png", (9, 9, 9), (11, 11))
+    assert folder.load(root, image_size=8).train.fingerprint != first.train.fingerprint
+
+
+def test_copies_have_equal_fingerprints(tmp_path):
+    one = folder.load(_split_tree(tmp_path / "one"), image_size=8)
+    two = folder.load(_split_tree(tmp_path / "two"), image_size=8)
+    assert one.train.fingerprint == two.train.fingerprint
+    assert one.train.images.filename != two.train.images.filename
+
+
+def _error(match, *args, **kwargs):
+    with pytest.raises(DataError, match=match):
+        folder.load(*args, **{"image_size": 8, **kwargs})
+
+
+def test_errors_say_what_is_wrong(tmp_path):
+    _error("nowhere does not exist", tmp_path / "nowhere")
+    (tmp_path / "file").write_text("x")
+    _error("is a file", tmp_path / "file")
+    _error("image_size must be 1 or more, got 0", tmp_path, image_size=0)
+    (tmp_path / "empty").mkdir()
+    _error("0 class folders.*DIR/CLASS/IMAGE", tmp_path / "empty")
+
+    root = _split_tree(tmp_path / "noval", ("train", "test"))
+    _error("test, train, but no val", root)
+
+    root = _split_tree(tmp_path / "noimages")
+    for path in (root / "test").rglob("*.png"):
+        path.rename(path.with_suffix(".txt"))
+    _error("no images found for test", root)
+
+    root = _split_tree(tmp_path / "single")
+    for name in ("1.png", "2.png"):
+        (root / "val" / "val1" / name).unlink()
+    _error("class 'val1' of val has 1 image.*at least 2", root)
+
+    root = _split_tree(tmp_path / "shared")
+    (root / "test" / "test0").rename(root / "test" / "train0")
+    _error("class 'train0' is in both train and test", root)
+
+    root = _split_tree(tmp_path / "ratios")
+    _error("three numbers above 0", _tree(tmp_path / "flat"), ratios=(1, 0, 0))
+
+    root = _split_tree(tmp_path / "damaged")
+    (root / "val" / "val0" / "1.png").write_bytes(b"not a png")
+    _error(r"val0/1\.png cannot be read as an image.*repair or remove", root)
+    assert not list((cache.cache_dir() / "datasets").glob("folder-*/*damaged*"))
+
+    with pytest.raises(DataError, match=r"--data_dir=DIR.*experiments/5w1s\.py"):
+        load("folder", image_size=8)
+    with pytest.raises(DataError, match="unknown data set 'imagenet'"):
+        load("imagenet", str(tmp_path), image_size=8)
