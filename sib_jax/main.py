@@ -3,9 +3,11 @@
 python -m sib_jax.main --config=experiments/5w1s.py
 """
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -47,9 +49,29 @@ def main(argv: Sequence[str]) -> None:
         _exit(f"interrupted; the same command goes on from the last checkpoint in {workdir}")
 
 
-def _exit(message: str) -> None:
+def parse(argv: Sequence[str]) -> list[str]:
+    """Reads the flags; a mistake in them ends with one line and not with a traceback."""
+    from sib_jax.errors import UserError
+
+    try:
+        rest = flags.FLAGS(argv)
+        if _CONFIG.value is not None:
+            _CONFIG.value.lock()  # a file that cannot be read fails here
+        return rest
+    except (AttributeError, KeyError) as error:
+        given = " ".join(a for a in argv if a.startswith("--config."))
+        hint = re.search(r'Did you mean "\w+" instead of "\w+"\?', str(error))
+        _exit(f"unknown field in {given}; sib_jax/config.py lists them. {hint[0] if hint else ''}")
+    except (flags.Error, OSError, TypeError, UserError) as error:
+        # ml_collections puts a traceback in the message of what get_config raised.
+        while isinstance(error.__context__, UserError):
+            error = error.__context__
+        _exit(str(error))
+
+
+def _exit(message: str) -> NoReturn:
     sys.exit(f"sib_jax: {message}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse)

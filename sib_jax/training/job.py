@@ -25,6 +25,7 @@ from sib_jax.training.pretrained import Pretrained
 
 MODES = ("all", "pretrain", "train", "evaluate")
 _CONFIG = "config.json"
+_BACKBONE = "backbone.npz"
 # What may differ from the run that a workdir holds: it changes neither backbone nor parameters.
 _FREE = ("eval", "data_dir", "compare_steps", "tensorboard")
 
@@ -48,6 +49,8 @@ def run(config: Any, workdir: Path, mode: str = "all") -> list[results.Row]:
     check(config)
     pretrained.make_backbone(config, channels=3)  # an unknown name fails here, not after decoding
     _check_workdir(config, workdir)
+    steps = sorted({*config.compare_steps, config.inner.steps})
+    _check_stages(config, workdir, mode, steps)
     log.info("data set %s, backbone %s, workdir %s", config.dataset, config.backbone, workdir)
     data = load(
         config.dataset,
@@ -67,15 +70,14 @@ def run(config: Any, workdir: Path, mode: str = "all") -> list[results.Row]:
 
     with interrupt.handled():
         # 2. The backbone: from a file, from an earlier run here, or trained now.
-        steps = sorted({*config.compare_steps, config.inner.steps})
         estimate.announce(config, workdir, data, backbone, steps, mode)
-        found = _backbone(config, workdir, mode, data, backbone, metrics)
+        found = _backbone(config, workdir, data, backbone, metrics)
         if mode == "pretrain":
             return []
         # 3. Features of every image, once.
         tables = _features(found, data)
         # 4. Meta-training, once for each T.
-        params = {t: _params(config, workdir, mode, t, tables, metrics) for t in steps}
+        params = {t: _params(config, workdir, t, tables, metrics) for t in steps}
         if mode == "train":
             return []
         # 5. Evaluation: every T on the same tasks.
@@ -94,17 +96,13 @@ def run(config: Any, workdir: Path, mode: str = "all") -> list[results.Row]:
 
 
 def _backbone(
-    config: Any, workdir: Path, mode: str, data: DataSet, backbone: Backbone, metrics: Metrics
+    config: Any, workdir: Path, data: DataSet, backbone: Backbone, metrics: Metrics
 ) -> Pretrained:
-    path = workdir / "backbone.npz"
+    path = workdir / _BACKBONE
     if config.backbone_file:
         log.info("backbone from %s", config.backbone_file)
         return pretrained.load(config.backbone_file, backbone)
     if not path.exists():
-        if mode in ("train", "evaluate"):
-            raise ConfigError(
-                f"{path} does not exist: run with --mode=pretrain or --mode=all first"
-            )
         trained = pretrain(config, data, backbone, workdir / "checkpoints" / "pretrain", metrics)
         pretrained.save(path, trained, backbone=backbone.name, dataset=data.name, seed=config.seed)
     return pretrained.load(path, backbone)
@@ -125,15 +123,12 @@ def _features(found: Pretrained, data: DataSet) -> dict[str, FeatureTable]:
 def _params(
     config: Any,
     workdir: Path,
-    mode: str,
     steps: int,
     tables: dict[str, FeatureTable],
     metrics: Metrics,
 ) -> Params:
-    path = workdir / f"params_T{steps}.npz"
+    path = workdir / _params_file(steps)
     if not path.exists():
-        if mode == "evaluate":
-            raise ConfigError(f"{path} does not exist: run with --mode=train or --mode=all first")
         trained = meta_train(
             config,
             steps,
@@ -214,6 +209,32 @@ def _check_workdir(config: Any, workdir: Path) -> None:
                 f"{workdir} holds a run with config.{field} = {before.get(field)!r}, not "
                 f"{now.get(field)!r}; choose another --workdir, or delete it to start anew"
             )
+
+
+def _check_stages(config: Any, workdir: Path, mode: str, steps: list[int]) -> None:
+    """What `mode` builds upon must be there."""
+    if mode not in MODES:
+        raise ConfigError(f"mode is {mode!r}, but must be one of {', '.join(MODES)}")
+    needed = {}
+    if config.backbone_file:
+        if not Path(config.backbone_file).is_file():
+            raise ConfigError(
+                describe("backbone_file", config.backbone_file, "an existing .npz or .pth file")
+            )
+    elif mode in ("train", "evaluate"):
+        needed[_BACKBONE] = "pretrain"
+    if mode == "evaluate":
+        needed |= {_params_file(t): "train" for t in steps}
+    for name, stage in needed.items():
+        if not (workdir / name).exists():
+            raise ConfigError(
+                f"--mode={mode} needs {workdir / name}, which does not exist: "
+                f"run with --mode={stage} or --mode=all first"
+            )
+
+
+def _params_file(steps: int) -> str:
+    return f"params_T{steps}.npz"
 
 
 def _write_config(config: Any, workdir: Path) -> None:

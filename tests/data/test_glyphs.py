@@ -40,7 +40,7 @@ def test_names_say_which_character(data):
 
 @pytest.mark.parametrize(
     "alike", ["AΑА", "oOοОо0Օօ", "cCсС", "pPρРр", "xXхХ", "Зз3", "sSѕЅ", "lIΙІ"]
-)  # noqa: RUF001
+)
 def test_homoglyphs_are_at_most_one_class(data, alike):
     kept = {c for split in SPLITS for c in _characters(data.split(split))}
     assert len(kept & set(alike)) <= 1
