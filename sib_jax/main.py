@@ -36,6 +36,7 @@ def main(argv: Sequence[str]) -> None:
     from sib_jax.training import interrupt, job
 
     console.start()
+    _keep_compiled_programs()
     config = _CONFIG.value
     if _DATA_DIR.value is not None:
         config.data_dir = _DATA_DIR.value
@@ -47,6 +48,16 @@ def main(argv: Sequence[str]) -> None:
         _exit(str(error))
     except interrupt.Interrupted:
         _exit(f"interrupted; the same command goes on from the last checkpoint in {workdir}")
+
+
+def _keep_compiled_programs() -> None:
+    """The next run starts at once: JAX's compilation cache, unless the user has placed it."""
+    import jax
+
+    from sib_jax.data.cache import cache_dir
+
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
 
 
 def parse(argv: Sequence[str]) -> list[str]:

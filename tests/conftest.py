@@ -11,4 +11,7 @@ def _own_cache(tmp_path_factory):
     """Prepared data and features of the tests go to a folder of their own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SIB_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        # Many tests run the same small job: compile it once.
+        jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
         yield
