@@ -28,11 +28,12 @@ class ConfigError(UserError):
     """A config that cannot run; the message names the field, what was got and what is wanted."""
 
 
-def default(dataset: str = "glyphs") -> ml_collections.ConfigDict:
+def default(dataset: str = "glyphs", setting: str = "standard") -> ml_collections.ConfigDict:
     """The paper's recipe, its schedules scaled to the data set.
 
     Args:
       dataset: one of `DATASETS`.
+      setting: "standard", or "lwof" for learning without forgetting.
 
     Returns:
       A config that `check` accepts; experiments change a few of its fields.
@@ -49,7 +50,8 @@ def default(dataset: str = "glyphs") -> ml_collections.ConfigDict:
     c.crop = recipe["crop"]  # pixels that the backbone sees: random in training, else central
     c.split_ratios = (0.64, 0.16, 0.20)  # train, val, test by class, for a folder without splits
 
-    c.setting = "standard"  # k-way n-shot classification of novel classes
+    c.setting = "standard"  # k novel classes; or lwof: k novel classes beside the training classes
+    c.base_holdout = 0.0  # share of each training class's images kept for base queries
     c.ways = 5  # classes of an episode
     c.shots = 1  # support examples of each class
     c.queries = 15  # unlabelled queries of each class
@@ -71,7 +73,7 @@ def default(dataset: str = "glyphs") -> ml_collections.ConfigDict:
     c.pretrain.val_tasks = 500  # 5-way 1-shot tasks of validation classes that choose the epoch
 
     c.posterior = "gaussian"  # q(w): gaussian, or point for a point mass
-    c.prior = "gaussian"  # p(w): gaussian, or none for no KL term
+    c.prior = "gaussian"  # p(w): gaussian, none for no KL term; lwof: mixture of the base classes
     c.init_net = "support"  # theta^0 from: support, query, global
     c.classifier = "cosine"  # cosine, dot
     c.initial_std = 0.01  # of a Gaussian posterior, before training
@@ -106,14 +108,23 @@ def default(dataset: str = "glyphs") -> ml_collections.ConfigDict:
     c.eval.batch = 50  # tasks evaluated at once
 
     c.tensorboard = False  # also write TensorBoard files (needs the extra of that name)
+    if setting == "lwof":
+        without_forgetting(c)
     return c
+
+
+def without_forgetting(config: ml_collections.ConfigDict) -> None:
+    """Changes a standard config to the setting "lwof"."""
+    config.setting = "lwof"
+    config.prior = "mixture"
+    config.base_holdout = 1 / 6  # 100 of mini-ImageNet's 600
 
 
 _CHOICES = {
     "dataset": DATASETS,
-    "setting": ("standard",),
+    "setting": ("standard", "lwof"),
     "posterior": ("gaussian", "point"),
-    "prior": ("gaussian", "none"),
+    "prior": ("gaussian", "none", "mixture"),
     "init_net": ("support", "query", "global"),
     "classifier": ("cosine", "dot"),
     "dtype": ("float32", "bfloat16"),
@@ -170,6 +181,11 @@ def check(config: ml_collections.ConfigDict) -> None:
         _fail(config, "compare_steps", "values of T, each 0 or more")
     if config.crop > config.image_size + 2 * config.pretrain.padding:
         _fail(config, "crop", f"no larger than image_size={config.image_size} and its padding")
+    if (config.setting == "lwof") != (config.prior == "mixture"):
+        wanted = "mixture" if config.setting == "lwof" else "gaussian or none"
+        _fail(config, "prior", f"{wanted} where setting={config.setting}")
+    if not 0 <= config.base_holdout < 1 or (config.setting == "lwof" and not config.base_holdout):
+        _fail(config, "base_holdout", "at least 0 and below 1, and above 0 where setting=lwof")
     if config.prior == "none" and config.posterior == "gaussian":
         _fail(config, "prior", "gaussian where posterior=gaussian: without a KL term it collapses")
 

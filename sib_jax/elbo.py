@@ -9,7 +9,8 @@ from sib_jax import classifier, gaussian
 from sib_jax.episodes import Episode
 from sib_jax.gaussian import Gaussian
 from sib_jax.inner_loop import adapt
-from sib_jax.model import Params, initial_posterior, logits
+from sib_jax.model import Params, initial_posterior
+from sib_jax.model import logits as mean_logits
 
 
 class Aux(NamedTuple):
@@ -37,6 +38,7 @@ def elbo(
     key: jax.Array | None = None,
     samples: int = 1,
     beta: float | jax.Array = 1.0,
+    base_logits: jax.Array | None = None,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """E_q[sum_j log p(y_j | x_j, w)] - beta KL(q || p), in nats (eq. 4).
 
@@ -48,6 +50,7 @@ def elbo(
       key: PRNG key, needed for a Gaussian posterior.
       samples: S, samples that estimate the expectation; a point mass needs none.
       beta: weight of the KL term; 1 is the bound itself.
+      base_logits: [n, b], scores of further classes k..k+b-1 (see `sib_jax.lwof`).
 
     Returns:
       The bound, and its two parts (log-likelihood, KL).
@@ -61,7 +64,10 @@ def elbo(
 
     def log_likelihood(epsilon: jax.Array) -> jax.Array:
         weights = gaussian.sample(posterior, epsilon)
-        scores = jax.nn.log_softmax(classifier.logits(params.classifier, weights, query))
+        logits = classifier.logits(params.classifier, weights, query)
+        if base_logits is not None:
+            logits = jnp.concatenate([logits, base_logits], axis=1)
+        scores = jax.nn.log_softmax(logits)
         return jnp.sum(jnp.take_along_axis(scores, query_labels[:, None], axis=1))
 
     expected = jnp.mean(jax.vmap(log_likelihood)(noise))
@@ -100,8 +106,8 @@ def negative_elbo(
     Returns:
       Loss in nats (a scalar), `Aux`.
     """
-    # The gradient network reads k logits, so k is a fact of the parameters.
-    ways = params.gradient_net.layers[0].kernel.shape[0]
+    # The gradient network gives k numbers a query, so k is a fact of the parameters.
+    ways = params.gradient_net.layers[2].kernel.shape[1]
     inner_key, outer_key = (None, None) if key is None else jax.random.split(key)
     posterior = initial_posterior(
         params, episode.support, episode.support_labels, ways=ways, query=episode.query
@@ -126,6 +132,6 @@ def negative_elbo(
         samples=samples,
         beta=beta,
     )
-    predicted = jnp.argmax(logits(params, posterior, episode.query), axis=1)
+    predicted = jnp.argmax(mean_logits(params, posterior, episode.query), axis=1)
     accuracy = jnp.mean(predicted == episode.query_labels)
     return -bound, Aux(expected, divergence, accuracy, posterior)

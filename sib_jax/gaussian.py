@@ -98,7 +98,30 @@ def kl(q: Gaussian, p: Gaussian | Mixture) -> jax.Array:
 
 
 def _kl_to_mixture(q: Gaussian, p: Mixture) -> jax.Array:
-    components = p.means.shape[0]
-    log_std = jnp.broadcast_to(p.log_std, p.means.shape)
-    to_component = jax.vmap(lambda mean, scale: kl(q, Gaussian(mean, scale)))
-    return math.log(components) - jax.nn.logsumexp(-to_component(p.means, log_std), axis=0)
+    if p.log_std.ndim == 1:
+        to_components = _kl_to_shared_scale(q, p)
+    else:
+        one = jax.vmap(lambda mean, log_std: kl(q, Gaussian(mean, log_std)), out_axes=-1)
+        to_components = one(p.means, p.log_std)
+    return math.log(p.means.shape[0]) - jax.nn.logsumexp(-to_components, axis=-1)
+
+
+def _kl_to_shared_scale(q: Gaussian, p: Mixture) -> jax.Array:
+    """KL(q || p_c) for every component; [..., c].
+
+    All components having one scale, the squared distances are a matrix product: nothing of size
+    [..., c, d] is made, which would cost more than all the rest of an inner step.
+    """
+    # Distances from the components' centre: they are small there, and the product keeps its digits.
+    centre = jnp.mean(p.means, axis=0)
+    precision = jnp.exp(-p.log_std)
+    mean = (q.mean - jnp.broadcast_to(centre, q.mean.shape)) * jnp.broadcast_to(
+        precision, q.mean.shape
+    )
+    means = (p.means - centre[None]) * precision[None]
+    cross = mean @ means.T
+    lengths = jnp.sum(jnp.square(mean), axis=-1, keepdims=True)
+    lengths_c = jnp.broadcast_to(jnp.sum(jnp.square(means), axis=-1), cross.shape)
+    distances = lengths - 2 * cross + lengths_c
+    at_the_mean = kl(q, Gaussian(q.mean, jnp.broadcast_to(p.log_std, q.mean.shape)))
+    return 0.5 * distances + at_the_mean[..., None]

@@ -21,6 +21,7 @@ def adapt(
     samples: int = 1,
     beta: float | jax.Array = 1.0,
     checkpoint: bool = False,
+    base_logits: jax.Array | None = None,
 ) -> Gaussian:
     """theta^T from theta^0, by eq. 9:
 
@@ -40,6 +41,8 @@ def adapt(
       beta: weight of the KL term; 1 is eq. 9.
       checkpoint: recompute each step in the backward pass instead of storing it: memory for the
         activations of one step instead of T, for about a third more time.
+      base_logits: [n, b], scores of base classes beside the k classes of the task; the gradient
+        network reads their log-sum-exp (see `sib_jax.lwof`).
 
     Returns:
       theta^T, of the form of `posterior`.
@@ -53,10 +56,13 @@ def adapt(
     if steps == 0:
         return posterior
     prepared = classifier.prepare(params.classifier, query)
+    summary = jnp.zeros((query.shape[0], 0))
+    if base_logits is not None:
+        summary = jax.nn.logsumexp(base_logits, axis=1, keepdims=True)
 
     def step(theta: Gaussian, t: jax.Array) -> tuple[Gaussian, None]:
         noise = _noise(theta, key, t, samples)
-        gradient = _synthetic_gradient(params, theta, prepared, noise)
+        gradient = _synthetic_gradient(params, theta, prepared, summary, noise)
         prior = params.prior
         if prior is not None:
             pull = jax.grad(lambda q: jnp.sum(gaussian.kl(q, prior)))(theta)
@@ -69,7 +75,7 @@ def adapt(
 
 
 def _synthetic_gradient(
-    params: Params, theta: Gaussian, prepared: jax.Array, noise: jax.Array
+    params: Params, theta: Gaussian, prepared: jax.Array, summary: jax.Array, noise: jax.Array
 ) -> Gaussian:
     """E_eps sum_j xi(y_j) dy_j/dw dw/dtheta, the mean over the S samples in `noise` [S, k, d]."""
 
@@ -78,7 +84,8 @@ def _synthetic_gradient(
         return classifier.logits_of_prepared(params.classifier, weights, prepared)
 
     logits, pull_back = jax.vjp(lambda q: jax.vmap(sampled_logits, (None, 0))(q, noise), theta)
-    synthetic = jax.vmap(gradient_net.apply, (None, 0))(params.gradient_net, logits)
+    seen = jax.vmap(lambda y: jnp.concatenate([y, summary], axis=1))(logits)
+    synthetic = jax.vmap(gradient_net.apply, (None, 0))(params.gradient_net, seen)
     return pull_back(synthetic / noise.shape[0])[0]
 
 

@@ -56,7 +56,7 @@ def _keep_compiled_programs() -> None:
 
     from sib_jax.data.cache import cache_dir
 
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
 
 

@@ -42,6 +42,8 @@ def init(
     initial_std: float = 0.01,
     prior_std: float = 1.0,
     components: int = 64,
+    base_weights: jax.Array | None = None,
+    base_summary: bool = False,
 ) -> Params:
     """Parameters before any training.
 
@@ -50,7 +52,7 @@ def init(
       ways: k, the classes of a task.
       features: d, the length of the backbone's features.
       posterior: "gaussian", or "point" for a point mass.
-      prior: "gaussian", "mixture" or None.
+      prior: "gaussian", "mixture" (for learning without forgetting) or None.
       init_net: where theta^0 comes from: "support", "query" (from x alone) or "global".
       classifier: "cosine" or "dot".
       hidden: width of the gradient network's hidden layers, 8k unless given.
@@ -59,6 +61,10 @@ def init(
         normalised, so weights have entries of about 1/sqrt(d).
       prior_std: standard deviation that the prior starts with.
       components: components of a mixture prior.
+      base_weights: [components, d], the means that a mixture prior starts with; random unless
+        given.
+      base_summary: whether the gradient network reads a summary of base classes' logits beside the
+        k logits; learning without forgetting does (see `sib_jax.lwof`).
 
     Returns:
       `Params`; float32 throughout.
@@ -83,9 +89,13 @@ def init(
             initial_std=initial_std if posterior == "gaussian" else None,
         ),
         gradient_net=_gradient_net.init(
-            gradient_key, ways=ways, hidden=hidden, normalize=normalize
+            gradient_key,
+            ways=ways,
+            hidden=hidden,
+            normalize=normalize,
+            base_summary=base_summary,
         ),
-        prior=_prior(prior_key, prior, features, prior_std, components),
+        prior=_prior(prior_key, prior, features, prior_std, components, base_weights),
         classifier=_classifier.init(classifier),
     )
 
@@ -133,7 +143,12 @@ def logits(params: Params, posterior: Gaussian, query: jax.Array) -> jax.Array:
 
 
 def _prior(
-    key: jax.Array, kind: str | None, features: int, std: float, components: int
+    key: jax.Array,
+    kind: str | None,
+    features: int,
+    std: float,
+    components: int,
+    means: jax.Array | None,
 ) -> Gaussian | Mixture | None:
     log_std = jnp.full((features,), jnp.log(std))
     if kind is None:
@@ -141,7 +156,10 @@ def _prior(
     if kind == "gaussian":
         return Gaussian(jnp.zeros(features), log_std)
     if kind == "mixture":
-        means = jax.random.normal(key, (components, features)) / jnp.sqrt(features)
+        if means is None:
+            means = jax.random.normal(key, (components, features)) / jnp.sqrt(features)
+        if means.ndim != 2 or means.shape[1] != features:
+            raise ValueError(f"base_weights must be [components, {features}], got {means.shape}")
         return Mixture(means, log_std)
     raise ValueError(f"unknown prior {kind!r}; known are 'gaussian', 'mixture' and None")
 

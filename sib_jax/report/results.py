@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 FILE = "results.json"
+ACCURACIES = ("novel", "base", "both")
 
 Row = dict[str, Any]
 
@@ -18,17 +19,21 @@ def write(workdir: Path, rows: Sequence[Row]) -> None:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as text: one line for each method and T, a column for each split."""
+    """The rows as text: one line for each method and T, columns for each split and accuracy."""
     splits = list(dict.fromkeys(row["split"] for row in rows))
-    lines = [f"{'':24}" + "".join(f"{split:>20}" for split in splits)]
-    for steps in dict.fromkeys(row["steps"] for row in rows):
-        cells = ["-"] * len(splits)
-        name = ""
+    shown = [name for name in ACCURACIES if any(row[name] for row in rows)]
+    columns = [(split, name) for split in splits for name in shown]
+    titles = [split if len(shown) == 1 else f"{split} {name}" for split, name in columns]
+    lines = [f"{'':24}" + "".join(f"{title:>18}" for title in titles)]
+    for method, steps in dict.fromkeys((row["method"], row["steps"]) for row in rows):
+        cells = dict.fromkeys(columns, "-")
         for row in rows:
-            if row["steps"] == steps:
-                name = f"{row['method']}, T = {steps}"
-                novel = row["novel"]
-                cell = f"{novel['mean']:.2f} ± {novel['ci95']:.2f} %"
-                cells[splits.index(row["split"])] = cell
-        lines.append(f"{name:24}" + "".join(f"{cell:>20}" for cell in cells))
+            if (row["method"], row["steps"]) == (method, steps):
+                cells |= {(row["split"], name): cell(row[name]) for name in shown}
+        lines.append(f"{f'{method}, T = {steps}':24}" + "".join(f"{c:>18}" for c in cells.values()))
     return "\n".join(lines)
+
+
+def cell(accuracy: dict[str, float] | None) -> str:
+    """An accuracy as text, with its interval; "-" where it was not measured."""
+    return "-" if accuracy is None else f"{accuracy['mean']:.2f} ± {accuracy['ci95']:.2f} %"

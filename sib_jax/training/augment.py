@@ -23,15 +23,22 @@ class Preprocessing(NamedTuple):
     std: tuple[float, ...]
 
 
-def fit(images: np.ndarray, crop: int) -> Preprocessing:
-    """The preprocessing whose mean and std are those of `images`, uint8 [n, h, w, c]."""
+def fit(images: np.ndarray, crop: int, rows: np.ndarray | None = None) -> Preprocessing:
+    """The preprocessing whose mean and std are those of some images.
+
+    Args:
+      images: uint8 [n, h, w, c].
+      crop: see `Preprocessing`.
+      rows: which of the images, ascending; all unless given.
+    """
+    rows = np.arange(len(images)) if rows is None else rows
     total = np.zeros(images.shape[-1])
     squares = np.zeros(images.shape[-1])
-    for start in range(0, len(images), 4096):
-        part = images[start : start + 4096].reshape(-1, images.shape[-1]) / 255.0
+    for start in range(0, len(rows), 4096):
+        part = images[rows[start : start + 4096]].reshape(-1, images.shape[-1]) / 255.0
         total += part.sum(0)
         squares += np.square(part).sum(0)
-    count = images.size / images.shape[-1]
+    count = len(rows) * images.shape[1] * images.shape[2]
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 1e-8))
     # Rounded, so that the last digits of a sum are no part of any cache key.

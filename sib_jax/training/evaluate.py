@@ -1,4 +1,4 @@
-"""Accuracy over many episodes, with its 95% interval."""
+"""Accuracies over many episodes, with their 95% intervals."""
 
 import functools
 import math
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sib_jax import episodes
+from sib_jax import episodes, lwof
 from sib_jax.episodes import FeatureTable
 from sib_jax.inner_loop import adapt
 from sib_jax.model import Params, initial_posterior, logits
@@ -16,11 +16,33 @@ from sib_jax.training import devices
 
 
 class Task(NamedTuple):
-    """What an evaluation task looks like; static, so hashable."""
+    """What a task looks like; static, so hashable. Setting: "standard" or "lwof"."""
 
     ways: int
     shots: int
     queries: int
+    setting: str = "standard"
+
+    def accuracies(self) -> tuple[str, ...]:
+        """The names of what is measured; the last one chooses the best epoch."""
+        return ("novel",) if self.setting == "standard" else lwof.Accuracies._fields
+
+    def shape(self) -> dict[str, int]:
+        """The arguments of the functions that draw episodes."""
+        return {"ways": self.ways, "shots": self.shots, "queries": self.queries}
+
+
+class Tables(NamedTuple):
+    """Features that evaluation tasks are drawn from.
+
+    Attributes:
+      novel: of the classes to learn.
+      base: of the base classes, images that no training stage saw; learning without forgetting
+        needs them.
+    """
+
+    novel: FeatureTable
+    base: FeatureTable | None = None
 
 
 class Inner(NamedTuple):
@@ -42,31 +64,35 @@ class Interval(NamedTuple):
 
 def evaluate(
     params: Params,
-    table: FeatureTable,
+    tables: Tables,
     task: Task,
     inner: Inner,
     *,
     tasks: int,
     key: jax.Array,
     batch: int = 50,
-) -> Interval:
-    """Mean accuracy over `tasks` episodes; episode i is a function of (key, i).
+) -> dict[str, Interval]:
+    """Mean accuracies over `tasks` episodes; episode i is a function of (key, i).
 
     Args:
       params: meta-learned parameters.
-      table: features of a split.
+      tables: features of a split.
       task: what an episode looks like.
       inner: how theta is adapted.
       tasks: number of episodes.
       key: PRNG key.
       batch: episodes at once.
+
+    Returns:
+      An interval for each of `task.accuracies()`.
     """
-    return interval(accuracies(params, table, task, inner, tasks=tasks, key=key, batch=batch))
+    found = accuracies(params, tables, task, inner, tasks=tasks, key=key, batch=batch)
+    return {name: interval(found[:, i]) for i, name in enumerate(task.accuracies())}
 
 
 def accuracies(
     params: Params,
-    table: FeatureTable,
+    tables: Tables,
     task: Task,
     inner: Inner,
     *,
@@ -74,9 +100,9 @@ def accuracies(
     key: jax.Array,
     batch: int = 50,
 ) -> np.ndarray:
-    """The accuracy, 0 to 1, of each of `tasks` episodes; arguments as in `evaluate`."""
+    """[tasks, len(task.accuracies())], 0 to 1, one row an episode; arguments as in `evaluate`."""
     starts = range(0, tasks, batch)
-    found = [_accuracies(params, table, key, start, task, inner, batch) for start in starts]
+    found = [_accuracies(params, tables, key, start, task, inner, batch) for start in starts]
     return np.concatenate([np.asarray(a) for a in found])[:tasks]
 
 
@@ -89,25 +115,34 @@ def interval(accuracy: np.ndarray) -> Interval:
 @functools.partial(jax.jit, static_argnums=(4, 5, 6))
 def _accuracies(
     params: Params,
-    table: FeatureTable,
+    tables: Tables,
     key: jax.Array,
     start: jax.Array,
     task: Task,
     inner: Inner,
     batch: int,
 ) -> jax.Array:
-    """Of the episodes start ... start + batch - 1; [batch]."""
+    """Of the episodes start ... start + batch - 1; [batch, accuracies]."""
     sharding = devices.over_episodes(devices.episode_mesh(batch))
 
-    def accuracy(index: jax.Array) -> jax.Array:
-        draw_key, inner_key = jax.random.split(jax.random.fold_in(key, index))
-        episode = episodes.sample(draw_key, table, **task._asdict())
+    def standard(draw_key: jax.Array, inner_key: jax.Array) -> jax.Array:
+        episode = episodes.sample(draw_key, tables.novel, **task.shape())
         posterior = initial_posterior(
             params, episode.support, episode.support_labels, ways=task.ways, query=episode.query
         )
         posterior = adapt(params, posterior, episode.query, key=inner_key, **inner._asdict())
         predicted = jnp.argmax(logits(params, posterior, episode.query), axis=1)
-        return jnp.mean(predicted == episode.query_labels)
+        return jnp.mean(predicted == episode.query_labels)[None]
+
+    def without_forgetting(draw_key: jax.Array, inner_key: jax.Array) -> jax.Array:
+        if tables.base is None:
+            raise ValueError("setting 'lwof' needs features of base classes: Tables(novel, base)")
+        episode = lwof.sample_evaluation(draw_key, tables.novel, tables.base, **task.shape())
+        return jnp.stack(lwof.accuracies(params, episode, key=inner_key, **inner._asdict()))
+
+    def accuracy(index: jax.Array) -> jax.Array:
+        keys = jax.random.split(jax.random.fold_in(key, index))
+        return standard(*keys) if task.setting == "standard" else without_forgetting(*keys)
 
     indices = jax.lax.with_sharding_constraint(start + jnp.arange(batch), sharding)
     return jax.vmap(accuracy)(indices)

@@ -10,6 +10,7 @@ import jax
 from sib_jax import episodes
 from sib_jax.backbones import Backbone
 from sib_jax.config import ConfigError, check, describe
+from sib_jax.data.holdout import held_out
 from sib_jax.data.load import load
 from sib_jax.data.split import SPLITS, DataSet
 from sib_jax.episodes import FeatureTable
@@ -18,7 +19,7 @@ from sib_jax.report import results
 from sib_jax.report.console import log, progress
 from sib_jax.report.metrics import Metrics
 from sib_jax.training import estimate, features, interrupt, pretrained, tree_file
-from sib_jax.training.evaluate import evaluate
+from sib_jax.training.evaluate import Tables, evaluate
 from sib_jax.training.meta_train import init_params, inner_of, meta_train, task_of
 from sib_jax.training.pretrain import pretrain
 from sib_jax.training.pretrained import Pretrained
@@ -75,9 +76,9 @@ def run(config: Any, workdir: Path, mode: str = "all") -> list[results.Row]:
         if mode == "pretrain":
             return []
         # 3. Features of every image, once.
-        tables = _features(found, data)
+        train, tables = _features(config, found, data)
         # 4. Meta-training, once for each T.
-        params = {t: _params(config, workdir, t, tables, metrics) for t in steps}
+        params = {t: _params(config, workdir, t, train, tables["val"], metrics) for t in steps}
         if mode == "train":
             return []
         # 5. Evaluation: every T on the same tasks.
@@ -108,23 +109,31 @@ def _backbone(
     return pretrained.load(path, backbone)
 
 
-def _features(found: Pretrained, data: DataSet) -> dict[str, FeatureTable]:
-    tables = {}
+def _features(
+    config: Any, found: Pretrained, data: DataSet
+) -> tuple[FeatureTable, dict[str, Tables]]:
+    """What meta-training draws from; and what validation and test do."""
+    features_of = {}
     total = sum(len(data.split(s).labels) for s in SPLITS)
     with progress("features", total, "images") as advance:
         for split in SPLITS:
             part = data.split(split)
-            tables[split] = episodes.feature_table(
-                features.cached(found, part, advance), part.labels
-            )
-    return tables
+            features_of[split] = features.cached(found, part, advance)
+    held = held_out(data.train.class_counts, config.base_holdout)
+    train, labels = features_of["train"], data.train.labels
+    base = episodes.feature_table(train[held], labels[held]) if held.any() else None
+    return episodes.feature_table(train[~held], labels[~held]), {
+        split: Tables(episodes.feature_table(features_of[split], data.split(split).labels), base)
+        for split in ("val", "test")
+    }
 
 
 def _params(
     config: Any,
     workdir: Path,
     steps: int,
-    tables: dict[str, FeatureTable],
+    train: FeatureTable,
+    val: Tables,
     metrics: Metrics,
 ) -> Params:
     path = workdir / _params_file(steps)
@@ -132,24 +141,22 @@ def _params(
         trained = meta_train(
             config,
             steps,
-            tables["train"],
-            tables["val"],
+            train,
+            val,
             workdir / "checkpoints" / f"T{steps}",
             metrics,
         )
         tree_file.save(path, trained, {"steps": steps, "seed": config.seed})
-    like = jax.eval_shape(lambda: init_params(config, tables["train"].features.shape[1]))
+    like = jax.eval_shape(lambda: init_params(config, train))
     return tree_file.load(path, like)
 
 
-def _evaluate(
-    config: Any, split: str, steps: int, params: Params, table: FeatureTable
-) -> results.Row:
+def _evaluate(config: Any, split: str, steps: int, params: Params, tables: Tables) -> results.Row:
     begun = time.monotonic()
     tasks = config.eval[f"{split}_tasks"]
     found = evaluate(
         params,
-        table,
+        tables,
         task_of(config),
         inner_of(config, steps),
         tasks=tasks,
@@ -168,9 +175,10 @@ def _evaluate(
         "steps": steps,
         "tasks": tasks,
         "seed": config.seed,
-        "novel": {"mean": found.mean, "ci95": found.ci95},
-        "base": None,
-        "both": None,
+        **{
+            name: found[name]._asdict() if name in found else None
+            for name in ("novel", "base", "both")
+        },
         "seconds": round(time.monotonic() - begun, 3),
     }
 
@@ -189,8 +197,10 @@ def _check_fits(config: Any, data: DataSet) -> None:
                 f"{part.class_names[smallest]!r} of the {split} split has only "
                 f"{part.class_counts[smallest]} images; lower config.queries or config.shots"
             )
-    if config.pretrain.batch > len(data.train.labels):
-        wanted = f"at most {len(data.train.labels)}, the images of the train split"
+    held = held_out(data.train.class_counts, config.base_holdout)
+    kept = len(held) - int(held.sum())
+    if config.pretrain.batch > kept:
+        wanted = f"at most {kept}, the images that training sees"
         raise ConfigError(describe("pretrain.batch", config.pretrain.batch, wanted))
 
 

@@ -9,16 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from sib_jax import episodes, model
+from sib_jax import classifier, episodes, lwof, model
 from sib_jax.elbo import negative_elbo
 from sib_jax.episodes import FeatureTable
+from sib_jax.init_net import class_means
 from sib_jax.model import Params
 from sib_jax.report.console import log, progress
 from sib_jax.report.metrics import Metrics
 from sib_jax.training import devices, interrupt
 from sib_jax.training.checkpoint import Checkpoints
 from sib_jax.training.diverged import DivergedError
-from sib_jax.training.evaluate import Inner, Task, evaluate
+from sib_jax.training.evaluate import Inner, Tables, Task, evaluate
 
 
 class State(NamedTuple):
@@ -46,7 +47,7 @@ class Sums(NamedTuple):
 
 def task_of(config: Any) -> Task:
     """The episodes that a config asks for."""
-    return Task(config.ways, config.shots, config.queries)
+    return Task(config.ways, config.shots, config.queries, config.setting)
 
 
 def inner_of(config: Any, steps: int) -> Inner:
@@ -60,8 +61,17 @@ def inner_of(config: Any, steps: int) -> Inner:
     )
 
 
-def init_params(config: Any, features: int) -> Params:
-    """The parameters that meta-training starts from."""
+def init_params(config: Any, train: FeatureTable) -> Params:
+    """The parameters that meta-training starts from.
+
+    A mixture prior starts at the class means of the normalised training features.
+    """
+    images, features = train.features.shape
+    classes = len(train.counts)
+    base_weights = None
+    if config.prior == "mixture":
+        labels = jnp.repeat(jnp.arange(classes), train.counts, total_repeat_length=images)
+        base_weights = class_means(classifier.normalize(train.features), labels, classes)
     return model.init(
         jax.random.fold_in(jax.random.key(config.seed), 3),
         ways=config.ways,
@@ -72,6 +82,9 @@ def init_params(config: Any, features: int) -> Params:
         classifier=config.classifier,
         initial_std=config.initial_std,
         prior_std=config.prior_std,
+        components=classes,
+        base_weights=base_weights,
+        base_summary=config.setting == "lwof",
     )
 
 
@@ -79,7 +92,7 @@ def meta_train(
     config: Any,
     steps: int,
     train: FeatureTable,
-    val: FeatureTable,
+    val: Tables,
     directory: Path,
     metrics: Metrics,
 ) -> Params:
@@ -93,14 +106,14 @@ def meta_train(
       config: the run's config.
       steps: T.
       train: features of the training classes.
-      val: features of the validation classes.
+      val: features for validation.
       directory: for checkpoints; training goes on from the last one there.
       metrics: where each epoch is logged.
     """
     stage = f"T={steps}"
     settings = config.optimizer
     optimizer = make_optimizer(config)
-    params = init_params(config, train.features.shape[1])
+    params = init_params(config, train)
     state = State(params, optimizer.init(params))
     best = Best(_to_host(params), np.full((), -1.0))
     run_epoch = compile_epoch(config, steps, optimizer)
@@ -155,13 +168,18 @@ def compile_epoch(config: Any, steps: int, optimizer: optax.GradientTransformati
     """
     settings = config.optimizer
     task, inner = task_of(config), inner_of(config, steps)
-    queries = task.ways * task.queries
+    # Learning without forgetting has as many base as novel queries.
+    queries = task.ways * task.queries * (1 if task.setting == "standard" else 2)
     sharding = devices.over_episodes(devices.episode_mesh(settings.batch))
 
     def episode_loss(params: Params, table: FeatureTable, key: jax.Array) -> tuple[jax.Array, Sums]:
         draw_key, loss_key = jax.random.split(key)
-        episode = episodes.sample(draw_key, table, **task._asdict())
-        loss, aux = negative_elbo(params, episode, key=loss_key, **inner._asdict())
+        if task.setting == "standard":
+            episode = episodes.sample(draw_key, table, **task.shape())
+            loss, aux = negative_elbo(params, episode, key=loss_key, **inner._asdict())
+        else:
+            mixed = lwof.sample_training(draw_key, table, **task.shape())
+            loss, (aux, _) = lwof.negative_elbo(params, mixed, key=loss_key, **inner._asdict())
         per_query = (loss / queries, aux.log_likelihood / queries, aux.kl / queries)
         return per_query[0], Sums(*per_query, aux.accuracy)
 
@@ -196,7 +214,7 @@ def _end_epoch(
     params: Params,
     best: Best,
     means: dict[str, float],
-    val: FeatureTable,
+    val: Tables,
     metrics: Metrics,
 ) -> Best:
     stage, settings = f"T={steps}", config.optimizer
@@ -206,16 +224,18 @@ def _end_epoch(
             f"{stage}: the loss is not finite before step {step}; lower config.optimizer.lr or "
             "config.inner.step_size"
         )
-    accuracy = evaluate(
+    task = task_of(config)
+    found = evaluate(
         params,
         val,
-        task_of(config),
+        task,
         inner_of(config, steps),
         tasks=settings.val_tasks,
         key=jax.random.fold_in(jax.random.key(config.seed), 5),
         batch=config.eval.batch,
-    ).mean
-    metrics.write(stage, step, **means, val_accuracy=accuracy)
+    )
+    accuracy = found[task.accuracies()[-1]].mean
+    metrics.write(stage, step, **means, **{f"val_{k}": v.mean for k, v in found.items()})
     better = accuracy > float(best.accuracy)
     log.info(
         "%s: epoch %d of %d, loss %.3f, training accuracy %.1f %%, validation %.1f %%%s",

@@ -12,6 +12,7 @@ import optax
 
 from sib_jax import classifier, episodes, model
 from sib_jax.backbones import Backbone
+from sib_jax.data.holdout import held_out
 from sib_jax.data.split import DataSet
 from sib_jax.report.console import log, progress
 from sib_jax.report.metrics import Metrics
@@ -19,7 +20,7 @@ from sib_jax.training import augment, devices, features, interrupt
 from sib_jax.training.augment import Preprocessing
 from sib_jax.training.checkpoint import Checkpoints
 from sib_jax.training.diverged import DivergedError
-from sib_jax.training.evaluate import Inner, Task, evaluate
+from sib_jax.training.evaluate import Inner, Tables, Task, evaluate
 from sib_jax.training.pretrained import Pretrained
 
 STAGE = "pretrain"
@@ -59,6 +60,8 @@ def pretrain(
     The best epoch is that with the highest 5-way 1-shot accuracy (class means, T = 0) on the
     validation classes. Batches and augmentation are functions of (seed, step).
 
+    Images that `config.base_holdout` keeps back are not seen.
+
     Args:
       config: the run's config.
       data: the data set.
@@ -67,8 +70,9 @@ def pretrain(
       metrics: where each epoch is logged.
     """
     settings = config.pretrain
-    preprocessing = augment.fit(data.train.images, config.crop)
-    steps_per_epoch = len(data.train.labels) // settings.batch
+    kept = np.flatnonzero(~held_out(data.train.class_counts, config.base_holdout))
+    preprocessing = augment.fit(data.train.images, config.crop, kept)
+    steps_per_epoch = len(kept) // settings.batch
     total = steps_per_epoch * settings.epochs
     optimizer = _optimizer(config, total)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
@@ -86,7 +90,7 @@ def pretrain(
             for step in range(done, total):
                 epoch, position = divmod(step, steps_per_epoch)
                 if position == 0 or step == done:
-                    order = _order(key, epoch, len(labels))
+                    order = _order(key, epoch, kept)
                 rows = order[position * settings.batch : (position + 1) * settings.batch]
                 state = train_step(state, images, labels, rows, jax.random.fold_in(key, step))
                 ended = position + 1 == steps_per_epoch
@@ -181,9 +185,10 @@ def _compile(
     return step
 
 
-def _order(key: jax.Array, epoch: int, count: int) -> jax.Array:
-    """The order in which an epoch goes through the images."""
-    return jax.random.permutation(jax.random.fold_in(jax.random.fold_in(key, 0), epoch), count)
+def _order(key: jax.Array, epoch: int, rows: np.ndarray) -> jax.Array:
+    """The order in which an epoch goes through the images `rows`."""
+    epoch_key = jax.random.fold_in(jax.random.fold_in(key, 0), epoch)
+    return jnp.asarray(rows)[jax.random.permutation(epoch_key, len(rows))]
 
 
 def _end_epoch(
@@ -222,12 +227,12 @@ def _few_shot_accuracy(config: Any, data: DataSet, found: Pretrained) -> float:
     queries = min(config.queries, int(data.val.class_counts.min()) - 1)
     return evaluate(
         model.init(jax.random.key(0), ways=ways, features=found.backbone.features, prior=None),
-        table,
+        Tables(table),
         Task(ways, 1, queries),
         Inner(steps=0, step_size=0.0),
         tasks=config.pretrain.val_tasks,
         key=jax.random.fold_in(jax.random.key(config.seed), 2),
-    ).mean
+    )["novel"].mean
 
 
 def _to_host(variables: Any) -> Any:

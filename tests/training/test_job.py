@@ -66,7 +66,7 @@ def test_metrics_hold_every_epoch(reference):
         ("T=2", 5),
         ("T=2", 10),
     ]
-    assert {"loss", "log_likelihood", "kl", "accuracy", "val_accuracy"} <= metrics(reference)[
+    assert {"loss", "log_likelihood", "kl", "accuracy", "val_novel"} <= metrics(reference)[
         -1
     ].keys()
 

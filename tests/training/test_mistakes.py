@@ -31,7 +31,11 @@ from sib_jax.training import job
         ("inner.steps", -1, "config.inner.steps is -1, but must be 0 or more"),
         ("compare_steps", (-1,), "config.compare_steps"),
         ("crop", 19, "config.crop is 19, but must be no larger than image_size=16"),
-        ("pretrain.batch", 73, "config.pretrain.batch is 73, but must be at most 72, the images"),
+        (
+            "pretrain.batch",
+            73,
+            "config.pretrain.batch is 73, but must be at most 72, the images",
+        ),
         ("backbone_file", "no.npz", "config.backbone_file is 'no.npz', but must be an existing"),
         ("data_dir", "/nowhere", "/nowhere"),
         ("data_dir", "", "--data_dir=DIR"),

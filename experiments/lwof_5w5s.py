@@ -1,0 +1,17 @@
+"""5-way 5-shot without forgetting the training classes: the lower blocks of Tables 1 and 2.
+
+python -m sib_jax.main --config=experiments/lwof_5w5s.py
+python -m sib_jax.main --config=experiments/lwof_5w5s.py:folder --data_dir=DIR
+"""
+
+import ml_collections
+
+from sib_jax.config import default
+
+
+def get_config(dataset: str = "glyphs") -> ml_collections.ConfigDict:
+    """The paper's recipe, scaled to `dataset`."""
+    config = default(dataset, "lwof")
+    config.ways = 5
+    config.shots = 5
+    return config

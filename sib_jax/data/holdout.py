@@ -1,0 +1,20 @@
+"""Images of the training classes that no training stage may see: queries of the base classes."""
+
+import numpy as np
+
+
+def held_out(class_counts: np.ndarray, share: float) -> np.ndarray:
+    """Which images of a split are held out: the last ones of each class.
+
+    Args:
+      class_counts: int [classes], images of each class, one contiguous block a class.
+      share: of each class, at least 0 and below 1; rounded, but at least one image where above 0.
+
+    Returns:
+      bool [images].
+    """
+    held = [np.zeros(count, bool) for count in class_counts]
+    for block in held:
+        if share > 0:
+            block[len(block) - max(1, round(share * len(block))) :] = True
+    return np.concatenate(held)

@@ -1,0 +1,263 @@
+"""Learning without forgetting: k novel classes beside the base classes (section 4, (b)).
+
+The prior is a mixture whose component means are the weights of the base classes. The queries mix
+novel and base images, without labels; the gradient network sees, beside the k novel logits, one
+summary of the base logits: their log-sum-exp, all that the softmax over both kinds needs of them.
+
+References:
+  Gidaris and Komodakis, "Dynamic few-shot visual learning without forgetting", CVPR 2018.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sib_jax import classifier, inner_loop, model
+from sib_jax.classifier import Classifier
+from sib_jax.elbo import Aux, elbo
+from sib_jax.episodes import FeatureTable, distinct, sample
+from sib_jax.gaussian import Gaussian, Mixture
+from sib_jax.model import Params
+
+
+class LwofEpisode(NamedTuple):
+    """One task of k novel classes and b base classes.
+
+    Attributes:
+      support: features of the novel classes [m, d].
+      support_labels: int [m], in 0..k-1.
+      query: features [n, d], of novel and of base classes.
+      query_labels: int [n]; 0..k-1 are the novel classes, k..k+b-1 the base classes.
+      base: int [b], the components of the prior that are the base classes of this task.
+    """
+
+    support: jax.Array
+    support_labels: jax.Array
+    query: jax.Array
+    query_labels: jax.Array
+    base: jax.Array
+
+
+class Accuracies(NamedTuple):
+    """Shares of correct answers, 0 to 1, each a scalar.
+
+    Attributes:
+      novel: of novel queries among the novel classes.
+      base: of base queries among the base classes.
+      both: of all queries among all classes.
+    """
+
+    novel: jax.Array
+    base: jax.Array
+    both: jax.Array
+
+
+def for_episode(params: Params, base: jax.Array) -> Params:
+    """`params` with a prior of the components `base` [b] alone.
+
+    A base class that an episode pretends to be novel must not be in its prior: the component would
+    give its weights away.
+    """
+    prior = params.prior
+    if not isinstance(prior, Mixture):
+        raise ValueError("learning without forgetting needs parameters with prior='mixture'")
+    log_std = prior.log_std if prior.log_std.ndim == 1 else prior.log_std[base]
+    return params._replace(prior=Mixture(prior.means[base], log_std))
+
+
+def base_logits(params: Params, query: jax.Array) -> jax.Array:
+    """Scores of the base classes; those of the k novel classes are `model.logits`.
+
+    The learned bias is left out, so that it is an offset of the novel against the base classes:
+    their weights come from a few examples, those of the base classes from hundreds.
+
+    Args:
+      params: with a mixture prior, of the base classes present.
+      query: features [n, d].
+
+    Returns:
+      [n, b].
+    """
+    prior = params.prior
+    if not isinstance(prior, Mixture):
+        raise ValueError("learning without forgetting needs parameters with prior='mixture'")
+    unbiased: Classifier = params.classifier._replace(bias=jnp.zeros(()))
+    return classifier.logits(unbiased, prior.means, query)
+
+
+def negative_elbo(
+    params: Params,
+    episode: LwofEpisode,
+    *,
+    steps: int,
+    step_size: float | jax.Array,
+    key: jax.Array | None = None,
+    samples: int = 1,
+    beta: float | jax.Array = 1.0,
+    checkpoint: bool = False,
+) -> tuple[jax.Array, tuple[Aux, Accuracies]]:
+    """The training loss of one episode; arguments as in `sib_jax.negative_elbo`.
+
+    Returns:
+      Minus the ELBO in nats, over the novel and base queries; (`Aux`, `Accuracies`).
+    """
+    params = for_episode(params, episode.base)
+    inner_key, outer_key = (None, None) if key is None else jax.random.split(key)
+    posterior, base = _adapt(
+        params,
+        episode,
+        steps=steps,
+        step_size=step_size,
+        key=inner_key,
+        samples=samples,
+        beta=beta,
+        checkpoint=checkpoint,
+    )
+    bound, (expected, divergence) = elbo(
+        params,
+        posterior,
+        episode.query,
+        episode.query_labels,
+        key=outer_key,
+        samples=samples,
+        beta=beta,
+        base_logits=base,
+    )
+    found = _accuracies(params, posterior, episode, base)
+    return -bound, (Aux(expected, divergence, found.both, posterior), found)
+
+
+def accuracies(
+    params: Params,
+    episode: LwofEpisode,
+    *,
+    steps: int,
+    step_size: float | jax.Array,
+    key: jax.Array | None = None,
+    samples: int = 1,
+    beta: float | jax.Array = 1.0,
+    checkpoint: bool = False,
+) -> Accuracies:
+    """Novel, Base and Both at the mean of theta^T; arguments as in `sib_jax.negative_elbo`."""
+    params = for_episode(params, episode.base)
+    posterior, base = _adapt(
+        params,
+        episode,
+        steps=steps,
+        step_size=step_size,
+        key=key,
+        samples=samples,
+        beta=beta,
+        checkpoint=checkpoint,
+    )
+    return _accuracies(params, posterior, episode, base)
+
+
+def sample_training(
+    key: jax.Array, table: FeatureTable, *, ways: int, shots: int, queries: int
+) -> LwofEpisode:
+    """Draws an episode from the base classes: k of them pretend to be novel, the others stay base.
+
+    Args:
+      key: PRNG key.
+      table: features of the base classes, in the order of the prior's components.
+      ways: k.
+      shots: support examples of each pretended novel class.
+      queries: queries of each; and k times as many from all base classes together.
+
+    Returns:
+      Episode with n = 2 k queries.
+    """
+    class_key, novel_key, base_key = jax.random.split(key, 3)
+    order = distinct(class_key, table.counts.shape[0], table.counts.shape[0])
+    novel, base = order[:ways], order[ways:]
+    return _sample(
+        (novel_key, base_key), _classes(table, novel), _classes(table, base), base, shots, queries
+    )
+
+
+def sample_evaluation(
+    key: jax.Array,
+    novel_table: FeatureTable,
+    base_table: FeatureTable,
+    *,
+    ways: int,
+    shots: int,
+    queries: int,
+) -> LwofEpisode:
+    """Draws an episode of novel classes beside all base classes.
+
+    Args:
+      key: PRNG key.
+      novel_table: features of the novel classes.
+      base_table: features of the base classes that no training stage saw, in the order of the
+        prior's components.
+      ways: k.
+      shots: support examples of each novel class.
+      queries: queries of each; and k times as many from all base classes together.
+    """
+    class_key, novel_key, base_key = jax.random.split(key, 3)
+    novel = distinct(class_key, novel_table.counts.shape[0], ways)
+    base = jnp.arange(base_table.counts.shape[0])
+    return _sample(
+        (novel_key, base_key), _classes(novel_table, novel), base_table, base, shots, queries
+    )
+
+
+def _adapt(
+    params: Params, episode: LwofEpisode, *, key: jax.Array | None, **inner: Any
+) -> tuple[Gaussian, jax.Array]:
+    ways = params.gradient_net.layers[2].kernel.shape[1]
+    posterior = model.initial_posterior(
+        params, episode.support, episode.support_labels, ways=ways, query=episode.query
+    )
+    base = base_logits(params, episode.query)
+    adapted = inner_loop.adapt(params, posterior, episode.query, key=key, base_logits=base, **inner)
+    return adapted, base
+
+
+def _accuracies(
+    params: Params, posterior: Gaussian, episode: LwofEpisode, base: jax.Array
+) -> Accuracies:
+    novel = model.logits(params, posterior, episode.query)
+    ways = novel.shape[1]
+    labels = episode.query_labels
+    is_novel = labels < ways
+
+    def share(logits: jax.Array, wanted: jax.Array, of: jax.Array) -> jax.Array:
+        return jnp.sum((jnp.argmax(logits, axis=1) == wanted) & of) / jnp.sum(of)
+
+    return Accuracies(
+        novel=share(novel, labels, is_novel),
+        base=share(base, labels - ways, ~is_novel),
+        both=share(jnp.concatenate([novel, base], axis=1), labels, jnp.ones_like(is_novel)),
+    )
+
+
+def _classes(table: FeatureTable, classes: jax.Array) -> FeatureTable:
+    return table._replace(starts=table.starts[classes], counts=table.counts[classes])
+
+
+def _sample(
+    keys: tuple[jax.Array, jax.Array],
+    novel: FeatureTable,
+    base: FeatureTable,
+    components: jax.Array,
+    shots: int,
+    queries: int,
+) -> LwofEpisode:
+    ways = novel.counts.shape[0]
+    task = sample(keys[0], novel, ways=ways, shots=shots, queries=queries)
+    # Distinct images, every image of every base class equally likely.
+    ends = jnp.cumsum(base.counts)
+    drawn = distinct(keys[1], ends[-1], ways * queries)
+    label = jnp.searchsorted(ends, drawn, side="right")
+    rows = base.starts[label] + drawn - (ends[label] - base.counts[label])
+    return LwofEpisode(
+        task.support,
+        task.support_labels,
+        jnp.concatenate([task.query, base.features[rows]]),
+        jnp.concatenate([task.query_labels, ways + label]),
+        components,
+    )
