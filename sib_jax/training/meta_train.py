@@ -123,7 +123,9 @@ def meta_train(
         if done:
             log.info("%s: going on from epoch %d of %d", stage, done, settings.epochs)
         metrics.rewind(stage, done * settings.steps_per_epoch)
-        state = jax.device_put(state, devices.replicated(devices.episode_mesh(settings.batch)))
+        # On the host first: a scalar of weak type would have the first epoch compiled twice.
+        replicated = devices.replicated(devices.episode_mesh(settings.batch))
+        state, train = jax.device_put((_to_host(state), train), replicated)
         per_epoch = settings.steps_per_epoch * settings.batch
         total = settings.epochs * per_epoch
         with progress(stage, total, "episodes", done * per_epoch) as advance:
@@ -170,7 +172,8 @@ def compile_epoch(config: Any, steps: int, optimizer: optax.GradientTransformati
     task, inner = task_of(config), inner_of(config, steps)
     # Learning without forgetting has as many base as novel queries.
     queries = task.ways * task.queries * (1 if task.setting == "standard" else 2)
-    sharding = devices.over_episodes(devices.episode_mesh(settings.batch))
+    mesh = devices.episode_mesh(settings.batch)
+    sharding = devices.over_episodes(mesh)
 
     def episode_loss(params: Params, table: FeatureTable, key: jax.Array) -> tuple[jax.Array, Sums]:
         draw_key, loss_key = jax.random.split(key)
@@ -189,7 +192,8 @@ def compile_epoch(config: Any, steps: int, optimizer: optax.GradientTransformati
         losses, sums = jax.vmap(episode_loss, (None, None, 0))(params, table, keys)
         return jnp.mean(losses), jax.tree.map(jnp.sum, sums)
 
-    @functools.partial(jax.jit, donate_argnums=0)
+    # What comes out lies where what went in did: the next epoch is not compiled anew.
+    @functools.partial(jax.jit, donate_argnums=0, out_shardings=devices.replicated(mesh))
     def run_epoch(
         state: State, table: FeatureTable, key: jax.Array, first: jax.Array
     ) -> tuple[State, Sums]:
@@ -245,6 +249,6 @@ def _end_epoch(
     return Best(_to_host(params), np.asarray(accuracy)) if better else best
 
 
-def _to_host(params: Params) -> Params:
+def _to_host(tree: Any) -> Any:
     """A copy: the parameters' own buffers are donated to the next epoch."""
-    return jax.tree.map(np.array, params)
+    return jax.tree.map(np.array, tree)
