@@ -1,12 +1,14 @@
 """Every hyper-parameter with its default, and the check that ends a mistaken config early."""
 
+import copy
+import re
 from typing import Any
 
 import ml_collections
 
 from sib_jax.errors import UserError
 
-DATASETS = ("glyphs", "folder")
+DATASETS = ("glyphs", "mini_imagenet", "folder")
 
 # What differs between data sets: the size of their images and how long training takes on them.
 _GLYPHS: dict[str, Any] = {
@@ -18,10 +20,14 @@ _GLYPHS: dict[str, Any] = {
 _PHOTOGRAPHS: dict[str, Any] = {
     "image_size": 84,
     "crop": 80,
-    "pretrain": {"epochs": 20, "batch": 128, "lr": 0.1, "padding": 4, "flip": True, "jitter": 0.4},
+    "pretrain": {"epochs": 16, "batch": 128, "lr": 0.1, "padding": 4, "flip": True, "jitter": 0.2},
     "optimizer": {"epochs": 60, "steps_per_epoch": 1000, "drop_epochs": (10, 25, 50)},
 }
-_RECIPES: dict[str, dict[str, Any]] = {"glyphs": _GLYPHS, "folder": _PHOTOGRAPHS}
+_RECIPES: dict[str, dict[str, Any]] = {
+    "glyphs": _GLYPHS,
+    "mini_imagenet": _PHOTOGRAPHS,
+    "folder": _PHOTOGRAPHS,
+}
 
 
 class ConfigError(UserError):
@@ -70,6 +76,7 @@ def default(dataset: str = "glyphs", setting: str = "standard") -> ml_collection
     c.pretrain.padding = recipe["pretrain"]["padding"]  # pixels around the image before the crop
     c.pretrain.flip = recipe["pretrain"]["flip"]  # mirror half of the images
     c.pretrain.jitter = recipe["pretrain"]["jitter"]  # +- share of brightness, contrast, saturation
+    c.pretrain.val_images = 100  # images of each validation class that choose the epoch
     c.pretrain.val_tasks = 500  # 5-way 1-shot tasks of validation classes that choose the epoch
 
     c.posterior = "gaussian"  # q(w): gaussian, or point for a point mass
@@ -84,6 +91,8 @@ def default(dataset: str = "glyphs", setting: str = "standard") -> ml_collection
     c.inner.step_size = 1e-3  # eta
     c.inner.samples = 1  # S, samples of a Gaussian posterior in each step
     c.inner.checkpoint = False  # recompute each step in the backward pass: for large T
+
+    c.runs = ()  # a whole table: names such as standard_5w1s and lwof_5w5s, one backbone for all
 
     c.compare_steps = (0,)  # further values of T, each meta-trained and evaluated for itself
 
@@ -120,6 +129,26 @@ def without_forgetting(config: ml_collections.ConfigDict) -> None:
     config.base_holdout = 1 / 6  # 100 of mini-ImageNet's 600
 
 
+def of_run(config: ml_collections.ConfigDict, name: str) -> ml_collections.ConfigDict:
+    """The config of one of `config.runs`.
+
+    Args:
+      config: what the runs share.
+      name: "<setting>_<ways>w<shots>s", such as "lwof_5w1s".
+    """
+    match = re.fullmatch(r"(standard|lwof)_(\d+)w(\d+)s", name)
+    if not match:
+        raise ConfigError(
+            f"config.runs holds {name!r}, but wants names such as standard_5w1s or lwof_5w5s"
+        )
+    one = copy.deepcopy(config)
+    one.runs = ()
+    one.ways, one.shots = int(match[2]), int(match[3])
+    if match[1] == "lwof":
+        one.setting, one.prior = "lwof", "mixture"
+    return one
+
+
 _CHOICES = {
     "dataset": DATASETS,
     "setting": ("standard", "lwof"),
@@ -139,6 +168,7 @@ _AT_LEAST = {
     "pretrain.epochs": 1,
     "pretrain.batch": 2,
     "pretrain.padding": 0,
+    "pretrain.val_images": 2,
     "pretrain.val_tasks": 2,
     "inner.steps": 0,
     "inner.samples": 1,

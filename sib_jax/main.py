@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> None:
     # Imported here: a mistaken flag is answered at once.
     from sib_jax.errors import UserError
     from sib_jax.report import console
-    from sib_jax.training import interrupt, job
+    from sib_jax.training import interrupt, job, table
 
     console.start()
     _keep_compiled_programs()
@@ -43,7 +43,8 @@ def main(argv: Sequence[str]) -> None:
     experiment = Path(config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]).stem
     workdir = _WORKDIR.value or f"runs/{experiment}-{config.dataset}-seed{config.seed}"
     try:
-        job.run(config, Path(workdir), _MODE.value)
+        run = table.run if config.runs else job.run
+        run(config, Path(workdir), _MODE.value)
     except UserError as error:
         _exit(str(error))
     except interrupt.Interrupted:

@@ -34,7 +34,7 @@ def load(
             f"the data set {name!r} lies on your disk: say where with --data_dir=DIR. The embedded "
             "data set needs nothing: python -m sib_jax.main --config=experiments/5w1s.py"
         )
-    if name == "folder":
+    if name in ("folder", "mini_imagenet"):
         from sib_jax.data import folder
 
         return folder.load(data_dir, image_size=image_size, ratios=ratios, seed=seed)

@@ -20,24 +20,21 @@ _VERSION = 1  # raise when the computation changes: old cache entries are then n
 
 
 def compute(
-    backbone: Backbone,
-    variables: Variables,
-    preprocessing: Preprocessing,
+    pretrained: Pretrained,
     images: np.ndarray,
     advance: Callable[[int], None] = lambda count: None,
 ) -> np.ndarray:
     """Features of the central crop of each image, in evaluation mode.
 
     Args:
-      backbone: its functions.
-      variables: its weights.
-      preprocessing: crop and normalisation.
+      pretrained: a backbone, its weights and preprocessing.
       images: uint8 [n, h, w, c].
       advance: called with the number of images done.
 
     Returns:
       float32 [n, d].
     """
+    backbone, variables, preprocessing = pretrained[:3]
     out = np.empty((len(images), backbone.features), np.float32)
     for start in range(0, len(images), BATCH):
         part = images[start : start + BATCH]
@@ -63,7 +60,7 @@ def cached(
         advance(len(split.images))
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        features = compute(*pretrained, split.images, advance)
+        features = compute(pretrained, split.images, advance)
         temporary = path.with_name(f".{os.getpid()}-{path.name}")
         np.save(temporary, features)
         temporary.replace(path)

@@ -26,7 +26,7 @@ from sib_jax.training.pretrained import Pretrained
 
 MODES = ("all", "pretrain", "train", "evaluate")
 _CONFIG = "config.json"
-_BACKBONE = "backbone.npz"
+BACKBONE = "backbone.npz"  # its file in a workdir
 # What may differ from the run that a workdir holds: it changes neither backbone nor parameters.
 _FREE = ("eval", "data_dir", "compare_steps", "tensorboard")
 
@@ -99,7 +99,7 @@ def run(config: Any, workdir: Path, mode: str = "all") -> list[results.Row]:
 def _backbone(
     config: Any, workdir: Path, data: DataSet, backbone: Backbone, metrics: Metrics
 ) -> Pretrained:
-    path = workdir / _BACKBONE
+    path = workdir / BACKBONE
     if config.backbone_file:
         log.info("backbone from %s", config.backbone_file)
         return pretrained.load(config.backbone_file, backbone)
@@ -232,7 +232,7 @@ def _check_stages(config: Any, workdir: Path, mode: str, steps: list[int]) -> No
                 describe("backbone_file", config.backbone_file, "an existing .npz or .pth file")
             )
     elif mode in ("train", "evaluate"):
-        needed[_BACKBONE] = "pretrain"
+        needed[BACKBONE] = "pretrain"
     if mode == "evaluate":
         needed |= {_params_file(t): "train" for t in steps}
     for name, stage in needed.items():

@@ -26,11 +26,14 @@ class Pretrained(NamedTuple):
       backbone: its pure functions.
       variables: {"params", "batch_stats"}.
       preprocessing: what turns stored images into its input.
+      weights: of the cosine classifier it was trained under, [classes, d]: the base classes of
+        learning without forgetting. None where the file has none (official checkpoints).
     """
 
     backbone: Backbone
     variables: Any
     preprocessing: Preprocessing
+    weights: jax.Array | None = None
 
     def fingerprint(self) -> str:
         """Hex digest of all that its features depend on, but for the images."""
@@ -42,10 +45,15 @@ class Pretrained(NamedTuple):
 
 def save(path: Any, pretrained: Pretrained, **about: Any) -> None:
     """Writes one .npz that `load` reads; `about` says how it was trained."""
+    weights = pretrained.weights
     tree_file.save(
         path,
-        pretrained.variables,
-        {**about, "preprocessing": pretrained.preprocessing._asdict()},
+        {**pretrained.variables, **({} if weights is None else {"base_weights": weights})},
+        {
+            **about,
+            "classes": None if weights is None else len(weights),
+            "preprocessing": pretrained.preprocessing._asdict(),
+        },
     )
 
 
@@ -67,10 +75,14 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
         _check_same(path, variables, backbone)
         return Pretrained(backbone, variables, preprocessing)
     like = jax.eval_shape(backbone.init, jax.random.key(0))
+    about = tree_file.about(path)
+    if classes := about.get("classes"):
+        like["base_weights"] = jax.ShapeDtypeStruct((classes, backbone.features), jnp.float32)
     variables = tree_file.load(path, like)
-    stored = tree_file.about(path)["preprocessing"]
+    weights = variables.pop("base_weights", None)
+    stored = about["preprocessing"]
     preprocessing = Preprocessing(stored["crop"], tuple(stored["mean"]), tuple(stored["std"]))
-    return Pretrained(backbone, variables, preprocessing)
+    return Pretrained(backbone, variables, preprocessing, weights)
 
 
 def make_backbone(config: Any, channels: int) -> Backbone:

@@ -33,10 +33,10 @@ def test_features_are_the_backbone_of_the_central_crop(pretrained, split):
 
 
 def test_more_images_than_a_batch(pretrained, split, monkeypatch):
-    whole = features.compute(*pretrained, split.images)
+    whole = features.compute(pretrained, split.images)
     monkeypatch.setattr(features, "BATCH", 4)
     counts = []
-    parts = features.compute(*pretrained, split.images, counts.append)
+    parts = features.compute(pretrained, split.images, counts.append)
     np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-5)
     assert counts == [4, 2]
 

@@ -1,0 +1,75 @@
+"""Our rows beside those of the paper's Tables 1 and 2 (mini-ImageNet)."""
+
+from collections.abc import Sequence
+
+from sib_jax.report.results import ACCURACIES, Row
+
+# (split, setting, shots, T): Novel with its interval, Base, Both; in percent.
+_PAPER: dict[tuple[str, str, int, int], tuple[str, str, str]] = {
+    ("val", "standard", 5, 0): ("73.18 ± 0.34", "", ""),
+    ("val", "standard", 5, 1): ("76.09 ± 0.35", "", ""),
+    ("val", "standard", 5, 3): ("77.53 ± 0.35", "", ""),
+    ("val", "standard", 5, 5): ("77.74 ± 0.36", "", ""),
+    ("val", "standard", 1, 0): ("55.42 ± 0.44", "", ""),
+    ("val", "standard", 1, 1): ("60.74 ± 0.50", "", ""),
+    ("val", "standard", 1, 3): ("65.14 ± 0.54", "", ""),
+    ("val", "standard", 1, 5): ("66.04 ± 0.59", "", ""),
+    ("val", "lwof", 5, 0): ("73.13 ± 0.34", "70.51", "58.09"),
+    ("val", "lwof", 5, 1): ("76.69 ± 0.34", "70.40", "62.10"),
+    ("val", "lwof", 5, 3): ("76.54 ± 0.35", "69.30", "60.91"),
+    ("val", "lwof", 5, 5): ("76.68 ± 0.35", "70.28", "61.93"),
+    ("val", "lwof", 1, 0): ("55.22 ± 0.45", "70.01", "47.56"),
+    ("val", "lwof", 1, 1): ("61.81 ± 0.50", "70.09", "53.53"),
+    ("val", "lwof", 1, 3): ("63.92 ± 0.54", "70.19", "54.89"),
+    ("val", "lwof", 1, 5): ("64.39 ± 0.58", "69.88", "54.65"),
+    ("test", "standard", 5, 0): ("71.48 ± 0.64", "", ""),
+    ("test", "standard", 5, 1): ("74.12 ± 0.63", "", ""),
+    ("test", "standard", 5, 3): ("75.43 ± 0.67", "", ""),
+    ("test", "standard", 5, 5): ("75.73 ± 0.71", "", ""),
+    ("test", "standard", 1, 0): ("53.62 ± 0.79", "", ""),
+    ("test", "standard", 1, 1): ("58.74 ± 0.89", "", ""),
+    ("test", "standard", 1, 3): ("62.59 ± 1.02", "", ""),
+    ("test", "standard", 1, 5): ("63.26 ± 1.07", "", ""),
+    ("test", "lwof", 5, 0): ("70.93 ± 0.63", "69.46", "56.79"),
+    ("test", "lwof", 5, 1): ("74.42 ± 0.66", "69.28", "60.20"),
+    ("test", "lwof", 5, 3): ("73.86 ± 0.66", "68.27", "58.71"),
+    ("test", "lwof", 5, 5): ("74.10 ± 0.67", "69.06", "59.74"),
+    ("test", "lwof", 1, 0): ("54.43 ± 0.76", "69.30", "47.85"),
+    ("test", "lwof", 1, 1): ("60.35 ± 0.88", "69.10", "52.52"),
+    ("test", "lwof", 1, 3): ("62.02 ± 0.93", "69.45", "53.52"),
+    ("test", "lwof", 1, 5): ("61.82 ± 1.00", "68.80", "52.95"),
+}
+_TITLES = {"val": "Validation (the paper's Table 1)", "test": "Test (the paper's Table 2)"}
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """One table for each split, ours beside the paper's; the paper's only for its own data set."""
+    blocks = []
+    for split in dict.fromkeys(row["split"] for row in rows):
+        lines = [
+            f"### {_TITLES[split]}",
+            "",
+            "| setting | task | T | Novel | Base | Both | paper: Novel | Base | Both |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        for row in rows:
+            if row["split"] == split:
+                ours = [_cell(row[name]) for name in ACCURACIES]
+                task = f"{row['ways']}-way {row['shots']}-shot"
+                cells = [row["setting"], task, str(row["steps"]), *ours, *_of_paper(row)]
+                lines.append(f"| {' | '.join(cells)} |")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _of_paper(row: Row) -> tuple[str, str, str]:
+    known = row["dataset"] == "mini_imagenet" and row["ways"] == 5
+    return _PAPER.get(_key(row), ("", "", "")) if known else ("", "", "")
+
+
+def _key(row: Row) -> tuple[str, str, int, int]:
+    return row["split"], row["setting"], row["shots"], row["steps"]
+
+
+def _cell(accuracy: dict[str, float] | None) -> str:
+    return "" if accuracy is None else f"{accuracy['mean']:.2f} ± {accuracy['ci95']:.2f}"
