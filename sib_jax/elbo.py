@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from sib_jax import classifier, gaussian
 from sib_jax.episodes import Episode
 from sib_jax.gaussian import Gaussian
-from sib_jax.inner_loop import adapt
-from sib_jax.model import Params, initial_posterior
-from sib_jax.model import logits as mean_logits
+from sib_jax.inner_loop import adapt_with_logits
+from sib_jax.model import Params, initial_posterior, logits
 
 
 class Aux(NamedTuple):
@@ -39,6 +38,7 @@ def elbo(
     samples: int = 1,
     beta: float | jax.Array = 1.0,
     base_logits: jax.Array | None = None,
+    mean_logits: jax.Array | None = None,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """E_q[sum_j log p(y_j | x_j, w)] - beta KL(q || p), in nats (eq. 4).
 
@@ -51,26 +51,32 @@ def elbo(
       samples: S, samples that estimate the expectation; a point mass needs none.
       beta: weight of the KL term; 1 is the bound itself.
       base_logits: [n, b], scores of further classes k..k+b-1 (see `sib_jax.lwof`).
+      mean_logits: [n, k], `sib_jax.logits` of the queries, where the caller has them already: a
+        point mass needs no others.
 
     Returns:
       The bound, and its two parts (log-likelihood, KL).
     """
+
+    def log_likelihood(scores: jax.Array) -> jax.Array:
+        if base_logits is not None:
+            scores = jnp.concatenate([scores, base_logits], axis=1)
+        scores = jax.nn.log_softmax(scores)
+        return jnp.sum(jnp.take_along_axis(scores, query_labels[:, None], axis=1))
+
+    def of_sample(epsilon: jax.Array) -> jax.Array:
+        weights = gaussian.sample(posterior, epsilon)
+        return log_likelihood(classifier.logits(params.classifier, weights, query))
+
     if posterior.log_std is None:
-        noise = jnp.zeros((1, *posterior.mean.shape))
+        if mean_logits is None:
+            mean_logits = logits(params, posterior, query)
+        expected = log_likelihood(mean_logits)
     elif key is None:
         raise ValueError("the expectation over a Gaussian posterior is sampled: pass key=")
     else:
         noise = jax.random.normal(key, (samples, *posterior.mean.shape))
-
-    def log_likelihood(epsilon: jax.Array) -> jax.Array:
-        weights = gaussian.sample(posterior, epsilon)
-        logits = classifier.logits(params.classifier, weights, query)
-        if base_logits is not None:
-            logits = jnp.concatenate([logits, base_logits], axis=1)
-        scores = jax.nn.log_softmax(logits)
-        return jnp.sum(jnp.take_along_axis(scores, query_labels[:, None], axis=1))
-
-    expected = jnp.mean(jax.vmap(log_likelihood)(noise))
+        expected = jnp.mean(jax.vmap(of_sample)(noise))
     divergence = (
         jnp.zeros(()) if params.prior is None else jnp.sum(gaussian.kl(posterior, params.prior))
     )
@@ -112,7 +118,7 @@ def negative_elbo(
     posterior = initial_posterior(
         params, episode.support, episode.support_labels, ways=ways, query=episode.query
     )
-    posterior = adapt(
+    posterior, mean_logits = adapt_with_logits(
         params,
         posterior,
         episode.query,
@@ -131,7 +137,7 @@ def negative_elbo(
         key=outer_key,
         samples=samples,
         beta=beta,
+        mean_logits=mean_logits,
     )
-    predicted = jnp.argmax(mean_logits(params, posterior, episode.query), axis=1)
-    accuracy = jnp.mean(predicted == episode.query_labels)
+    accuracy = jnp.mean(jnp.argmax(mean_logits, axis=1) == episode.query_labels)
     return -bound, Aux(expected, divergence, accuracy, posterior)

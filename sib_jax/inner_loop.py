@@ -5,9 +5,11 @@ import operator
 import jax
 import jax.numpy as jnp
 
-from sib_jax import classifier, gaussian, gradient_net
+from sib_jax import classifier, gaussian, gradient_net, inner_products
+from sib_jax.classifier import Cosine
 from sib_jax.gaussian import Gaussian
 from sib_jax.model import Params
+from sib_jax.model import logits as mean_logits
 
 
 def adapt(
@@ -27,8 +29,7 @@ def adapt(
 
         theta <- theta - eta [ E_eps sum_j xi(y_j) dy_j/dw dw/dtheta + beta grad_theta KL(q || p) ]
 
-    A scan over T; each step pulls xi(logits) back from the logits to theta. Differentiable with
-    respect to every array, through all steps.
+    A scan over T, differentiable with respect to every array, through all steps.
 
     Args:
       params: meta-learned parameters. Where `params.prior` is None there is no KL term.
@@ -51,14 +52,105 @@ def adapt(
       ValueError: negative `steps`, `samples` below 1, no key for a Gaussian, or shapes that do not
         fit.
     """
+    return adapt_with_logits(
+        params,
+        posterior,
+        query,
+        steps=steps,
+        step_size=step_size,
+        key=key,
+        samples=samples,
+        beta=beta,
+        checkpoint=checkpoint,
+        base_logits=base_logits,
+    )[0]
+
+
+def adapt_with_logits(
+    params: Params,
+    posterior: Gaussian,
+    query: jax.Array,
+    *,
+    steps: int,
+    step_size: float | jax.Array,
+    key: jax.Array | None = None,
+    samples: int = 1,
+    beta: float | jax.Array = 1.0,
+    checkpoint: bool = False,
+    base_logits: jax.Array | None = None,
+) -> tuple[Gaussian, jax.Array]:
+    """theta^T, and the logits [n, k] of the queries at its mean; arguments as in `adapt`.
+
+    A point mass without a KL term, under the cosine classifier, takes the fast form of
+    `inner_products` where that pays, and then has its logits for nothing.
+    """
     steps = operator.index(steps)
     _check(posterior, query, steps, key, samples)
     if steps == 0:
-        return posterior
+        return posterior, mean_logits(params, posterior, query)
     prepared = classifier.prepare(params.classifier, query)
     summary = jnp.zeros((query.shape[0], 0))
     if base_logits is not None:
         summary = jax.nn.logsumexp(base_logits, axis=1, keepdims=True)
+    if (
+        isinstance(params.classifier, Cosine)
+        and posterior.log_std is None
+        and (params.prior is None or (isinstance(beta, float | int) and beta == 0))
+        and inner_products.pays(query.shape[0], posterior.mean.shape[0], steps)
+    ):
+        mean, logits = inner_products.adapt(
+            params.gradient_net,
+            params.classifier,
+            posterior.mean,
+            prepared,
+            summary,
+            steps=steps,
+            step_size=step_size,
+            checkpoint=checkpoint,
+        )
+        return Gaussian(mean), logits
+    adapted = general(
+        params,
+        posterior,
+        prepared,
+        summary,
+        steps=steps,
+        step_size=step_size,
+        key=key,
+        samples=samples,
+        beta=beta,
+        checkpoint=checkpoint,
+    )
+    return adapted, classifier.logits_of_prepared(params.classifier, adapted.mean, prepared)
+
+
+def general(
+    params: Params,
+    posterior: Gaussian,
+    prepared: jax.Array,
+    summary: jax.Array,
+    *,
+    steps: int,
+    step_size: float | jax.Array,
+    key: jax.Array | None,
+    samples: int,
+    beta: float | jax.Array,
+    checkpoint: bool,
+) -> Gaussian:
+    """Eq. 9 for every posterior, prior and classifier: each step one pull-back. The reference form.
+
+    Args:
+      params: meta-learned parameters.
+      posterior: theta^0, mean [k, d].
+      prepared: `classifier.prepare` of the query features, [n, d].
+      summary: what the gradient network reads beside the logits, [n, 0] or [n, 1].
+      steps: T, at least 1.
+      step_size: as in `adapt`.
+      key: likewise.
+      samples: likewise.
+      beta: likewise.
+      checkpoint: likewise.
+    """
 
     def step(theta: Gaussian, t: jax.Array) -> tuple[Gaussian, None]:
         noise = _noise(theta, key, t, samples)

@@ -104,7 +104,7 @@ def negative_elbo(
     """
     params = for_episode(params, episode.base)
     inner_key, outer_key = (None, None) if key is None else jax.random.split(key)
-    posterior, base = _adapt(
+    posterior, novel, base = _adapt(
         params,
         episode,
         steps=steps,
@@ -123,8 +123,9 @@ def negative_elbo(
         samples=samples,
         beta=beta,
         base_logits=base,
+        mean_logits=novel,
     )
-    found = _accuracies(params, posterior, episode, base)
+    found = _accuracies(episode, novel, base)
     return -bound, (Aux(expected, divergence, found.both, posterior), found)
 
 
@@ -141,7 +142,7 @@ def accuracies(
 ) -> Accuracies:
     """Novel, Base and Both at the mean of theta^T; arguments as in `sib_jax.negative_elbo`."""
     params = for_episode(params, episode.base)
-    posterior, base = _adapt(
+    _, novel, base = _adapt(
         params,
         episode,
         steps=steps,
@@ -151,7 +152,7 @@ def accuracies(
         beta=beta,
         checkpoint=checkpoint,
     )
-    return _accuracies(params, posterior, episode, base)
+    return _accuracies(episode, novel, base)
 
 
 def sample_training(
@@ -207,20 +208,20 @@ def sample_evaluation(
 
 def _adapt(
     params: Params, episode: LwofEpisode, *, key: jax.Array | None, **inner: Any
-) -> tuple[Gaussian, jax.Array]:
+) -> tuple[Gaussian, jax.Array, jax.Array]:
+    """theta^T, and the logits of the novel [n, k] and of the base classes [n, b] at its mean."""
     ways = params.gradient_net.layers[2].kernel.shape[1]
     posterior = model.initial_posterior(
         params, episode.support, episode.support_labels, ways=ways, query=episode.query
     )
     base = base_logits(params, episode.query)
-    adapted = inner_loop.adapt(params, posterior, episode.query, key=key, base_logits=base, **inner)
-    return adapted, base
+    posterior, novel = inner_loop.adapt_with_logits(
+        params, posterior, episode.query, key=key, base_logits=base, **inner
+    )
+    return posterior, novel, base
 
 
-def _accuracies(
-    params: Params, posterior: Gaussian, episode: LwofEpisode, base: jax.Array
-) -> Accuracies:
-    novel = model.logits(params, posterior, episode.query)
+def _accuracies(episode: LwofEpisode, novel: jax.Array, base: jax.Array) -> Accuracies:
     ways = novel.shape[1]
     labels = episode.query_labels
     is_novel = labels < ways

@@ -10,8 +10,8 @@ import numpy as np
 
 from sib_jax import episodes, lwof
 from sib_jax.episodes import FeatureTable
-from sib_jax.inner_loop import adapt
-from sib_jax.model import Params, initial_posterior, logits
+from sib_jax.inner_loop import adapt_with_logits
+from sib_jax.model import Params, initial_posterior
 from sib_jax.training import devices
 
 
@@ -130,9 +130,10 @@ def _accuracies(
         posterior = initial_posterior(
             params, episode.support, episode.support_labels, ways=task.ways, query=episode.query
         )
-        posterior = adapt(params, posterior, episode.query, key=inner_key, **inner._asdict())
-        predicted = jnp.argmax(logits(params, posterior, episode.query), axis=1)
-        return jnp.mean(predicted == episode.query_labels)[None]
+        _, logits = adapt_with_logits(
+            params, posterior, episode.query, key=inner_key, **inner._asdict()
+        )
+        return jnp.mean(jnp.argmax(logits, axis=1) == episode.query_labels)[None]
 
     def without_forgetting(draw_key: jax.Array, inner_key: jax.Array) -> jax.Array:
         if tables.base is None:
