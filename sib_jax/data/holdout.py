@@ -2,6 +2,21 @@
 
 import numpy as np
 
+from sib_jax.data.split import DataSet
+
+
+def of_training(data: DataSet, share: float) -> np.ndarray:
+    """Which training images are held out; none where the data set has base images of its own.
+
+    Args:
+      data: the data set.
+      share: see `held_out`.
+
+    Returns:
+      bool [images of the training split].
+    """
+    return held_out(data.train.class_counts, 0.0 if data.base else share)
+
 
 def held_out(class_counts: np.ndarray, share: float) -> np.ndarray:
     """Which images of a split are held out: the last ones of each class.

@@ -10,7 +10,7 @@ import jax
 from sib_jax import episodes
 from sib_jax.backbones import Backbone
 from sib_jax.config import ConfigError, check, describe
-from sib_jax.data.holdout import held_out
+from sib_jax.data import holdout
 from sib_jax.data.load import load
 from sib_jax.data.split import SPLITS, DataSet
 from sib_jax.episodes import FeatureTable
@@ -77,8 +77,11 @@ def run(config: Any, workdir: Path, mode: str = "all") -> list[results.Row]:
             return []
         # 3. Features of every image, once.
         train, tables = _features(config, found, data)
-        # 4. Meta-training, once for each T.
-        params = {t: _params(config, workdir, t, train, tables["val"], metrics) for t in steps}
+        # 4. Meta-training, once for each T, from the same start.
+        start = init_params(config, train, found.weights)
+        params = {
+            t: _params(config, workdir, t, start, train, tables["val"], metrics) for t in steps
+        }
         if mode == "train":
             return []
         # 5. Evaluation: every T on the same tasks.
@@ -113,25 +116,31 @@ def _features(
     config: Any, found: Pretrained, data: DataSet
 ) -> tuple[FeatureTable, dict[str, Tables]]:
     """What meta-training draws from; and what validation and test do."""
-    features_of = {}
-    total = sum(len(data.split(s).labels) for s in SPLITS)
-    with progress("features", total, "images") as advance:
-        for split in SPLITS:
-            part = data.split(split)
-            features_of[split] = features.cached(found, part, advance)
-    held = held_out(data.train.class_counts, config.base_holdout)
-    train, labels = features_of["train"], data.train.labels
-    base = episodes.feature_table(train[held], labels[held]) if held.any() else None
-    return episodes.feature_table(train[~held], labels[~held]), {
-        split: Tables(episodes.feature_table(features_of[split], data.split(split).labels), base)
-        for split in ("val", "test")
-    }
+    parts = {split: data.split(split) for split in SPLITS}
+    parts |= {f"base {split}": part for split, part in data.base.items()}
+    with progress("features", sum(len(p.labels) for p in parts.values()), "images") as advance:
+        of = {name: features.cached(found, part, advance) for name, part in parts.items()}
+    held = holdout.of_training(data, config.base_holdout)
+    train = episodes.feature_table(of["train"][~held], data.train.labels[~held])
+
+    def tables(split: str) -> Tables:
+        novel = episodes.feature_table(of[split], parts[split].labels)
+        if split in data.base:  # images of their own, which the data set keeps for this
+            base = episodes.feature_table(of[f"base {split}"], data.base[split].labels)
+        elif held.any():
+            base = episodes.feature_table(of["train"][held], data.train.labels[held])
+        else:
+            base = None
+        return Tables(novel, base)
+
+    return train, {split: tables(split) for split in ("val", "test")}
 
 
 def _params(
     config: Any,
     workdir: Path,
     steps: int,
+    start: Params,
     train: FeatureTable,
     val: Tables,
     metrics: Metrics,
@@ -141,14 +150,14 @@ def _params(
         trained = meta_train(
             config,
             steps,
+            start,
             train,
             val,
             workdir / "checkpoints" / f"T{steps}",
             metrics,
         )
         tree_file.save(path, trained, {"steps": steps, "seed": config.seed})
-    like = jax.eval_shape(lambda: init_params(config, train))
-    return tree_file.load(path, like)
+    return tree_file.load(path, start)
 
 
 def _evaluate(config: Any, split: str, steps: int, params: Params, tables: Tables) -> results.Row:
@@ -197,7 +206,7 @@ def _check_fits(config: Any, data: DataSet) -> None:
                 f"{part.class_names[smallest]!r} of the {split} split has only "
                 f"{part.class_counts[smallest]} images; lower config.queries or config.shots"
             )
-    held = held_out(data.train.class_counts, config.base_holdout)
+    held = holdout.of_training(data, config.base_holdout)
     kept = len(held) - int(held.sum())
     if config.pretrain.batch > kept:
         wanted = f"at most {kept}, the images that training sees"

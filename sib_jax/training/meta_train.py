@@ -61,17 +61,27 @@ def inner_of(config: Any, steps: int) -> Inner:
     )
 
 
-def init_params(config: Any, train: FeatureTable) -> Params:
+def init_params(config: Any, train: FeatureTable, base_weights: jax.Array | None = None) -> Params:
     """The parameters that meta-training starts from.
 
-    A mixture prior starts at the class means of the normalised training features.
+    A mixture prior starts at the weights of the base classes.
+
+    Args:
+      config: the run's config.
+      train: features of the training classes.
+      base_weights: [classes, d], of the classifier that the backbone was trained under; without
+        them the class means of the normalised training features take their place.
     """
     images, features = train.features.shape
     classes = len(train.counts)
-    base_weights = None
-    if config.prior == "mixture":
+    if config.prior != "mixture":
+        base_weights = None
+    elif base_weights is None:
         labels = jnp.repeat(jnp.arange(classes), train.counts, total_repeat_length=images)
         base_weights = class_means(classifier.normalize(train.features), labels, classes)
+    else:
+        # Of unit length, like the features that theta^0 is a mean of.
+        base_weights = classifier.normalize(base_weights)
     return model.init(
         jax.random.fold_in(jax.random.key(config.seed), 3),
         ways=config.ways,
@@ -91,6 +101,7 @@ def init_params(config: Any, train: FeatureTable) -> Params:
 def meta_train(
     config: Any,
     steps: int,
+    params: Params,
     train: FeatureTable,
     val: Tables,
     directory: Path,
@@ -105,6 +116,7 @@ def meta_train(
     Args:
       config: the run's config.
       steps: T.
+      params: what to start from, see `init_params`.
       train: features of the training classes.
       val: features for validation.
       directory: for checkpoints; training goes on from the last one there.
@@ -113,7 +125,6 @@ def meta_train(
     stage = f"T={steps}"
     settings = config.optimizer
     optimizer = make_optimizer(config)
-    params = init_params(config, train)
     state = State(params, optimizer.init(params))
     best = Best(_to_host(params), np.full((), -1.0))
     run_epoch = compile_epoch(config, steps, optimizer)

@@ -12,7 +12,7 @@ import optax
 
 from sib_jax import classifier, episodes, model
 from sib_jax.backbones import Backbone
-from sib_jax.data.holdout import held_out
+from sib_jax.data import holdout
 from sib_jax.data.split import DataSet
 from sib_jax.report.console import log, progress
 from sib_jax.report.metrics import Metrics
@@ -71,7 +71,7 @@ def pretrain(
       metrics: where each epoch is logged.
     """
     settings = config.pretrain
-    kept = np.flatnonzero(~held_out(data.train.class_counts, config.base_holdout))
+    kept = np.flatnonzero(~holdout.of_training(data, config.base_holdout))
     preprocessing = augment.fit(data.train.images, config.crop, kept)
     steps_per_epoch = len(kept) // settings.batch
     total = steps_per_epoch * settings.epochs
