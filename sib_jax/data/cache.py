@@ -12,6 +12,8 @@ import numpy as np
 
 from sib_jax.data.split import SPLITS, DataSet, Split
 
+BASE_SPLITS = ("base_val", "base_test")  # where a `Writer` puts `DataSet.base`
+
 _DONE = "dataset.json"
 
 
@@ -30,7 +32,11 @@ def digest(*parts: object) -> str:
 
 
 class Writer:
-    """Handed to a data set's build function; it fills one split after the other."""
+    """Handed to a data set's build function, which fills the splits.
+
+    Splits are train, val and test; and base_val and base_test where there are further images of
+    the training classes.
+    """
 
     def __init__(self, directory: Path):
         """Writes below `directory`, which exists."""
@@ -42,12 +48,27 @@ class Writer:
         path = self._directory / f"{split}_images.npy"
         return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
 
-    def describe(self, split: str, labels: np.ndarray, class_names: Sequence[str]) -> None:
-        """Closes a split: its labels (ascending) and class names. Its images must be in place."""
+    def describe(
+        self,
+        split: str,
+        labels: np.ndarray,
+        class_names: Sequence[str],
+        file_names: Sequence[str] = (),
+    ) -> None:
+        """Closes a split, whose images must be in place.
+
+        Args:
+          split: its name.
+          labels: int [n], ascending.
+          class_names: in label order.
+          file_names: of each image, or empty.
+        """
         labels = np.asarray(labels, np.int32)
         images = np.load(self._directory / f"{split}_images.npy", mmap_mode="r")
         if len(images) != len(labels):
             raise ValueError(f"{split}: {len(images)} images but {len(labels)} labels")
+        if len(file_names) not in (0, len(labels)):
+            raise ValueError(f"{split}: {len(file_names)} file names but {len(labels)} labels")
         if np.any(np.diff(labels) < 0) or sorted(set(labels.tolist())) != list(
             range(len(class_names))
         ):
@@ -56,13 +77,19 @@ class Writer:
         self._described[split] = {
             "class_names": list(class_names),
             "fingerprint": _fingerprint(images, labels, class_names),
+            "file_names": list(file_names),
         }
 
     def finish(self) -> None:
-        """Marks the folder complete; every split must have been described."""
+        """Marks the folder complete; train, val and test must have been described."""
         missing = [s for s in SPLITS if s not in self._described]
         if missing:
             raise ValueError(f"splits not described: {', '.join(missing)}")
+        for base in self._described.keys() - set(SPLITS):
+            if base not in BASE_SPLITS:
+                raise ValueError(f"unknown split {base!r}")
+            if self._described[base]["class_names"] != self._described["train"]["class_names"]:
+                raise ValueError(f"{base}: the classes must be those of train, in their order")
         (self._directory / _DONE).write_text(json.dumps(self._described))
 
 
@@ -95,16 +122,25 @@ def load_or_build(name: str, key: str, build: Callable[[Writer], None]) -> DataS
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     described = json.loads((final / _DONE).read_text())
-    splits = {
-        split: Split(
-            images=np.load(final / f"{split}_images.npy", mmap_mode="r"),
-            labels=np.load(final / f"{split}_labels.npy"),
-            class_names=tuple(described[split]["class_names"]),
-            fingerprint=described[split]["fingerprint"],
-        )
-        for split in SPLITS
-    }
-    return DataSet(name, **splits)
+    splits = {split: _read(final, split, **described[split]) for split in described}
+    base = {split.removeprefix("base_"): splits[split] for split in BASE_SPLITS if split in splits}
+    return DataSet(name, **{split: splits[split] for split in SPLITS}, base=base)
+
+
+def _read(
+    directory: Path,
+    split: str,
+    class_names: Sequence[str],
+    fingerprint: str,
+    file_names: Sequence[str] = (),
+) -> Split:
+    return Split(
+        images=np.load(directory / f"{split}_images.npy", mmap_mode="r"),
+        labels=np.load(directory / f"{split}_labels.npy"),
+        class_names=tuple(class_names),
+        fingerprint=fingerprint,
+        file_names=tuple(file_names),
+    )
 
 
 def _fingerprint(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> str:

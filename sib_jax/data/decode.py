@@ -1,12 +1,12 @@
 """Image files to uint8 arrays of one size, on all cores."""
 
 import concurrent.futures
+import io
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import IO
 
 import numpy as np
@@ -14,48 +14,60 @@ import tqdm
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sib_jax.data.errors import DataError
+from sib_jax.data.files import Files
 
 log = logging.getLogger(__name__)
 
 
-def decode(paths: Sequence[Path], out: np.ndarray) -> None:
-    """Decodes image files into `out`, with a progress line on a terminal.
+def decode(files: Files, targets: Mapping[str, np.ndarray]) -> None:
+    """Decodes image files on all cores, with a progress line on a terminal.
 
     Args:
-      paths: n files of any format that Pillow reads.
-      out: uint8 [n, size, size, channels] to fill; channels is 1 or 3.
+      files: where they are.
+      targets: name of each file -> uint8 [size, size, channels] to fill; channels is 1 or 3.
 
     Raises:
       DataError: a file is no image, or damaged; the message names it and the reason.
     """
-    size, channels = out.shape[1], out.shape[3]
+    log.info("decoding %d images (once)", len(targets))
 
-    def one(index: int) -> None:
-        with paths[index].open("rb") as file:
-            out[index] = decode_one(file, size, channels, str(paths[index]))
+    def one(name: str, read: Callable[[], bytes]) -> None:
+        out = targets[name]
+        size, _, channels = out.shape
+        out[:] = decode_one(io.BytesIO(read()), size, channels, files.path(name))
 
-    run_on_all_cores(one, len(paths))
+    _on_all_cores(one, files.read(targets), len(targets))
 
 
-def run_on_all_cores(work: Callable[[int], None], count: int) -> None:
-    """Calls work(0) ... work(count - 1) in threads: Pillow decodes without Python's lock."""
-    log.info("decoding %d images (once)", count)
+def _on_all_cores(work: Callable[..., None], items: Iterable[tuple], count: int) -> None:
+    """Calls work(*item) for each item in threads: Pillow decodes without Python's lock."""
+    cores = os.cpu_count() or 1
+    bar = tqdm.tqdm(
+        None, "decoding", count, unit=" images", disable=not sys.stderr.isatty(), leave=False
+    )
     # The first error ends all: what has not begun is dropped.
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        futures = [pool.submit(work, i) for i in range(count)]
+    with bar, concurrent.futures.ThreadPoolExecutor(cores) as pool:
         try:
-            done = concurrent.futures.as_completed(futures)
-            for future in tqdm.tqdm(
-                done,
-                "decoding",
-                count,
-                unit=" images",
-                disable=not sys.stderr.isatty(),
-                leave=False,
-            ):
-                future.result()
+            running: set[concurrent.futures.Future[None]] = set()
+            for item in items:
+                running.add(pool.submit(work, *item))
+                if len(running) >= 16 * cores:  # do not read further ahead: memory
+                    running = _first_done(running, bar)
+            while running:
+                running = _first_done(running, bar)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _first_done(
+    running: set[concurrent.futures.Future[None]], bar: tqdm.tqdm
+) -> set[concurrent.futures.Future[None]]:
+    """Waits until one or more are done; the others."""
+    done, rest = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+    for future in done:
+        future.result()
+        bar.update()
+    return rest
 
 
 def decode_one(file: IO[bytes], size: int, channels: int, name: str) -> np.ndarray:
@@ -83,8 +95,29 @@ def decode_one(file: IO[bytes], size: int, channels: int, name: str) -> np.ndarr
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name} is too large an image ({error}); scale it down") from error
+    return _pixels(square, channels)
+
+
+def fit(pixels: np.ndarray, size: int, channels: int) -> np.ndarray:
+    """Like `decode_one`, for an image that is decoded already.
+
+    Args:
+      pixels: uint8 [height, width, 1 or 3].
+      size: height and width of the result, in pixels.
+      channels: 3 for RGB, 1 for gray.
+
+    Returns:
+      uint8 [size, size, channels].
+    """
+    if pixels.shape == (size, size, channels):
+        return pixels
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    return _pixels(_square(image, size), channels)
+
+
+def _pixels(square: Image.Image, channels: int) -> np.ndarray:
     pixels = np.asarray(_rgb(square).convert("RGB" if channels == 3 else "L"))
-    return pixels.reshape(size, size, channels)
+    return pixels.reshape(*pixels.shape[:2], channels)
 
 
 def _square(image: Image.Image, size: int) -> Image.Image:

@@ -5,19 +5,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from sib_jax.data import cache
-from sib_jax.data.decode import decode
-from sib_jax.data.errors import DataError
+from sib_jax.data import files, prepare
+from sib_jax.data.errors import EMBEDDED, DataError
 from sib_jax.data.split import SPLITS, DataSet
 
-_VERSION = 1  # raise when decoding changes: old cache entries are then not found
+_VERSION = 2  # raise when decoding changes: old cache entries are then not found
 _SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
 
 log = logging.getLogger(__name__)
 
-Classes = Mapping[str, Sequence[Path]]
+Classes = Mapping[str, Sequence[str]]
 
 
 def load(
@@ -49,6 +47,8 @@ def load(
     Raises:
       DataError: nothing usable there; the message says what was found and what is wanted.
     """
+    if not data_dir:
+        raise DataError(f"where are your images? Say it with --data_dir=DIR. {EMBEDDED}")
     root = Path(data_dir).expanduser()
     if image_size < 1:
         raise DataError(f"image_size must be 1 or more, got {image_size}")
@@ -58,29 +58,19 @@ def load(
         raise DataError(f"{root} is a file; --data_dir must be a directory of class folders")
     splits = find(root, ratios, seed)
     _check(root, splits)
-
-    def build(writer: cache.Writer) -> None:
-        for split in SPLITS:
-            files = [file for found in splits[split].values() for file in found]
-            decode(files, writer.allocate(split, (len(files), image_size, image_size, channels)))
-            counts = [len(found) for found in splits[split].values()]
-            writer.describe(split, np.repeat(np.arange(len(counts)), counts), list(splits[split]))
-
-    listing = [
-        (
-            split,
-            name,
-            [(str(f.relative_to(root)), f.stat().st_size, f.stat().st_mtime_ns) for f in fs],
-        )
-        for split in SPLITS
-        for name, fs in splits[split].items()
-    ]
-    key = cache.digest(_VERSION, str(root.absolute()), listing, image_size, channels)
-    return cache.load_or_build("folder", key, build)
+    found = files.directory(root)
+    return prepare.load(
+        "folder",
+        (_VERSION, ratios, seed),
+        found,
+        lambda: prepare.ImageFiles(found, splits),
+        image_size=image_size,
+        channels=channels,
+    )
 
 
 def find(root: Path, ratios: tuple[float, float, float], seed: int) -> dict[str, Classes]:
-    """The image files of each split and class, sorted; nothing is decoded.
+    """The image files of each split and class, as sorted names below `root`; none is decoded.
 
     Args:
       root: directory with train, val and test below it, or with class folders.
@@ -90,29 +80,26 @@ def find(root: Path, ratios: tuple[float, float, float], seed: int) -> dict[str,
     names = {folder.name for folder in _folders(root)}
     found = {s: [n for n in of_split if n in names] for s, of_split in _SPLIT_FOLDERS.items()}
     if all(found.values()):
-        return {split: _classes(root / found[split][0]) for split in SPLITS}
+        return {split: _classes(root, found[split][0]) for split in SPLITS}
     if any(found.values()) and names <= {n for of in _SPLIT_FOLDERS.values() for n in of}:
         missing = [split for split in SPLITS if not found[split]]
         raise DataError(
             f"{root} holds {', '.join(sorted(names))}, but no {' and no '.join(missing)}"
         )
-    return _by_ratio(root, _classes(root), ratios, seed)
+    return _by_ratio(root, _classes(root, ""), ratios, seed)
 
 
 def _folders(root: Path) -> list[Path]:
     return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _classes(root: Path) -> dict[str, list[Path]]:
-    known = Image.registered_extensions()
-    classes: dict[str, list[Path]] = {}
+def _classes(root: Path, below: str) -> dict[str, list[str]]:
+    classes: dict[str, list[str]] = {}
     skipped = []
-    for folder in _folders(root):
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        classes[folder.name] = [
-            f for f in files if f.suffix.lower() in known and not f.name.startswith(".")
-        ]
-        skipped += [f for f in files if f not in set(classes[folder.name])]
+    for folder in _folders(root / below):
+        found = [f"{folder.relative_to(root)}/{n}" for n in files.directory(folder).names]
+        classes[folder.name] = [name for name in found if files.is_image(name)]
+        skipped += [name for name in found if not files.is_image(name)]
     if skipped:
         log.info("%s: skipped %d other files, such as %s", root, len(skipped), skipped[0])
     return classes
@@ -146,16 +133,16 @@ def _check(root: Path, splits: Mapping[str, Classes]) -> None:
     for split, classes in splits.items():
         if not any(classes.values()):
             raise DataError(f"{root}: no images found for {split}; expected files in class folders")
-        for name, files in classes.items():
+        for name, images in classes.items():
             if name in owner:
                 raise DataError(
                     f"class {name!r} is in both {owner[name]} and {split}; the classes of the "
                     "splits must be disjoint, or accuracy on them means nothing"
                 )
             owner[name] = split
-            if len(files) < 2:
+            if len(images) < 2:
                 raise DataError(
-                    f"class {name!r} of {split} has {len(files)} image{'' if len(files) else 's'}, "
+                    f"class {name!r} of {split} has {len(images)} image{'' if images else 's'}, "
                     "but an episode needs at least 2 (a support example and a query); add "
                     f"images or remove the folder {name!r} below {root}"
                 )

@@ -15,8 +15,8 @@ def load(
     """Loads a data set, from the cache where it was prepared before.
 
     Args:
-      name: "glyphs" or "folder".
-      data_dir: where the user's data lie; glyphs needs none.
+      name: "glyphs", "mini_imagenet" or "folder".
+      data_dir: where the user's data lie, see the module of that name; glyphs needs none.
       image_size: height and width of the stored images, in pixels; that of glyphs is fixed.
       ratios: shares of the classes, for a folder without train, val and test.
       seed: chooses those classes.
@@ -29,12 +29,11 @@ def load(
         from sib_jax.data import glyphs
 
         return glyphs.load()
-    if not data_dir:
-        raise DataError(
-            f"the data set {name!r} lies on your disk: say where with --data_dir=DIR. The embedded "
-            "data set needs nothing: python -m sib_jax.main --config=experiments/5w1s.py"
-        )
-    if name in ("folder", "mini_imagenet"):
+    if name == "mini_imagenet":
+        from sib_jax.data import mini_imagenet
+
+        return mini_imagenet.load(data_dir, image_size=image_size)
+    if name == "folder":
         from sib_jax.data import folder
 
         return folder.load(data_dir, image_size=image_size, ratios=ratios, seed=seed)

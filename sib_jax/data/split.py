@@ -1,6 +1,7 @@
 """What a data set is: three splits of disjoint classes, each of images, labels and class names."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -16,12 +17,14 @@ class Split:
       labels: int32 [n], in 0..len(class_names)-1 and ascending: a class is one contiguous block.
       class_names: name of each class, in label order.
       fingerprint: hex digest of images, labels and names; equal content has an equal fingerprint.
+      file_names: `<class>/<file>` of each image, or empty where the images came without names.
     """
 
     images: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
     fingerprint: str
+    file_names: tuple[str, ...] = ()
 
     @property
     def class_counts(self) -> np.ndarray:
@@ -31,12 +34,23 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-    """Three splits whose classes are disjoint, under one name."""
+    """Three splits whose classes are disjoint, under one name.
+
+    Attributes:
+      name: of the data set.
+      train: classes that training sees.
+      val: classes that choose among trained parameters.
+      test: classes that are only evaluated on.
+      base: further images of the training classes that no training stage sees, in the order of the
+        training classes: queries of the base classes in learning without forgetting. Its keys are
+        "val" and "test", or it is empty.
+    """
 
     name: str
     train: Split
     val: Split
     test: Split
+    base: Mapping[str, Split] = dataclasses.field(default_factory=dict)
 
     def split(self, name: str) -> Split:
         """The split called `name` (train, val or test)."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sib_jax.data import cache, folder
+from sib_jax.data import cache, folder, prepare
 from sib_jax.data.errors import DataError
 from sib_jax.data.load import load
 
@@ -123,7 +123,7 @@ def test_decoded_once_and_again_when_a_file_changes(tmp_path, monkeypatch):
     root = _split_tree(tmp_path / "d")
     first = folder.load(root, image_size=8)
     with monkeypatch.context() as patch:
-        patch.setattr(folder, "decode", lambda *_: pytest.fail("decoded again"))
+        patch.setattr(prepare, "decode", lambda *_: pytest.fail("decoded again"))
         assert folder.load(root, image_size=8).train.fingerprint == first.train.fingerprint
     _save(root / "train" / "train0" / "0.png", (9, 9, 9), (11, 11))
     assert folder.load(root, image_size=8).train.fingerprint != first.train.fingerprint

@@ -1,0 +1,131 @@
+"""From a copy of a data set, of files or decoded, to splits in the cache."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from sib_jax.data import cache
+from sib_jax.data.decode import decode, fit
+from sib_jax.data.files import Files
+from sib_jax.data.split import DataSet
+
+
+class Copy(Protocol):
+    """A copy of a data set that was found.
+
+    Attributes:
+      names: the files that its content depends on.
+    """
+
+    @property
+    def names(self) -> Sequence[str]: ...  # noqa: D102
+
+    def write(self, writer: cache.Writer, image_size: int, channels: int) -> None:
+        """Fills every split: images [n, image_size, image_size, channels]."""
+
+
+class ImageFiles(NamedTuple):
+    """A copy of image files.
+
+    Attributes:
+      files: where they are.
+      layout: split -> class -> names, all in the order in which they are stored.
+    """
+
+    files: Files
+    layout: Mapping[str, Mapping[str, Sequence[str]]]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The image files."""
+        return [n for classes in self.layout.values() for names in classes.values() for n in names]
+
+    def write(self, writer: cache.Writer, image_size: int, channels: int) -> None:
+        """Decodes all, scaled by their shorter side and cropped to a square."""
+        targets: dict[str, np.ndarray] = {}
+        for split, classes in self.layout.items():
+            names = [name for of_class in classes.values() for name in of_class]
+            shape = (len(names), image_size, image_size, channels)
+            targets |= zip(names, writer.allocate(split, shape), strict=True)
+        decode(self.files, targets)
+        for split, classes in self.layout.items():
+            counts = [len(of_class) for of_class in classes.values()]
+            labels = np.repeat(np.arange(len(counts)), counts)
+            file_names = [
+                f"{class_name}/{PurePosixPath(name).name}"
+                for class_name, of_class in classes.items()
+                for name in of_class
+            ]
+            writer.describe(split, labels, list(classes), file_names)
+
+
+class Arrays(NamedTuple):
+    """The images of a split that come decoded, in the order in which they are stored.
+
+    Attributes:
+      images: class -> uint8 [n, height, width, 1 or 3].
+      file_names: class -> the n names of its files, or empty where there are none.
+    """
+
+    images: Mapping[str, np.ndarray]
+    file_names: Mapping[str, Sequence[str]]
+
+
+class DecodedImages(NamedTuple):
+    """A copy that holds arrays of images.
+
+    Attributes:
+      names: the files that hold them.
+      read: gives each split.
+    """
+
+    names: Sequence[str]
+    read: Callable[[], Mapping[str, Arrays]]
+
+    def write(self, writer: cache.Writer, image_size: int, channels: int) -> None:
+        """Stores all, scaled like image files."""
+        for split, (images, file_names) in self.read().items():
+            counts = [len(of_class) for of_class in images.values()]
+            out = writer.allocate(split, (sum(counts), image_size, image_size, channels))
+            row = 0
+            for of_class in images.values():
+                for image in of_class:
+                    out[row] = fit(image, image_size, channels)
+                    row += 1
+            writer.describe(
+                split,
+                np.repeat(np.arange(len(counts)), counts),
+                list(images),
+                [
+                    f"{class_name}/{name}"
+                    for class_name in file_names
+                    for name in file_names[class_name]
+                ],
+            )
+
+
+def load(
+    name: str,
+    key: Sequence[object],
+    files: Files,
+    copy: Callable[[], Copy],
+    *,
+    image_size: int,
+    channels: int,
+) -> DataSet:
+    """The data set that a copy holds, prepared once and then memory-mapped.
+
+    Args:
+      name: the data set's name.
+      key: what the content depends on besides the files.
+      files: where the copy is.
+      copy: finds and checks it; not called where it is an archive that was prepared before.
+      image_size: pixels, height and width of the stored images.
+      channels: 3, or 1 for gray.
+    """
+    digest = cache.digest(*key, files.stamp(lambda: copy().names), image_size, channels)
+    return cache.load_or_build(
+        name, digest, lambda writer: copy().write(writer, image_size, channels)
+    )
