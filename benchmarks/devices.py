@@ -1,0 +1,58 @@
+"""Meta-training over 1, 2, 4 and 8 CPU devices: episodes a second, and equal losses.
+
+python benchmarks/devices.py [--json=FILE] [--toy]
+
+The devices share the cores of one CPU, so this shows what sharding costs, not what it gains. The
+losses of the same episodes may differ by rounding alone.
+"""
+
+import concurrent.futures
+import math
+import multiprocessing
+import sys
+from collections.abc import Sequence
+
+import jax
+import ours
+import timing
+from ours import Setting
+
+_TOLERANCE = 1e-4  # relative, after an epoch of training
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measures each number of devices in a process of its own."""
+    flags = timing.parser(__doc__)
+    flags.add_argument("--devices", type=timing.numbers, default=(1, 2, 4, 8))
+    flags.add_argument("--toy", action="store_true", help="sizes that take seconds, to rehearse")
+    args = flags.parse_args(argv)
+    about = timing.describe()
+    found = {count: _in_own_process(count, args.toy) for count in args.devices}
+    rows = [
+        {"work": f"train_on_{count}_devices", "unit": "episodes/s", **values}
+        for count, values in found.items()
+    ]
+    timing.report(rows, about, args.json)
+    losses = [values["loss"] for values in found.values()]
+    if not all(math.isclose(loss, losses[0], rel_tol=_TOLERANCE) for loss in losses):
+        sys.exit(f"the losses differ by more than {_TOLERANCE}: {losses}")
+
+
+def _in_own_process(count: int, toy: bool) -> dict[str, float]:
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, spawn) as pool:
+        return pool.submit(_train, count, toy).result()
+
+
+def _train(count: int, toy: bool) -> dict[str, float]:
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", count)
+    setting = Setting(batch=64, features=64, images=30) if toy else Setting(batch=64)
+    episodes = 128 if toy else 2048
+    train = ours.training(ours.config_of(setting), ours.table(setting), episodes)
+    loss = train()
+    return {"ours": episodes / timing.fastest(train, 3), "loss": loss}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

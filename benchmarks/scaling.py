@@ -1,0 +1,197 @@
+"""How time and memory of an episode grow with T, queries, ways, shots, d and batch; and a plot.
+
+python benchmarks/scaling.py --json=FILE --plot=FILE.png [--official=DIR] [--official_python=PYTHON]
+
+One quantity is varied at a time; the others stay at 5-way 1-shot, 15 queries, T = 3, d = 640. Ours
+with both posteriors and, where given, the official code, at batches of 1 and 64 (and of 1 to 128).
+Every point is measured in a process of its own. Memory is by how much the peak of that process
+grows in evaluating and training, compiling included, over what it was with the features in place.
+"""
+
+import concurrent.futures
+import json
+import multiprocessing
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ours
+import timing
+from ours import Setting
+
+AXES: dict[str, tuple[int, ...]] = {
+    "steps": (0, 1, 3, 5, 10, 20, 50),
+    "queries": (15, 30, 50, 75, 100, 150),
+    "ways": (5, 10, 15, 20),
+    "shots": (1, 5, 10, 20),
+    "features": (64, 160, 640, 1600, 2560),
+    "batch": (1, 4, 16, 64, 128),
+}
+BATCHES = (1, 64)
+# 170 images a class are enough for the largest episode; the table stays small beside the rest.
+BASE = Setting(images=170)
+MEASURED = {
+    "train": "training, ms an episode",
+    "evaluate": "evaluation, ms an episode",
+    "memory": "memory, MB",
+}
+_LABELS = {"steps": "T", "queries": "queries a class", "features": "d"}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measures all points, then writes and plots them."""
+    flags = timing.parser(__doc__, official=False)
+    flags.add_argument("--plot", help="file that the plot is written to")
+    flags.add_argument("--axes", default=",".join(AXES), help="which quantities to vary")
+    flags.add_argument("--points", type=int, default=100, help="at most, along an axis")
+    flags.add_argument("--episodes", type=int, default=256, help="of one measurement")
+    flags.add_argument("--rounds", type=int, default=3)
+    flags.add_argument("--replot", action="store_true", help="only plot what --json holds")
+    args = flags.parse_args(argv)
+    if args.replot:
+        plot(json.loads(Path(args.json).read_text()), args.plot)
+        return
+    about = timing.describe()
+    rows = []
+    for axis, setting in _points(args.axes.split(","), args.points):
+        for name, found in _measure(setting, args).items():
+            row = {"axis": axis, "value": getattr(setting, axis), "code": name}
+            rows.append({**row, "batch": setting.batch, **found})
+            print(_line(rows[-1]), flush=True)
+    timing.report(rows, about, args.json)
+    if args.plot:
+        plot(rows, args.plot)
+
+
+def _points(axes: Sequence[str], most: int) -> Iterator[tuple[str, Setting]]:
+    for axis in axes:
+        for value in AXES[axis][:most]:
+            for batch in (value,) if axis == "batch" else BATCHES:
+                varied: dict[str, Any] = {"batch": batch, axis: value}
+                yield axis, BASE._replace(**varied)
+
+
+def _measure(setting: Setting, args: Any) -> dict[str, dict[str, float]]:
+    """For ours with either posterior, and for the official code: what `MEASURED` names."""
+    episodes = max(1, args.episodes // setting.batch) * setting.batch
+    found = {
+        posterior: _in_own_process(setting._replace(posterior=posterior), episodes, args.rounds)
+        for posterior in ("point", "gaussian")
+    }
+    if args.official:
+        found["official"] = _official(setting, episodes, args)
+    return found
+
+
+def _in_own_process(setting: Setting, episodes: int, rounds: int) -> dict[str, float]:
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, spawn) as pool:
+        return pool.submit(_ours, setting, episodes, rounds).result()
+
+
+def _ours(setting: Setting, episodes: int, rounds: int) -> dict[str, float]:
+    config, table = ours.config_of(setting), ours.table(setting)
+    before = timing.peak_memory()
+    # Evaluation first: it needs the least memory.
+    took = {
+        work: timing.fastest(ours.WORK[work](config, table, episodes), rounds)
+        for work in ("evaluate", "train")
+    }
+    grown = timing.peak_memory() - before
+    return {**{k: 1e3 * s / episodes for k, s in took.items()}, "memory": grown / 1e6}
+
+
+def _official(setting: Setting, episodes: int, args: Any) -> dict[str, float]:
+    with timing.Official(args.official, args.official_python) as official:
+        memory, took = 0.0, {}
+        for work in ("evaluate", "train"):
+            answers = [
+                official.ask(work, units=episodes, threads=threads, **setting._asdict())
+                for _ in range(args.rounds)
+                for threads in timing.THREADS
+            ]
+            took[work] = 1e3 * min(a["seconds"] for a in answers) / episodes
+            memory += sum(a["memory"] for a in answers) / 1e6
+    return {**took, "memory": memory}
+
+
+def _line(row: dict[str, Any]) -> str:
+    values = ", ".join(f"{name} {row[name]:.3g}" for name in MEASURED)
+    return f"{row['axis']} {row['value']}, batch {row['batch']}, {row['code']}: {values}"
+
+
+def plot(rows: Sequence[dict[str, Any]], path: str) -> None:
+    """Small multiples: a column for each quantity that is varied, a row for each measured one."""
+    import matplotlib.pyplot as plt
+
+    colours = {"point": "tab:blue", "gaussian": "tab:green", "official": "tab:red"}
+    axes_of = list(dict.fromkeys(row["axis"] for row in rows))
+    size = (2.6 * len(axes_of) + 1, 2.4 * len(MEASURED) + 0.8)
+    figure, panels = plt.subplots(
+        len(MEASURED),
+        len(axes_of),
+        figsize=size,
+        sharex="col",
+        sharey="row",
+        squeeze=False,
+        layout="constrained",
+    )
+    for column, axis in enumerate(axes_of):
+        for line, (measured, label) in enumerate(MEASURED.items()):
+            panel = panels[line, column]
+            for (code, batch), points in _lines(rows, axis).items():
+                panel.plot(
+                    [row["value"] for row in points],
+                    [row[measured] for row in points],
+                    color=colours[code],
+                    linestyle=":" if batch == BATCHES[0] else "-",
+                    marker=".",
+                    label=_name(code, batch),
+                )
+            panel.set_xscale("symlog" if axis == "steps" else "log", base=2, **_linear(axis))
+            panel.set_yscale("log")
+            _ticks(panel, sorted({row["value"] for row in rows if row["axis"] == axis}))
+            panel.grid(alpha=0.3)
+            if column == 0:
+                panel.set_ylabel(label)
+        panels[-1, column].set_xlabel(_LABELS.get(axis, axis))
+    handles = {
+        label: handle
+        for panel in panels.flat
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=4)
+    figure.savefig(path, dpi=150)
+
+
+def _lines(
+    rows: Sequence[dict[str, Any]], axis: str
+) -> dict[tuple[str, int | None], list[dict[str, Any]]]:
+    """The points of each line of a panel, by code and (unless it is varied) batch."""
+    lines: dict[tuple[str, int | None], list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["axis"] == axis:
+            lines.setdefault((row["code"], None if axis == "batch" else row["batch"]), []).append(
+                row
+            )
+    return lines
+
+
+def _name(code: str, batch: int | None) -> str:
+    named = "official" if code == "official" else f"ours, {code}"
+    return f"{named}, batch {'varied' if batch is None else batch}"
+
+
+def _linear(axis: str) -> dict[str, float]:
+    return {"linthresh": 1.0} if axis == "steps" else {}
+
+
+def _ticks(panel: Any, values: Sequence[int]) -> None:
+    panel.set_xticks(values, [str(value) for value in values])
+    panel.minorticks_off()
+    panel.tick_params(labelsize=7)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
