@@ -22,18 +22,35 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where your data lie (not need
 _MODE = flags.DEFINE_enum(
     "mode", "all", ["all", "pretrain", "train", "evaluate"], "All stages, or one of them"
 )
+_PROFILE = flags.DEFINE_string(
+    "profile",
+    None,
+    "Folder for a jax.profiler trace of 10 steps of meta-training (T = config.inner.steps), taken "
+    "once they are compiled and before training, which it does not change",
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed",
+    False,
+    "This process is one of several that run the job together, in one --workdir that all of them "
+    "see: one for each host of a TPU slice, or for each GPU or node. Start all alike",
+)
+_ADDRESS = flags.DEFINE_string(
+    "coordinator_address",
+    None,
+    "With --distributed, HOST:PORT of the first process. This and the next two are found out on a "
+    "TPU slice and under Slurm, Open MPI or Kubernetes",
+)
+_COUNT = flags.DEFINE_integer("process_count", None, "With --distributed, how many there are")
+_INDEX = flags.DEFINE_integer("process_id", None, "With --distributed, which one this is, from 0")
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the job that the flags ask for; a mistake of the user ends it with one line."""
-    if len(argv) > 1:
-        _exit(f"unexpected arguments {argv[1:]}; every option starts with --")
-    if _CONFIG.value is None:
-        _exit("which experiment? For example: --config=experiments/5w1s.py")
+    _check_flags(argv)
     # Imported here: a mistaken flag is answered at once.
     from sib_jax.errors import UserError
     from sib_jax.report import console
-    from sib_jax.training import interrupt, job, table
+    from sib_jax.training import devices, interrupt, job, table
 
     console.start()
     _keep_compiled_programs()
@@ -42,13 +59,30 @@ def main(argv: Sequence[str]) -> None:
         config.data_dir = _DATA_DIR.value
     experiment = Path(config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]).stem
     workdir = _WORKDIR.value or f"runs/{experiment}-{config.dataset}-seed{config.seed}"
+    trace = Path(_PROFILE.value) if _PROFILE.value else None
     try:
+        if _DISTRIBUTED.value:
+            devices.join(_ADDRESS.value, _COUNT.value, _INDEX.value)
+            if not devices.is_main():
+                console.only_warnings()  # the main process tells the rest
         run = table.run if config.runs else job.run
-        run(config, Path(workdir), _MODE.value)
+        run(config, Path(workdir), _MODE.value, trace)
     except UserError as error:
         _exit(str(error))
     except interrupt.Interrupted:
         _exit(f"interrupted; the same command goes on from the last checkpoint in {workdir}")
+
+
+def _check_flags(argv: Sequence[str]) -> None:
+    if len(argv) > 1:
+        _exit(f"unexpected arguments {argv[1:]}; every option starts with --")
+    if _CONFIG.value is None:
+        _exit("which experiment? For example: --config=experiments/5w1s.py")
+    if _PROFILE.value and _MODE.value == "pretrain":
+        _exit("--profile traces meta-training, which --mode=pretrain does not reach")
+    cluster = (_ADDRESS.value, _COUNT.value, _INDEX.value)
+    if cluster != (None, None, None) and not _DISTRIBUTED.value:
+        _exit("--coordinator_address, --process_count and --process_id go with --distributed")
 
 
 def _keep_compiled_programs() -> None:

@@ -25,6 +25,11 @@ def start() -> None:
     absl.logging.set_verbosity(absl.logging.WARNING)  # orbax tells of every file there
 
 
+def only_warnings() -> None:
+    """From here on neither log lines nor progress, but warnings."""
+    log.setLevel(logging.WARNING)
+
+
 @contextlib.contextmanager
 def progress(name: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[..., None]]:
     """Shows how far a loop is: one moving line on a terminal, a log line now and then elsewhere.
@@ -44,7 +49,7 @@ def progress(name: str, total: int, unit: str, done: int = 0) -> Iterator[Callab
         total=total,
         initial=done,
         unit=f" {unit}",
-        disable=not sys.stderr.isatty(),
+        disable=not (sys.stderr.isatty() and log.isEnabledFor(logging.INFO)),
         dynamic_ncols=True,
         leave=False,
     )

@@ -10,11 +10,18 @@ FILE = "metrics.jsonl"
 class Metrics:
     """Appends what training logs to <workdir>/metrics.jsonl."""
 
-    def __init__(self, workdir: Path, *, tensorboard: bool = False):
-        """Opens the file in `workdir`; `tensorboard` also writes event files below it."""
+    def __init__(self, workdir: Path, *, tensorboard: bool = False, silent: bool = False):
+        """Opens the file in `workdir`.
+
+        Args:
+          workdir: an existing folder.
+          tensorboard: also write event files below it.
+          silent: write nothing at all: another process of the run does.
+        """
         self._path = workdir / FILE
+        self._silent = silent
         self._board: Any = None
-        if tensorboard:
+        if tensorboard and not silent:
             try:
                 from tensorboardX import SummaryWriter
             except ImportError as error:
@@ -25,7 +32,7 @@ class Metrics:
 
     def rewind(self, stage: str, step: int) -> None:
         """Drops what `stage` logged after `step`: a resumed run will log it again."""
-        if not self._path.exists():
+        if self._silent or not self._path.exists():
             return
         lines = self._path.read_text().splitlines(keepends=True)
         kept = [line for line in lines if not _after(line, stage, step)]
@@ -34,6 +41,8 @@ class Metrics:
 
     def write(self, stage: str, step: int, **values: float) -> None:
         """Appends {"stage", "step", **values}."""
+        if self._silent:
+            return
         with self._path.open("a") as file:
             file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
         if self._board is not None:

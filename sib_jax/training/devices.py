@@ -1,21 +1,53 @@
-"""Episodes over devices: a mesh with the one axis "episode"."""
+"""Many devices and processes as one: a mesh with the axis "episode", and who writes files."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from sib_jax.errors import UserError
+
+
+def join(address: str | None = None, count: int | None = None, index: int | None = None) -> None:
+    """Joins this process to the others of the run; before any other use of JAX.
+
+    Args:
+      address: host:port of the first process; this and all else is found out where JAX knows how
+        (TPU pods, Slurm, Open MPI, Kubernetes).
+      count: number of processes.
+      index: of this process.
+    """
+    # Its handler of SIGTERM would keep the signal from ending a process that is not yet training.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        jax.distributed.initialize(address, count, index)
+    except ValueError as error:
+        raise UserError(
+            f"--distributed: {error} JAX found no cluster here that says so; give "
+            "--coordinator_address=HOST:PORT, --process_count and --process_id"
+        ) from error
+
 
 def episode_mesh(batch: int) -> Mesh:
-    """A mesh over as many devices as divide a batch evenly, at most all of them.
+    """A mesh over all devices of all processes, with the axes "copy" and "episode".
+
+    The axis "episode" has as many devices as divide the batch evenly. Where that is not all of
+    them, the others do the same work again: so every process takes part and holds the result.
 
     Args:
       batch: episodes (or images) of a step.
     """
-    devices = jax.devices()
-    count = max(n for n in range(1, len(devices) + 1) if batch % n == 0)
+    devices = np.asarray(jax.devices())
+    shape = (-1, math.gcd(batch, len(devices)))
     # Automatic axes: the compiler partitions the vmapped program. Under shard_map an inner gradient
-    # with respect to replicated values would be summed over the devices.
-    return jax.make_mesh((count,), ("episode",), (AxisType.Auto,), devices=devices[:count])
+    # with respect to replicated values would be summed over the devices. The order of the devices
+    # is the same in every mesh: what one program leaves on them, another can take.
+    return Mesh(devices.reshape(shape), ("copy", "episode"), axis_types=(AxisType.Auto,) * 2)
 
 
 def over_episodes(mesh: Mesh) -> NamedSharding:
@@ -26,3 +58,45 @@ def over_episodes(mesh: Mesh) -> NamedSharding:
 def replicated(mesh: Mesh) -> NamedSharding:
     """Every device holds all of it."""
     return NamedSharding(mesh, P())
+
+
+def filled(batch: int) -> int:
+    """The smallest batch that is not below `batch` and gives every device the same work."""
+    return math.ceil(batch / jax.device_count()) * jax.device_count()
+
+
+def to_all(tree: Any, mesh: Mesh) -> Any:
+    """A pytree of arrays, which every process holds, put whole on every device of `mesh`."""
+    sharding = replicated(mesh)
+
+    def put(x: Any) -> jax.Array:
+        if isinstance(x, jax.Array):
+            if x.sharding == sharding:
+                return x
+            x = np.array(x)  # a copy: the buffer may be one that is donated later
+        # Not jax.device_put: between processes it compares what they hold, by sending all of it.
+        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+    return jax.tree.map(put, tree)
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes files and log lines."""
+    return jax.process_index() == 0
+
+
+def once(write: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+    """The main process calls `write`; all go on when it has, and find what it wrote."""
+    if is_main():
+        write(*args, **kwargs)
+    multihost_utils.sync_global_devices(write.__name__)
+
+
+def anywhere(flags: bool | Sequence[bool]) -> np.ndarray:
+    """Each flag, set where it is set in any process. All must ask, and all get the same answer."""
+    return multihost_utils.process_allgather(np.asarray(flags)).any(axis=0)
+
+
+def everywhere(flags: bool | Sequence[bool]) -> np.ndarray:
+    """Each flag, set where it is set in every process; as `anywhere`."""
+    return multihost_utils.process_allgather(np.asarray(flags)).all(axis=0)

@@ -81,7 +81,7 @@ def evaluate(
       inner: how theta is adapted.
       tasks: number of episodes.
       key: PRNG key.
-      batch: episodes at once.
+      batch: episodes at once, or a few more, so that every device has as many.
 
     Returns:
       An interval for each of `task.accuracies()`.
@@ -101,6 +101,8 @@ def accuracies(
     batch: int = 50,
 ) -> np.ndarray:
     """[tasks, len(task.accuracies())], 0 to 1, one row an episode; arguments as in `evaluate`."""
+    batch = devices.filled(batch)
+    params, tables = devices.to_all((params, tables), devices.episode_mesh(batch))
     starts = range(0, tasks, batch)
     found = [_accuracies(params, tables, key, start, task, inner, batch) for start in starts]
     return np.concatenate([np.asarray(a) for a in found])[:tasks]
@@ -123,7 +125,7 @@ def _accuracies(
     batch: int,
 ) -> jax.Array:
     """Of the episodes start ... start + batch - 1; [batch, accuracies]."""
-    sharding = devices.over_episodes(devices.episode_mesh(batch))
+    mesh = devices.episode_mesh(batch)
 
     def standard(draw_key: jax.Array, inner_key: jax.Array) -> jax.Array:
         episode = episodes.sample(draw_key, tables.novel, **task.shape())
@@ -145,5 +147,7 @@ def _accuracies(
         keys = jax.random.split(jax.random.fold_in(key, index))
         return standard(*keys) if task.setting == "standard" else without_forgetting(*keys)
 
-    indices = jax.lax.with_sharding_constraint(start + jnp.arange(batch), sharding)
-    return jax.vmap(accuracy)(indices)
+    indices = start + jnp.arange(batch)
+    indices = jax.lax.with_sharding_constraint(indices, devices.over_episodes(mesh))
+    found = jax.vmap(accuracy)(indices)
+    return jax.lax.with_sharding_constraint(found, devices.replicated(mesh))

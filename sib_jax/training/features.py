@@ -15,7 +15,7 @@ from sib_jax.training import augment, devices
 from sib_jax.training.augment import Preprocessing
 from sib_jax.training.pretrained import Pretrained
 
-BATCH = 256  # images at once
+BATCH = 256  # images at once, or a few more, so that every device has as many
 _VERSION = 1  # raise when the computation changes: old cache entries are then not found
 
 
@@ -35,13 +35,15 @@ def compute(
       float32 [n, d].
     """
     backbone, variables, preprocessing = pretrained[:3]
+    batch = devices.filled(BATCH)
+    variables = devices.to_all(variables, devices.episode_mesh(batch))
     out = np.empty((len(images), backbone.features), np.float32)
-    for start in range(0, len(images), BATCH):
-        part = images[start : start + BATCH]
+    for start in range(0, len(images), batch):
+        part = images[start : start + batch]
         # The last part is filled up, so that one compiled program serves all.
-        filled = np.concatenate([part, np.zeros((BATCH - len(part), *part.shape[1:]), np.uint8)])
+        filled = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), np.uint8)])
         features = _features(backbone, preprocessing, variables, filled)
-        out[start : start + BATCH] = np.asarray(features)[: len(part)]
+        out[start : start + batch] = np.asarray(features)[: len(part)]
         advance(len(part))
     return out
 
@@ -56,12 +58,13 @@ def cached(
     """
     key = digest(_VERSION, pretrained.fingerprint(), split.fingerprint, jax.default_backend())
     path = cache_dir() / "features" / f"{pretrained.backbone.name}-{key}.npy"
-    if path.exists():
+    # A process may have a cache of its own: all compute, or none.
+    if devices.everywhere(path.exists()):
         advance(len(split.images))
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         features = compute(pretrained, split.images, advance)
-        temporary = path.with_name(f".{os.getpid()}-{path.name}")
+        temporary = path.with_name(f".{jax.process_index()}-{os.getpid()}-{path.name}")
         np.save(temporary, features)
         temporary.replace(path)
     return np.load(path, mmap_mode="r")
@@ -71,6 +74,7 @@ def cached(
 def _features(
     backbone: Backbone, preprocessing: Preprocessing, variables: Variables, images: jax.Array
 ) -> jax.Array:
-    mesh = devices.episode_mesh(BATCH)
+    mesh = devices.episode_mesh(len(images))
     images = jax.lax.with_sharding_constraint(images, devices.over_episodes(mesh))
-    return backbone.apply(variables, augment.evaluate(images, preprocessing)).astype(jnp.float32)
+    found = backbone.apply(variables, augment.evaluate(images, preprocessing))
+    return jax.lax.with_sharding_constraint(found.astype(jnp.float32), devices.replicated(mesh))

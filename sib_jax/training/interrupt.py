@@ -14,7 +14,7 @@ _requested = False
 
 
 def requested() -> bool:
-    """Whether the run was asked to stop."""
+    """Whether this process was asked to stop; `devices.anywhere` says whether any was."""
     return _requested
 
 

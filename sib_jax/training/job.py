@@ -18,7 +18,15 @@ from sib_jax.model import Params
 from sib_jax.report import results
 from sib_jax.report.console import log, progress
 from sib_jax.report.metrics import Metrics
-from sib_jax.training import estimate, features, interrupt, pretrained, tree_file
+from sib_jax.training import (
+    devices,
+    estimate,
+    features,
+    interrupt,
+    pretrained,
+    profile,
+    tree_file,
+)
 from sib_jax.training.evaluate import Tables, evaluate
 from sib_jax.training.meta_train import init_params, inner_of, meta_train, task_of
 from sib_jax.training.pretrain import pretrain
@@ -31,13 +39,16 @@ BACKBONE = "backbone.npz"  # its file in a workdir
 _FREE = ("eval", "data_dir", "compare_steps", "tensorboard")
 
 
-def run(config: Any, workdir: Path, mode: str = "all") -> list[results.Row]:
+def run(
+    config: Any, workdir: Path, mode: str = "all", trace: Path | None = None
+) -> list[results.Row]:
     """Runs a config, or one stage of it; finished stages in `workdir` are not repeated.
 
     Args:
       config: see `sib_jax.config.default`.
       workdir: gets config.json, metrics.jsonl, results.json, the weights and checkpoints.
       mode: "all", or one stage: "pretrain", "train" (meta-training) or "evaluate".
+      trace: gets a trace of a few steps of meta-training, see `profile.trace`.
 
     Returns:
       The rows of results.json; none where `mode` stops earlier.
@@ -66,8 +77,9 @@ def run(config: Any, workdir: Path, mode: str = "all") -> list[results.Row]:
     for split in SPLITS:
         part = data.split(split)
         log.info("%6s: %d classes, %d images", split, len(part.class_names), len(part.labels))
-    _write_config(config, workdir)
-    metrics = Metrics(workdir, tensorboard=config.tensorboard)
+    devices.once(_write_config, config, workdir)
+    silent = not devices.is_main()
+    metrics = Metrics(workdir, tensorboard=config.tensorboard, silent=silent)
 
     with interrupt.handled():
         # 2. The backbone: from a file, from an earlier run here, or trained now.
@@ -79,6 +91,8 @@ def run(config: Any, workdir: Path, mode: str = "all") -> list[results.Row]:
         train, tables = _features(config, found, data)
         # 4. Meta-training, once for each T, from the same start.
         start = init_params(config, train, found.weights)
+        if trace:
+            profile.trace(config, start, train, trace)
         params = {
             t: _params(config, workdir, t, start, train, tables["val"], metrics) for t in steps
         }
@@ -90,7 +104,7 @@ def run(config: Any, workdir: Path, mode: str = "all") -> list[results.Row]:
             for t in steps
             for split in ("val", "test")
         ]
-    results.write(workdir, rows)
+    devices.once(results.write, workdir, rows)
     log.info("")
     log.info("%s", results.table(rows))
     log.info("")
@@ -108,7 +122,8 @@ def _backbone(
         return pretrained.load(config.backbone_file, backbone)
     if not path.exists():
         trained = pretrain(config, data, backbone, workdir / "checkpoints" / "pretrain", metrics)
-        pretrained.save(path, trained, backbone=backbone.name, dataset=data.name, seed=config.seed)
+        about = {"backbone": backbone.name, "dataset": data.name, "seed": config.seed}
+        devices.once(pretrained.save, path, trained, **about)
     return pretrained.load(path, backbone)
 
 
@@ -133,7 +148,9 @@ def _features(
             base = None
         return Tables(novel, base)
 
-    return train, {split: tables(split) for split in ("val", "test")}
+    # On every device once, and not in each call of `evaluate`.
+    mesh = devices.episode_mesh(devices.filled(config.eval.batch))
+    return train, devices.to_all({split: tables(split) for split in ("val", "test")}, mesh)
 
 
 def _params(
@@ -156,7 +173,7 @@ def _params(
             workdir / "checkpoints" / f"T{steps}",
             metrics,
         )
-        tree_file.save(path, trained, {"steps": steps, "seed": config.seed})
+        devices.once(tree_file.save, path, trained, {"steps": steps, "seed": config.seed})
     return tree_file.load(path, start)
 
 
@@ -258,7 +275,9 @@ def _params_file(steps: int) -> str:
 
 def _write_config(config: Any, workdir: Path) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / _CONFIG).write_text(config.to_json(indent=1) + "\n")
+    temporary = workdir / f".{_CONFIG}"
+    temporary.write_text(config.to_json(indent=1) + "\n")
+    temporary.replace(workdir / _CONFIG)
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -135,8 +135,8 @@ def meta_train(
             log.info("%s: going on from epoch %d of %d", stage, done, settings.epochs)
         metrics.rewind(stage, done * settings.steps_per_epoch)
         # On the host first: a scalar of weak type would have the first epoch compiled twice.
-        replicated = devices.replicated(devices.episode_mesh(settings.batch))
-        state, train = jax.device_put((_to_host(state), train), replicated)
+        mesh = devices.episode_mesh(settings.batch)
+        state, train = devices.to_all((_to_host(state), train), mesh)
         per_epoch = settings.steps_per_epoch * settings.batch
         total = settings.epochs * per_epoch
         with progress(stage, total, "episodes", done * per_epoch) as advance:
@@ -146,7 +146,7 @@ def meta_train(
                 best = _end_epoch(config, steps, epoch, state.params, best, means, val, metrics)
                 checkpoints.save(epoch + 1, (state, best))
                 advance(per_epoch, loss=means["loss"])
-                if interrupt.requested() and epoch + 1 < settings.epochs:
+                if devices.anywhere(interrupt.requested()) and epoch + 1 < settings.epochs:
                     raise interrupt.Interrupted
     return best.params
 

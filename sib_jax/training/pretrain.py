@@ -84,7 +84,8 @@ def pretrain(
         if done:
             log.info("pretrain: going on from step %d of %d", done, total)
         metrics.rewind(STAGE, done)
-        images, labels = jnp.asarray(data.train.images), jnp.asarray(data.train.labels)
+        mesh = devices.episode_mesh(settings.batch)
+        state, images, labels = devices.to_all((state, data.train.images, data.train.labels), mesh)
         train_step = _compile(config, backbone, preprocessing, optimizer)
         saved = time.monotonic()
         with progress(STAGE, total, "steps", done) as advance:
@@ -99,10 +100,13 @@ def pretrain(
                     found = Pretrained(backbone, state.variables, preprocessing, state.weights)
                     means = np.asarray(state.sums) / (settings.batch * steps_per_epoch)
                     best = _end_epoch(config, data, found, means, best, metrics, epoch, step + 1)
-                    state = state._replace(sums=jnp.zeros(2))
+                    state = state._replace(sums=devices.to_all(np.zeros(2, np.float32), mesh))
                 advance(1)
-                stop = interrupt.requested() and step + 1 < total
-                if ended or stop or time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
+                late = time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS
+                # All processes save, and stop, at the same step.
+                asked, late = devices.anywhere([interrupt.requested(), late])
+                stop = asked and step + 1 < total
+                if ended or stop or late:
                     checkpoints.save(step + 1, (state, best))
                     saved = time.monotonic()
                 if stop:
@@ -146,13 +150,14 @@ def _compile(
 ) -> Any:
     """The compiled training step."""
     settings = config.pretrain
-    sharding = devices.over_episodes(devices.episode_mesh(settings.batch))
+    mesh = devices.episode_mesh(settings.batch)
 
-    @functools.partial(jax.jit, donate_argnums=0)
+    # What comes out lies where what went in did: the next step is not compiled anew.
+    @functools.partial(jax.jit, donate_argnums=0, out_shardings=devices.replicated(mesh))
     def step(
         state: State, images: jax.Array, labels: jax.Array, rows: jax.Array, key: jax.Array
     ) -> State:
-        rows = jax.lax.with_sharding_constraint(rows, sharding)
+        rows = jax.lax.with_sharding_constraint(rows, devices.over_episodes(mesh))
         batch = augment.train(
             key,
             images[rows],

@@ -7,16 +7,19 @@ from typing import Any
 from sib_jax import config as configs
 from sib_jax.report import paper, results
 from sib_jax.report.console import log
-from sib_jax.training import job
+from sib_jax.training import devices, job
 
 
-def run(config: Any, workdir: Path, mode: str = "all") -> list[results.Row]:
+def run(
+    config: Any, workdir: Path, mode: str = "all", trace: Path | None = None
+) -> list[results.Row]:
     """Runs each of `config.runs` in a folder of its own below `workdir`; resumes where it stopped.
 
     Args:
       config: its `runs` name what is run, as "<setting>_<ways>w<shots>s"; all else they share.
       workdir: gets backbone/, a folder for each run, results.json and table.md.
       mode: as of `job.run`.
+      trace: as of `job.run`; gets a folder for each run.
 
     Returns:
       The rows of all runs; none where `mode` stops earlier.
@@ -38,12 +41,12 @@ def run(config: Any, workdir: Path, mode: str = "all") -> list[results.Row]:
     for name, one in runs.items():
         log.info("")
         log.info("%s", name)
-        rows += job.run(one, workdir / name, mode)
+        rows += job.run(one, workdir / name, mode, trace and trace / name)
     if not rows:
         return []
-    results.write(workdir, rows)
     text = paper.markdown(rows)
-    (workdir / "table.md").write_text(text)
+    devices.once(results.write, workdir, rows)
+    devices.once((workdir / "table.md").write_text, text)
     log.info("")
     log.info("%s", text)
     log.info("%s and table.md", workdir / results.FILE)
