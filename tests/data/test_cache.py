@@ -4,10 +4,7 @@ import pytest
 from sib_jax.data import cache
 from sib_jax.data.split import SPLITS
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SIB_JAX_CACHE", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def _build(value=0, fail_at=None):
@@ -50,7 +47,7 @@ def test_fingerprints_are_of_the_content():
 def test_an_interrupted_build_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         cache.load_or_build("toy", "k", _build(1, fail_at="test"))
-    assert not list((tmp_path / "datasets").iterdir())
+    assert not list((tmp_path / "cache" / "datasets").iterdir())
     assert np.all(cache.load_or_build("toy", "k", _build(2)).train.images == 2)
 
 
@@ -77,3 +74,32 @@ def test_incomplete_and_unordered_builds_are_errors():
 
     with pytest.raises(ValueError, match="must ascend"):
         cache.load_or_build("toy", "b", unordered)
+
+
+def _with_base(split, names, files=()):
+    def build(writer):
+        _build(1)(writer)
+        writer.allocate(split, (2, 2, 2, 3))[:] = 5
+        writer.describe(split, np.array([0, 1]), names, files)
+
+    return build
+
+
+def test_base_images_and_file_names_are_kept():
+    data = cache.load_or_build(
+        "toy", "k", _with_base("base_val", ["train-a", "train-b"], ["train-a/x", "train-b/y"])
+    )
+    assert list(data.base) == ["val"]
+    assert np.all(data.base["val"].images == 5)
+    assert data.base["val"].file_names == ("train-a/x", "train-b/y")
+    assert data.train.file_names == ()
+    assert not cache.load_or_build("toy", "other", _build(1)).base
+
+
+def test_base_images_must_be_of_the_training_classes():
+    with pytest.raises(ValueError, match="base_val: the classes must be those of train"):
+        cache.load_or_build("toy", "a", _with_base("base_val", ["train-b", "train-a"]))
+    with pytest.raises(ValueError, match="unknown split 'base_train'"):
+        cache.load_or_build("toy", "b", _with_base("base_train", ["train-a", "train-b"]))
+    with pytest.raises(ValueError, match="1 file names but 2 labels"):
+        cache.load_or_build("toy", "c", _with_base("base_val", ["train-a", "train-b"], ["x"]))

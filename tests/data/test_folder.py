@@ -8,10 +8,7 @@ from sib_jax.data import cache, folder, prepare
 from sib_jax.data.errors import DataError
 from sib_jax.data.load import load
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SIB_JAX_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def _save(path, color=(200, 10, 10), size=(10, 10), **options):
