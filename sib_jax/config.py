@@ -8,7 +8,7 @@ import ml_collections
 
 from sib_jax.errors import UserError
 
-DATASETS = ("glyphs", "mini_imagenet", "folder")
+DATASETS = ("glyphs", "mini_imagenet", "cifar_fs", "omniglot", "folder")
 
 # What differs between data sets: the size of their images and how long training takes on them.
 _GLYPHS: dict[str, Any] = {
@@ -26,6 +26,8 @@ _PHOTOGRAPHS: dict[str, Any] = {
 _RECIPES: dict[str, dict[str, Any]] = {
     "glyphs": _GLYPHS,
     "mini_imagenet": _PHOTOGRAPHS,
+    "cifar_fs": {**_PHOTOGRAPHS, "image_size": 32, "crop": 32},
+    "omniglot": _GLYPHS,
     "folder": _PHOTOGRAPHS,
 }
 

@@ -15,7 +15,7 @@ def load(
     """Loads a data set, from the cache where it was prepared before.
 
     Args:
-      name: "glyphs", "mini_imagenet" or "folder".
+      name: "glyphs", "mini_imagenet", "cifar_fs", "omniglot" or "folder".
       data_dir: where the user's data lie, see the module of that name; glyphs needs none.
       image_size: height and width of the stored images, in pixels; that of glyphs is fixed.
       ratios: shares of the classes, for a folder without train, val and test.
@@ -33,6 +33,14 @@ def load(
         from sib_jax.data import mini_imagenet
 
         return mini_imagenet.load(data_dir, image_size=image_size)
+    if name == "cifar_fs":
+        from sib_jax.data import cifar_fs
+
+        return cifar_fs.load(data_dir, image_size=image_size)
+    if name == "omniglot":
+        from sib_jax.data import omniglot
+
+        return omniglot.load(data_dir, image_size=image_size)
     if name == "folder":
         from sib_jax.data import folder
 

@@ -7,12 +7,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+import numpy as np
+
 from sib_jax.data import prepare
 from sib_jax.data.cache import BASE_SPLITS
 from sib_jax.data.errors import EMBEDDED, DataError
 from sib_jax.data.files import Files
 from sib_jax.data.locate import locate
-from sib_jax.data.prepare import Copy
+from sib_jax.data.prepare import Arrays, Copy
 from sib_jax.data.split import SPLITS, DataSet
 
 
@@ -129,7 +131,7 @@ def arrange(
     """The image files by split and class, in the standard order, of a complete copy.
 
     Classes stand in sorted order, and images in the order of their file names: whatever the form
-    of the copy, equal images get equal rows.
+    of the copy, equal images get equal rows. An unknown class that is in no split is left out.
 
     Args:
       found: every image of the copy; a split may also be base_val or base_test.
@@ -152,6 +154,41 @@ def arrange(
     return {
         split: {c: sorted(classes[c], key=_file_name) for c in sorted(classes)}
         for split, classes in layout.items()
+    }
+
+
+def arrange_arrays(
+    images: np.ndarray,
+    classes: Sequence[str],
+    standard: StandardSplit,
+    where: str,
+    *,
+    file_names: Sequence[str] = (),
+) -> dict[str, Arrays]:
+    """Like `arrange`, for images that come decoded.
+
+    Args:
+      images: uint8 [n, height, width, channels].
+      classes: name of the class of each.
+      standard: what a complete copy is.
+      where: the copy's path, for messages.
+      file_names: of each image; where there are none, images keep their order.
+
+    Returns:
+      Each split.
+
+    Raises:
+      DataError: see `check`.
+    """
+    names = file_names or [f"{row:09}" for row in range(len(images))]
+    rows = {(c, name): row for row, (c, name) in enumerate(zip(classes, names, strict=True))}
+    found = (Found(None, c, name) for c, name in rows)
+    return {
+        split: Arrays(
+            {c: images[[rows[c, n] for n in of_class]] for c, of_class in layout.items()},
+            layout if file_names else {},
+        )
+        for split, layout in arrange(found, standard, where).items()
     }
 
 

@@ -20,14 +20,17 @@ TOY = StandardSplit("toy-ImageNet", CLASSES, IMAGES, "draw it")
 
 
 class Toy:
-    """Random images of each class: `images[split][class][file name]`, uint8 [12, 12, 3]."""
+    """Random images: `images[split][class][file name]` is uint8 [size, size, channels]."""
 
-    def __init__(self, classes=CLASSES, seed=0):
+    def __init__(self, classes=CLASSES, seed=0, size=SIZE, channels=3):
+        def pixels():
+            return rng.integers(0, 256, (size, size, channels), np.uint8)
+
         rng = np.random.default_rng(seed)
         self.images = {
             split: {
                 # Their order is not the sorted one.
-                c: {f"{c}0000{i}.png": _random(rng) for i in rng.permutation(IMAGES)}
+                c: {f"{c.split('/')[-1]}0000{i}.png": pixels() for i in rng.permutation(IMAGES)}
                 for c in reversed(names)
             }
             for split, names in classes.items()
@@ -51,13 +54,9 @@ class Toy:
             np.testing.assert_array_equal(got.labels, np.repeat(range(len(classes)), IMAGES))
 
 
-def _random(rng):
-    return rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8)
-
-
 def png(pixels):
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "png")
+    Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0]).save(file, "png")
     return file.getvalue()
 
 

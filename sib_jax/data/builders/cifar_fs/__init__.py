@@ -1,0 +1,1 @@
+"""The tensorflow-datasets builder `cifar_fs`."""

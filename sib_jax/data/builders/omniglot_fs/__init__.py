@@ -1,0 +1,1 @@
+"""The tensorflow-datasets builder `omniglot_fs`."""

@@ -1,0 +1,138 @@
+"""`cifar_fs`: the 100 classes of CIFAR-100 with 600 images each, in a few-shot split.
+
+Bertinetto et al. (2019), "Meta-learning with differentiable closed-form solvers": 64 classes for
+training, 16 for validation, 20 for testing. CIFAR-100's own train and test images are taken
+together.
+"""
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from sib_jax.data import class_folders, numpy_pickle, standard, tfds_copy
+from sib_jax.data.class_lists import CIFAR_FS
+from sib_jax.data.errors import DataError
+from sib_jax.data.files import Files
+from sib_jax.data.prepare import Arrays, Copy, DecodedImages, ImageFiles
+from sib_jax.data.split import DataSet
+from sib_jax.data.standard import Source, StandardSplit
+
+_VERSION = 1  # raise when reading changes: old cache entries are then not found
+_LIST = re.compile(r"(?:^|/)bertinetto/(train|val|test)\.txt$")
+_SIDE = 32  # pixels of CIFAR's images
+
+
+def load(
+    data_dir: str | Path, *, image_size: int = _SIDE, standard_split: StandardSplit = CIFAR_FS
+) -> DataSet:
+    """CIFAR-FS from a directory or an archive, whose form is found out.
+
+    The forms are
+    - class folders, in folders of the splits ({train,val,test}/<class>/<file>) or alone, as in
+      Bertinetto's copy (cifar100/data/<class>/<file>, whose lists cifar100/splits/bertinetto/*.txt
+      must say what the standard split does);
+    - CIFAR-100 for Python, as its authors publish it (cifar-100-python.tar.gz, or extracted);
+    - what tensorflow-datasets prepared of `cifar100` or of this package's builder, with
+      file_format="array_record". TensorFlow is not needed.
+    Classes are stored in sorted order, and the images of a class in the order of their file names:
+    the first two give the same splits. tensorflow-datasets keeps no file names of `cifar100`: its
+    images stand in the order in which it stored them.
+
+    Args:
+      data_dir: directory, tar or zip that holds any of these, or a directory of such archives.
+      image_size: pixels; other images are scaled by their shorter side and cropped to a square.
+      standard_split: the classes and numbers of images of a complete copy.
+
+    Returns:
+      The data set, prepared once for each path, size and time of change.
+
+    Raises:
+      DataError: no such copy is there, or it is incomplete, mixed up or damaged.
+    """
+    return standard.load(
+        "cifar_fs",
+        _VERSION,
+        data_dir,
+        _SOURCE,
+        standard_split,
+        image_size=image_size,
+        channels=3,
+    )
+
+
+def _class_folders(files: Files, split: StandardSplit) -> Copy | None:
+    found = class_folders.find(files, split)
+    if not found:
+        return None
+    for name in files.names:
+        if part := _LIST.search(name):
+            _check_list(files, name, split.classes[part[1]])
+    return ImageFiles(files, standard.arrange(found, split, files.where))
+
+
+def _check_list(files: Files, name: str, expected: Sequence[str]) -> None:
+    listed = set(files.content(name).decode("utf-8", "replace").split())
+    if different := sorted(listed ^ set(expected)):
+        raise DataError(
+            f"{files.path(name)} is not the list of the standard split: they differ in "
+            f"{', '.join(different[:3])}"
+        )
+
+
+def _python_pickles(files: Files, split: StandardSplit) -> Copy | None:
+    names = set(files.names)
+    folders = [n.removesuffix("meta") for n in names if PurePosixPath(n).name == "meta"]
+    folders = [f for f in folders if {f + "train", f + "test"} <= names]
+    if not folders:
+        return None
+    parts = [folders[0] + part for part in ("train", "test")]
+    meta = folders[0] + "meta"
+    read = functools.partial(_read_pickles, files, parts, meta, split)
+    return DecodedImages([*parts, meta], read)
+
+
+def _read_pickles(
+    files: Files, parts: Sequence[str], meta: str, split: StandardSplit
+) -> Mapping[str, Arrays]:
+    (names,) = _fields(files, meta, "fine_label_names")
+    pixels, classes, file_names = [], [], []
+    for part in parts:
+        rows, labels, of_rows = _fields(files, part, "data", "fine_labels", "filenames")
+        pixels.append(np.asarray(rows, np.uint8).reshape(-1, 3, _SIDE, _SIDE))
+        classes += [names[label] for label in labels]
+        file_names += of_rows
+    images = np.concatenate(pixels).transpose(0, 2, 3, 1)
+    return standard.arrange_arrays(images, classes, split, files.where, file_names=file_names)
+
+
+def _fields(files: Files, name: str, *keys: str) -> list[Any]:
+    content = numpy_pickle.loads(files.content(name), files.path(name))
+    if not isinstance(content, dict) or not set(keys) <= content.keys():
+        raise DataError(f"{files.path(name)} is no dict of {', '.join(keys)}")
+    return [content[key] for key in keys]
+
+
+def _tfds(files: Files, split: StandardSplit) -> Copy | None:
+    prepared = tfds_copy.find(files, ("cifar100", "cifar_fs"))
+    if prepared is None:
+        return None
+
+    def class_name(features: Any, example: Mapping[str, Any]) -> str:
+        return features["label"].int2str(example["label"])
+
+    read = functools.partial(tfds_copy.read, prepared, class_name, split, channels=3)
+    return DecodedImages(prepared.names, read)
+
+
+_SOURCE = Source(
+    forms=(_python_pickles, _class_folders, _tfds),
+    archives=re.compile(r"cifar", re.IGNORECASE),
+    parts=class_folders.SPLIT_FOLDERS,
+    wanted="class folders (train/apple/..., or apple/... alone), or cifar-100-python.tar.gz, or "
+    "cifar100 prepared by tensorflow-datasets with file_format='array_record': in a directory, in "
+    "a tar or zip, or in a directory of such archives",
+)
