@@ -102,6 +102,8 @@ def _read_pickles(
     pixels, classes, file_names = [], [], []
     for part in parts:
         rows, labels, of_rows = _fields(files, part, "data", "fine_labels", "filenames")
+        if np.shape(rows) != (len(labels), 3 * _SIDE**2) or len(of_rows) != len(labels):
+            raise DataError(f"{files.path(part)} must hold images [n, 3072], n labels and n names")
         pixels.append(np.asarray(rows, np.uint8).reshape(-1, 3, _SIDE, _SIDE))
         classes += [names[label] for label in labels]
         file_names += of_rows

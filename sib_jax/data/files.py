@@ -80,7 +80,10 @@ class _Directory(Files):
 
     @functools.cached_property
     def names(self) -> Sequence[str]:
-        found = (file.relative_to(self._path).as_posix() for file in _walk(self._path, ()))
+        try:
+            found = [file.relative_to(self._path).as_posix() for file in _walk(self._path, ())]
+        except OSError as error:
+            raise _unreadable(error.filename, error) from error
         return sorted(found)
 
     def read(self, names: Collection[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
@@ -225,7 +228,7 @@ def open_archive(path: Path) -> Files:
         if tarfile.is_tarfile(path):
             return _Tar(path)
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+        raise _unreadable(path, error) from error
     raise DataError(f"{path} is neither a directory nor a tar or zip archive")
 
 
@@ -244,7 +247,11 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: object, error: OSError) -> DataError:
+    return DataError(f"{path} cannot be read ({error.strerror or error})")
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

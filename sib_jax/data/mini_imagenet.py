@@ -140,12 +140,15 @@ def _unpickle(files: Files, name: str) -> Arrays:
     images, labels, names = (content[key] for key in wanted)
     labels = np.asarray(labels)
     if not (
-        isinstance(images, np.ndarray)
+        isinstance(names, dict)
+        and isinstance(images, np.ndarray)
         and images.dtype == np.uint8
         and images.shape[1:] == (*images.shape[1:3], 3)
         and labels.shape == images.shape[:1]
     ):
-        raise DataError(f"{where} must hold uint8 images [n, height, width, 3] and n labels")
+        raise DataError(
+            f"{where} must hold uint8 images [n, height, width, 3], n labels and a dict"
+        )
     unknown = set(labels.tolist()) - set(names.values())
     if unknown:
         raise DataError(f"{where} names no class for the labels {sorted(unknown)}")

@@ -121,7 +121,7 @@ def load(
             )
         return found
 
-    key = (version, *dataclasses.astuple(standard)[1:3])
+    key = (version, standard.classes, standard.images)
     return prepare.load(name, key, files, copy, image_size=image_size, channels=channels)
 
 

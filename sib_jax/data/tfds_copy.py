@@ -43,7 +43,7 @@ def find(files: Files, wanted: Collection[str]) -> Prepared | None:
         if name.split("/")[-1] != _INFO:
             continue
         info = json.loads(files.content(name))
-        if info.get("name") not in wanted:
+        if not isinstance(info, dict) or info.get("name") not in wanted:
             continue
         folder = Path(files.path(name)).parent
         if not folder.is_dir():

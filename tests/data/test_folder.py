@@ -116,6 +116,14 @@ def test_nested_folders_and_other_files(tmp_path, caplog):
     assert "skipped 2 other files" in caplog.text
 
 
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    root = _split_tree(tmp_path / "d")
+    (root / "train" / "train1").rename(tmp_path / "elsewhere")
+    (root / "train" / "train1").symlink_to(tmp_path / "elsewhere")
+    (root / "train" / "train0" / "up").symlink_to(root / "train" / "train0")
+    assert folder.load(root, image_size=8).train.class_counts.tolist() == [3, 3]
+
+
 def test_decoded_once_and_again_when_a_file_changes(tmp_path, monkeypatch):
     root = _split_tree(tmp_path / "d")
     first = folder.load(root, image_size=8)

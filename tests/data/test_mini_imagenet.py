@@ -41,6 +41,14 @@ def _one_archive_a_split(root, toy):
     return root
 
 
+def _archives_of_class_folders(root, toy):
+    for split in CLASSES:
+        only = Toy()
+        only.images = {split: toy.images[split]}
+        as_zip(root / f"{split}.zip", only.pngs("{c}/{file}"))
+    return root
+
+
 def _images_in_a_zip_beside_lists(root, toy):
     as_zip(root / "images.zip", toy.pngs("images/{file}"))
     return as_directory(root, _lists(toy))
@@ -65,6 +73,7 @@ FORMS = {
         as_zip(root / "Mini-ImageNet.zip", toy.pngs(FOLDERS)).parent
     ),
     "directory of an archive for each split": _one_archive_a_split,
+    "archives named after the splits": _archives_of_class_folders,
     "lists beside an archive": _images_in_a_zip_beside_lists,
 }
 
@@ -344,6 +353,23 @@ def test_an_archive_is_read_once_and_again_when_it_changes(toy, tmp_path, monkey
     as_tar(path, other.pngs(FOLDERS))
     os.utime(path, ns=(1, 1))
     other.check(load(path))
+
+
+def test_archives_named_after_a_part_of_the_training_classes(toy, tmp_path):
+    root = _archives_of_class_folders(as_directory(tmp_path / "d", [("note.txt", b"")]), toy)
+    extra = Toy({"train": CLASSES["train"]}, 1)
+    as_zip(root / "train_val.zip", extra.pngs("{c}/{file}"))
+    data = load(root)
+    toy.check(data)
+    _same_classes_and_images(data.base["val"], extra.images["train"])
+
+
+def test_a_class_in_an_archive_named_after_another_split(toy, tmp_path):
+    root = _archives_of_class_folders(as_directory(tmp_path / "d", [("note.txt", b"")]), toy)
+    (root / "val.zip").rename(root / "x.zip")
+    (root / "test.zip").rename(root / "val.zip")
+    with pytest.raises(DataError, match="the class 'n00000003' is in val, but belongs to test"):
+        load(root)
 
 
 def test_another_standard_split_is_another_data_set(toy, tmp_path):
