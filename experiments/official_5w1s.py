@@ -15,6 +15,7 @@ def get_config(dataset: str = "glyphs") -> ml_collections.ConfigDict:
     config = default(dataset)
     config.ways = 5
     config.shots = 1
+    config.final_relu = True
     config.posterior = "point"
     config.prior = "none"
     config.elbo.beta = 0.0

@@ -53,7 +53,9 @@ def logits_of_prepared(
     """`logits` of features that went through `prepare`."""
     if isinstance(classifier, Cosine):
         weights = normalize(weights)
-    return classifier.scale * (classifier.bias + prepared @ weights.T)
+    # In this order the gradient is a product [k, n] [n, d], several times faster on CPUs than the
+    # [d, n] [n, k] that prepared @ weights.T would lead to.
+    return classifier.scale * (classifier.bias + (weights @ prepared.T).T)
 
 
 def logits(classifier: Classifier, weights: jax.Array, features: jax.Array) -> jax.Array:

@@ -1,7 +1,6 @@
 """Every hyper-parameter with its default, and the check that ends a mistaken config early."""
 
 import copy
-import re
 from typing import Any
 
 import ml_collections
@@ -14,12 +13,14 @@ DATASETS = ("glyphs", "mini_imagenet", "cifar_fs", "omniglot", "folder")
 _GLYPHS: dict[str, Any] = {
     "image_size": 32,
     "crop": 32,
+    "final_relu": True,
     "pretrain": {"epochs": 8, "batch": 64, "lr": 0.1, "padding": 2, "flip": False, "jitter": 0.2},
     "optimizer": {"epochs": 12, "steps_per_epoch": 250, "drop_epochs": (4, 8, 11)},
 }
 _PHOTOGRAPHS: dict[str, Any] = {
     "image_size": 84,
     "crop": 80,
+    "final_relu": False,
     "pretrain": {"epochs": 16, "batch": 128, "lr": 0.1, "padding": 4, "flip": True, "jitter": 0.2},
     "optimizer": {"epochs": 60, "steps_per_epoch": 1000, "drop_epochs": (10, 25, 50)},
 }
@@ -60,12 +61,13 @@ def default(dataset: str = "glyphs", setting: str = "standard") -> ml_collection
 
     c.setting = "standard"  # k novel classes; or lwof: k novel classes beside the training classes
     c.base_holdout = 0.0  # share of each training class's images kept for base queries
+    c.base_summary = "logsumexp"  # what xi sees of the base logits: logsumexp, max, none
     c.ways = 5  # classes of an episode
     c.shots = 1  # support examples of each class
     c.queries = 15  # unlabelled queries of each class
 
     c.backbone = "conv4_64"  # conv4_64, conv4_128, wrn_28_10
-    c.final_relu = True  # whether Conv4 ends in a ReLU (the official code does)
+    c.final_relu = recipe["final_relu"]  # of Conv4: the official code has it, Gidaris's does not
     c.dtype = "float32"  # of the backbone's computation; bfloat16 on accelerators
     c.backbone_file = ""  # a backbone .npz of ours or an official .pth: skips pretraining
 
@@ -83,6 +85,7 @@ def default(dataset: str = "glyphs", setting: str = "standard") -> ml_collection
 
     c.posterior = "gaussian"  # q(w): gaussian, or point for a point mass
     c.prior = "gaussian"  # p(w): gaussian, none for no KL term; lwof: mixture of the base classes
+    c.learn_prior = True  # False keeps the prior as it starts
     c.init_net = "support"  # theta^0 from: support, query, global
     c.classifier = "cosine"  # cosine, dot
     c.initial_std = 0.01  # of a Gaussian posterior, before training
@@ -94,7 +97,8 @@ def default(dataset: str = "glyphs", setting: str = "standard") -> ml_collection
     c.inner.samples = 1  # S, samples of a Gaussian posterior in each step
     c.inner.checkpoint = False  # recompute each step in the backward pass: for large T
 
-    c.runs = ()  # a whole table: names such as standard_5w1s and lwof_5w5s, one backbone for all
+    # A whole table: pairs of a run's name and a dict of the fields in which it differs.
+    c.runs = ()
 
     c.compare_steps = (0,)  # further values of T, each meta-trained and evaluated for itself
 
@@ -114,6 +118,7 @@ def default(dataset: str = "glyphs", setting: str = "standard") -> ml_collection
     c.optimizer.val_tasks = 500  # tasks of validation classes that choose the epoch
 
     c.eval = ml_collections.ConfigDict()
+    c.eval.splits = ("val", "test")
     c.eval.val_tasks = 2000
     c.eval.test_tasks = 600
     c.eval.batch = 50  # tasks evaluated at once
@@ -131,24 +136,15 @@ def without_forgetting(config: ml_collections.ConfigDict) -> None:
     config.base_holdout = 1 / 6  # 100 of mini-ImageNet's 600
 
 
-def of_run(config: ml_collections.ConfigDict, name: str) -> ml_collections.ConfigDict:
-    """The config of one of `config.runs`.
-
-    Args:
-      config: what the runs share.
-      name: "<setting>_<ways>w<shots>s", such as "lwof_5w1s".
-    """
-    match = re.fullmatch(r"(standard|lwof)_(\d+)w(\d+)s", name)
-    if not match:
-        raise ConfigError(
-            f"config.runs holds {name!r}, but wants names such as standard_5w1s or lwof_5w5s"
-        )
-    one = copy.deepcopy(config)
-    one.runs = ()
-    one.ways, one.shots = int(match[2]), int(match[3])
-    if match[1] == "lwof":
-        one.setting, one.prior = "lwof", "mixture"
-    return one
+def of_runs(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigDict]:
+    """The config of each of `config.runs`: the shared one, with the fields that the run changes."""
+    configs = {}
+    for name, changes in config.runs:
+        configs[name] = copy.deepcopy(config)
+        with configs[name].unlocked():
+            configs[name].update(changes)
+            configs[name].runs = ()
+    return configs
 
 
 _CHOICES = {
@@ -156,6 +152,7 @@ _CHOICES = {
     "setting": ("standard", "lwof"),
     "posterior": ("gaussian", "point"),
     "prior": ("gaussian", "none", "mixture"),
+    "base_summary": ("logsumexp", "max", "none"),
     "init_net": ("support", "query", "global"),
     "classifier": ("cosine", "dot"),
     "dtype": ("float32", "bfloat16"),
@@ -195,8 +192,9 @@ _NOT_NEGATIVE = ("pretrain.weight_decay", "pretrain.jitter", "elbo.beta", "optim
 
 def check(config: ml_collections.ConfigDict) -> None:
     """Raises `ConfigError` for the first field whose value cannot work."""
-    known = default().to_dict()
-    _check_fields(config.to_dict(), known, "")
+    for one in of_runs(config).values():
+        check(one)
+    _check_fields(config.to_dict(), default().to_dict(), "")
     for field, choices in _CHOICES.items():
         if _get(config, field) not in choices:
             _fail(config, field, f"one of {', '.join(choices)}")
@@ -211,6 +209,8 @@ def check(config: ml_collections.ConfigDict) -> None:
             _fail(config, field, "0 or more")
     if any(not isinstance(t, int) or t < 0 for t in config.compare_steps):
         _fail(config, "compare_steps", "values of T, each 0 or more")
+    if not config.eval.splits or not set(config.eval.splits) <= {"val", "test"}:
+        _fail(config, "eval.splits", "val, test or both")
     if config.crop > config.image_size + 2 * config.pretrain.padding:
         _fail(config, "crop", f"no larger than image_size={config.image_size} and its padding")
     if (config.setting == "lwof") != (config.prior == "mixture"):

@@ -24,7 +24,7 @@ class Normalization(NamedTuple):
 
 
 class GradientNet(NamedTuple):
-    """A three-layer MLP, k (or k + 1) -> h -> h -> k; ReLU and normalization between layers.
+    """A three-layer MLP, k + s -> h -> h -> k; ReLU and normalization between layers.
 
     Attributes:
       layers: three `Layer`s.
@@ -41,7 +41,7 @@ def init(
     ways: int,
     hidden: int | None = None,
     normalize: bool = True,
-    base_summary: bool = False,
+    summary: int = 0,
 ) -> GradientNet:
     """Random parameters, uniform in +-1/sqrt(fan in) as the official code draws them.
 
@@ -50,12 +50,12 @@ def init(
       ways: k, the number of logits.
       hidden: width of the hidden layers; 8k unless given (section 3).
       normalize: whether hidden activations are normalised over the queries.
-      base_summary: whether the network also reads one summary of the base classes' logits.
+      summary: s, further numbers that the network reads of each query (see `sib_jax.lwof`).
     """
     hidden = 8 * ways if hidden is None else hidden
     keys = jax.random.split(key, 3)
     layers = (
-        _dense(keys[0], ways + base_summary, hidden),
+        _dense(keys[0], ways + summary, hidden),
         _dense(keys[1], hidden, hidden),
         _dense(keys[2], hidden, ways),
     )
@@ -73,7 +73,7 @@ def apply(net: GradientNet, logits: jax.Array) -> jax.Array:
 
     Args:
       net: parameters.
-      logits: [n, k]; with a base summary [n, k + 1].
+      logits: [n, k + s].
 
     Returns:
       [n, k].

@@ -23,7 +23,7 @@ def adapt(
     samples: int = 1,
     beta: float | jax.Array = 1.0,
     checkpoint: bool = False,
-    base_logits: jax.Array | None = None,
+    summary: jax.Array | None = None,
 ) -> Gaussian:
     """theta^T from theta^0, by eq. 9:
 
@@ -42,8 +42,8 @@ def adapt(
       beta: weight of the KL term; 1 is eq. 9.
       checkpoint: recompute each step in the backward pass instead of storing it: memory for the
         activations of one step instead of T, for about a third more time.
-      base_logits: [n, b], scores of base classes beside the k classes of the task; the gradient
-        network reads their log-sum-exp (see `sib_jax.lwof`).
+      summary: [n, s], what the gradient network reads of each query beside its k logits, if it was
+        made to (see `sib_jax.lwof`).
 
     Returns:
       theta^T, of the form of `posterior`.
@@ -62,7 +62,7 @@ def adapt(
         samples=samples,
         beta=beta,
         checkpoint=checkpoint,
-        base_logits=base_logits,
+        summary=summary,
     )[0]
 
 
@@ -77,7 +77,7 @@ def adapt_with_logits(
     samples: int = 1,
     beta: float | jax.Array = 1.0,
     checkpoint: bool = False,
-    base_logits: jax.Array | None = None,
+    summary: jax.Array | None = None,
 ) -> tuple[Gaussian, jax.Array]:
     """theta^T, and the logits [n, k] of the queries at its mean; arguments as in `adapt`.
 
@@ -89,9 +89,8 @@ def adapt_with_logits(
     if steps == 0:
         return posterior, mean_logits(params, posterior, query)
     prepared = classifier.prepare(params.classifier, query)
-    summary = jnp.zeros((query.shape[0], 0))
-    if base_logits is not None:
-        summary = jax.nn.logsumexp(base_logits, axis=1, keepdims=True)
+    if summary is None:
+        summary = jnp.zeros((query.shape[0], 0))
     if (
         isinstance(params.classifier, Cosine)
         and posterior.log_std is None
@@ -143,7 +142,7 @@ def general(
       params: meta-learned parameters.
       posterior: theta^0, mean [k, d].
       prepared: `classifier.prepare` of the query features, [n, d].
-      summary: what the gradient network reads beside the logits, [n, 0] or [n, 1].
+      summary: what the gradient network reads beside the logits, [n, s].
       steps: T, at least 1.
       step_size: as in `adapt`.
       key: likewise.
@@ -163,7 +162,7 @@ def general(
 
     if checkpoint:
         step = jax.checkpoint(step)
-    return jax.lax.scan(step, posterior, jnp.arange(steps))[0]
+    return jax.lax.scan(step, posterior, jnp.arange(steps), unroll=min(steps, 5))[0]
 
 
 def _synthetic_gradient(

@@ -62,7 +62,7 @@ def adapt(
       classifier: scale s and bias b.
       theta: theta^0, [k, d].
       unit_query: F, normalised query features [n, d].
-      summary: what xi reads beside the logits, [n, 0] or [n, 1].
+      summary: what xi reads beside the logits, [n, s].
       steps: T, at least 1.
       step_size: eta.
       checkpoint: recompute each step in the backward pass.

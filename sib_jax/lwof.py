@@ -1,8 +1,8 @@
 """Learning without forgetting: k novel classes beside the base classes (section 4, (b)).
 
 The prior is a mixture whose component means are the weights of the base classes. The queries mix
-novel and base images, without labels; the gradient network sees, beside the k novel logits, one
-summary of the base logits: their log-sum-exp, all that the softmax over both kinds needs of them.
+novel and base images, without labels; the gradient network sees, beside the k novel logits, a
+summary of the base logits, so that it can leave base queries alone.
 
 References:
   Gidaris and Komodakis, "Dynamic few-shot visual learning without forgetting", CVPR 2018.
@@ -86,6 +86,29 @@ def base_logits(params: Params, query: jax.Array) -> jax.Array:
     return classifier.logits(unbiased, prior.means, query)
 
 
+SUMMARIES = ("logsumexp", "max", "none")
+
+
+def summarize(base: jax.Array, kind: str) -> jax.Array:
+    """What the gradient network sees of the base classes.
+
+    Args:
+      base: their logits [n, b].
+      kind: "logsumexp", all that a softmax over both kinds of classes needs of them; "max"; or
+        "none".
+
+    Returns:
+      [n, 1], or for "none" [n, 0].
+    """
+    if kind == "logsumexp":
+        return jax.nn.logsumexp(base, axis=1, keepdims=True)
+    if kind == "max":
+        return jnp.max(base, axis=1, keepdims=True)
+    if kind == "none":
+        return base[:, :0]
+    raise ValueError(f"unknown summary {kind!r}; known are {', '.join(SUMMARIES)}")
+
+
 def negative_elbo(
     params: Params,
     episode: LwofEpisode,
@@ -96,8 +119,9 @@ def negative_elbo(
     samples: int = 1,
     beta: float | jax.Array = 1.0,
     checkpoint: bool = False,
+    summary: str = "logsumexp",
 ) -> tuple[jax.Array, tuple[Aux, Accuracies]]:
-    """The training loss of one episode; arguments as in `sib_jax.negative_elbo`.
+    """The training loss of one episode; arguments as in `sib_jax.negative_elbo`, and `summarize`.
 
     Returns:
       Minus the ELBO in nats, over the novel and base queries; (`Aux`, `Accuracies`).
@@ -113,6 +137,7 @@ def negative_elbo(
         samples=samples,
         beta=beta,
         checkpoint=checkpoint,
+        summary=summary,
     )
     bound, (expected, divergence) = elbo(
         params,
@@ -139,8 +164,9 @@ def accuracies(
     samples: int = 1,
     beta: float | jax.Array = 1.0,
     checkpoint: bool = False,
+    summary: str = "logsumexp",
 ) -> Accuracies:
-    """Novel, Base and Both at the mean of theta^T; arguments as in `sib_jax.negative_elbo`."""
+    """Novel, Base and Both at the mean of theta^T; arguments as in `negative_elbo`."""
     params = for_episode(params, episode.base)
     _, novel, base = _adapt(
         params,
@@ -151,6 +177,7 @@ def accuracies(
         samples=samples,
         beta=beta,
         checkpoint=checkpoint,
+        summary=summary,
     )
     return _accuracies(episode, novel, base)
 
@@ -207,7 +234,7 @@ def sample_evaluation(
 
 
 def _adapt(
-    params: Params, episode: LwofEpisode, *, key: jax.Array | None, **inner: Any
+    params: Params, episode: LwofEpisode, *, key: jax.Array | None, summary: str, **inner: Any
 ) -> tuple[Gaussian, jax.Array, jax.Array]:
     """theta^T, and the logits of the novel [n, k] and of the base classes [n, b] at its mean."""
     ways = params.gradient_net.layers[2].kernel.shape[1]
@@ -216,7 +243,7 @@ def _adapt(
     )
     base = base_logits(params, episode.query)
     posterior, novel = inner_loop.adapt_with_logits(
-        params, posterior, episode.query, key=key, base_logits=base, **inner
+        params, posterior, episode.query, key=key, summary=summarize(base, summary), **inner
     )
     return posterior, novel, base
 

@@ -43,7 +43,7 @@ def init(
     prior_std: float = 1.0,
     components: int = 64,
     base_weights: jax.Array | None = None,
-    base_summary: bool = False,
+    summary: int = 0,
 ) -> Params:
     """Parameters before any training.
 
@@ -63,8 +63,8 @@ def init(
       components: components of a mixture prior.
       base_weights: [components, d], the means that a mixture prior starts with; random unless
         given.
-      base_summary: whether the gradient network reads a summary of base classes' logits beside the
-        k logits; learning without forgetting does (see `sib_jax.lwof`).
+      summary: s, further numbers that the gradient network reads of each query beside its k logits;
+        1 for learning without forgetting (see `sib_jax.lwof`).
 
     Returns:
       `Params`; float32 throughout.
@@ -93,7 +93,7 @@ def init(
             ways=ways,
             hidden=hidden,
             normalize=normalize,
-            base_summary=base_summary,
+            summary=summary,
         ),
         prior=_prior(prior_key, prior, features, prior_std, components, base_weights),
         classifier=_classifier.init(classifier),

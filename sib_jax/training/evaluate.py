@@ -16,12 +16,21 @@ from sib_jax.training import devices
 
 
 class Task(NamedTuple):
-    """What a task looks like; static, so hashable. Setting: "standard" or "lwof"."""
+    """What a task looks like; static, so hashable.
+
+    Attributes:
+      ways: k.
+      shots: support examples of each class.
+      queries: of each class.
+      setting: "standard" or "lwof".
+      summary: in the setting "lwof", what the gradient network sees of the base classes.
+    """
 
     ways: int
     shots: int
     queries: int
     setting: str = "standard"
+    summary: str = "logsumexp"
 
     def accuracies(self) -> tuple[str, ...]:
         """The names of what is measured; the last one chooses the best epoch."""
@@ -141,7 +150,10 @@ def _accuracies(
         if tables.base is None:
             raise ValueError("setting 'lwof' needs features of base classes: Tables(novel, base)")
         episode = lwof.sample_evaluation(draw_key, tables.novel, tables.base, **task.shape())
-        return jnp.stack(lwof.accuracies(params, episode, key=inner_key, **inner._asdict()))
+        found = lwof.accuracies(
+            params, episode, key=inner_key, summary=task.summary, **inner._asdict()
+        )
+        return jnp.stack(found)
 
     def accuracy(index: jax.Array) -> jax.Array:
         keys = jax.random.split(jax.random.fold_in(key, index))

@@ -102,7 +102,7 @@ def run(
         rows = [
             _evaluate(config, split, t, params[t], tables[split])
             for t in steps
-            for split in ("val", "test")
+            for split in config.eval.splits
         ]
     devices.once(results.write, workdir, rows)
     log.info("")

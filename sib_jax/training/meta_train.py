@@ -47,7 +47,7 @@ class Sums(NamedTuple):
 
 def task_of(config: Any) -> Task:
     """The episodes that a config asks for."""
-    return Task(config.ways, config.shots, config.queries, config.setting)
+    return Task(config.ways, config.shots, config.queries, config.setting, config.base_summary)
 
 
 def inner_of(config: Any, steps: int) -> Inner:
@@ -94,7 +94,7 @@ def init_params(config: Any, train: FeatureTable, base_weights: jax.Array | None
         prior_std=config.prior_std,
         components=classes,
         base_weights=base_weights,
-        base_summary=config.setting == "lwof",
+        summary=int(config.setting == "lwof" and config.base_summary != "none"),
     )
 
 
@@ -187,13 +187,17 @@ def compile_epoch(config: Any, steps: int, optimizer: optax.GradientTransformati
     sharding = devices.over_episodes(mesh)
 
     def episode_loss(params: Params, table: FeatureTable, key: jax.Array) -> tuple[jax.Array, Sums]:
+        if not config.learn_prior:
+            params = params._replace(prior=jax.lax.stop_gradient(params.prior))
         draw_key, loss_key = jax.random.split(key)
         if task.setting == "standard":
             episode = episodes.sample(draw_key, table, **task.shape())
             loss, aux = negative_elbo(params, episode, key=loss_key, **inner._asdict())
         else:
             mixed = lwof.sample_training(draw_key, table, **task.shape())
-            loss, (aux, _) = lwof.negative_elbo(params, mixed, key=loss_key, **inner._asdict())
+            loss, (aux, _) = lwof.negative_elbo(
+                params, mixed, key=loss_key, summary=task.summary, **inner._asdict()
+            )
         per_query = (loss / queries, aux.log_likelihood / queries, aux.kl / queries)
         return per_query[0], Sums(*per_query, aux.accuracy)
 

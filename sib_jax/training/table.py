@@ -1,11 +1,11 @@
-"""A whole table of the paper: several settings and shots, every T, on one backbone."""
+"""A whole table: several runs that share one backbone, each with every T."""
 
 import copy
 from pathlib import Path
 from typing import Any
 
 from sib_jax import config as configs
-from sib_jax.report import paper, results
+from sib_jax.report import markdown, results
 from sib_jax.report.console import log
 from sib_jax.training import devices, job
 
@@ -16,21 +16,19 @@ def run(
     """Runs each of `config.runs` in a folder of its own below `workdir`; resumes where it stopped.
 
     Args:
-      config: its `runs` name what is run, as "<setting>_<ways>w<shots>s"; all else they share.
+      config: its `runs` name the runs and the fields in which they differ; all else they share.
       workdir: gets backbone/, a folder for each run, results.json and table.md.
       mode: as of `job.run`.
       trace: as of `job.run`; gets a folder for each run.
 
     Returns:
-      The rows of all runs; none where `mode` stops earlier.
+      The rows of all runs, each with the field "run"; none where `mode` stops earlier.
     """
     configs.check(config)
-    runs = {name: configs.of_run(config, name) for name in config.runs}
+    runs = configs.of_runs(config)
     if not config.backbone_file:
-        # Every run shares one backbone, which sees what the most careful of them lets it see.
         shared = copy.deepcopy(config)
         shared.runs = ()
-        shared.base_holdout = max(one.base_holdout for one in runs.values())
         if mode in ("all", "pretrain"):
             job.run(shared, workdir / "backbone", "pretrain")
         for one in runs.values():
@@ -41,10 +39,11 @@ def run(
     for name, one in runs.items():
         log.info("")
         log.info("%s", name)
-        rows += job.run(one, workdir / name, mode, trace and trace / name)
+        found = job.run(one, workdir / name, mode, trace and trace / name)
+        rows += [{"run": name, **row} for row in found]
     if not rows:
         return []
-    text = paper.markdown(rows)
+    text = markdown.tables(rows)
     devices.once(results.write, workdir, rows)
     devices.once((workdir / "table.md").write_text, text)
     log.info("")

@@ -1,0 +1,44 @@
+from sib_jax.report import markdown
+
+
+def _row(split="test", **changes):
+    row = {
+        "run": "standard_5w1s",
+        "dataset": "mini_imagenet",
+        "split": split,
+        "setting": "standard",
+        "backbone": "conv4_64",
+        "ways": 5,
+        "shots": 1,
+        "steps": 3,
+        "novel": {"mean": 61.239, "ci95": 0.5},
+        "base": None,
+        "both": None,
+    }
+    return row | changes
+
+
+def test_ours_stands_beside_what_the_paper_has_for_the_same_task():
+    text = markdown.tables([_row("val"), _row("test"), _row("test", steps=7)])
+    assert text.index("Validation") < text.index("Test")
+    # Tables 1 and 2 of the paper, T = 3, 5-way 1-shot.
+    assert "| standard_5w1s | 3 | 61.24 ± 0.50 | 65.14 ± 0.54 |" in text
+    assert "| standard_5w1s | 3 | 61.24 ± 0.50 | 62.59 ± 1.02 |" in text
+    assert "| standard_5w1s | 7 | 61.24 ± 0.50 |  |" in text
+
+
+def test_a_wide_residual_network_is_not_compared_with_conv4():
+    text = markdown.tables([_row(backbone="wrn_28_10")])
+    assert "67.92 ± 0.55" in text
+    assert "62.59" not in text
+
+
+def test_all_three_accuracies_of_learning_without_forgetting():
+    both = {"mean": 50.0, "ci95": 0.25}
+    text = markdown.tables([_row(setting="lwof", base=both, both=both)])
+    assert "| Novel | Base | Both | paper: Novel | paper: Base | paper: Both |" in text
+    assert "| 61.24 ± 0.50 | 50.00 ± 0.25 | 50.00 ± 0.25 | 62.02 ± 0.93 | 69.45 | 53.52 |" in text
+
+
+def test_other_data_sets_have_no_row_of_the_paper():
+    assert "paper" not in markdown.tables([_row(dataset="glyphs")])
