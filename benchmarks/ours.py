@@ -86,7 +86,7 @@ def training(config: Any, features: FeatureTable, episodes: int) -> Callable[[],
     # From the host, as meta-training itself does.
     state = jax.tree.map(np.array, State(params, optimizer.init(params)))
     mesh = devices.episode_mesh(config.optimizer.batch)
-    state, features = jax.device_put((state, features), devices.replicated(mesh))
+    state, features = devices.to_all((state, features), mesh)
     run_epoch = compile_epoch(config, config.inner.steps, optimizer)
     key = jax.random.key(0)
 

@@ -104,6 +104,7 @@ def _ours(setting: Setting, episodes: int, rounds: int) -> dict[str, float]:
 
 def _official(setting: Setting, episodes: int, args: Any) -> dict[str, float]:
     with timing.Official(args.official, args.official_python) as official:
+        official.ask("load", units=0, **setting._asdict())
         memory, took = 0.0, {}
         for work in ("evaluate", "train"):
             answers = [
