@@ -107,11 +107,13 @@ def evaluation(config: Any, features: FeatureTable, episodes: int) -> Callable[[
     """
     params = init_params(config, features)
     task, inner = task_of(config), inner_of(config, config.inner.steps)
+    # Placed once, as a run does: evaluation would do it again every time.
+    tables = devices.to_all(Tables(features), devices.episode_mesh(config.eval.batch))
 
     def run() -> float:
         found = evaluate(
             params,
-            Tables(features),
+            tables,
             task,
             inner,
             tasks=episodes,

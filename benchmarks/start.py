@@ -124,6 +124,7 @@ def _peak(args: argparse.Namespace) -> dict[str, float]:
     import ours
 
     from sib_jax.report.metrics import Metrics
+    from sib_jax.training import devices
     from sib_jax.training.evaluate import Tables
     from sib_jax.training.meta_train import init_params, meta_train
 
@@ -137,7 +138,8 @@ def _peak(args: argparse.Namespace) -> dict[str, float]:
             config.inner.steps,
             init_params(config, train),
             train,
-            Tables(_table(args, "val")),
+            # Placed once, as a run does.
+            devices.to_all(Tables(_table(args, "val")), devices.episode_mesh(config.eval.batch)),
             Path(directory) / "checkpoints",
             Metrics(Path(directory)),
         )
