@@ -93,6 +93,8 @@ def _keep_compiled_programs() -> None:
 
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
+        # The many small programs too: together they take longer than the large one.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def parse(argv: Sequence[str]) -> list[str]:

@@ -136,7 +136,8 @@ def _features(
     with progress("features", sum(len(p.labels) for p in parts.values()), "images") as advance:
         of = {name: features.cached(found, part, advance) for name, part in parts.items()}
     held = holdout.of_training(data, config.base_holdout)
-    train = episodes.feature_table(of["train"][~held], data.train.labels[~held])
+    kept = ~held if held.any() else slice(None)  # a mask would copy all of it
+    train = episodes.feature_table(of["train"][kept], data.train.labels[kept])
 
     def tables(split: str) -> Tables:
         novel = episodes.feature_table(of[split], parts[split].labels)
@@ -148,7 +149,8 @@ def _features(
             base = None
         return Tables(novel, base)
 
-    # On every device once, and not in each call of `evaluate`.
+    # On every device once, and not for each T or in each call of `evaluate`.
+    train = devices.to_all(train, devices.episode_mesh(config.optimizer.batch))
     mesh = devices.episode_mesh(devices.filled(config.eval.batch))
     return train, devices.to_all({split: tables(split) for split in ("val", "test")}, mesh)
 

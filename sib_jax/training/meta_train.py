@@ -82,8 +82,8 @@ def init_params(config: Any, train: FeatureTable, base_weights: jax.Array | None
     else:
         # Of unit length, like the features that theta^0 is a mean of.
         base_weights = classifier.normalize(base_weights)
-    return model.init(
-        jax.random.fold_in(jax.random.key(config.seed), 3),
+    init = functools.partial(
+        model.init,
         ways=config.ways,
         features=features,
         posterior=config.posterior,
@@ -93,8 +93,11 @@ def init_params(config: Any, train: FeatureTable, base_weights: jax.Array | None
         initial_std=config.initial_std,
         prior_std=config.prior_std,
         components=classes,
-        base_weights=base_weights,
         summary=int(config.setting == "lwof" and config.base_summary != "none"),
+    )
+    # As one program: one by one, its small steps would take seconds to compile.
+    return jax.jit(init)(
+        jax.random.fold_in(jax.random.key(config.seed), 3), base_weights=base_weights
     )
 
 
