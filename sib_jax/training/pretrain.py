@@ -85,7 +85,10 @@ def pretrain(
             log.info("pretrain: going on from step %d of %d", done, total)
         metrics.rewind(STAGE, done)
         mesh = devices.episode_mesh(settings.batch)
-        state, images, labels = devices.to_all((state, data.train.images, data.train.labels), mesh)
+        # On the host first: scalars of weak type would have the step compiled three times.
+        state, images, labels = devices.to_all(
+            (_to_host(state), data.train.images, data.train.labels), mesh
+        )
         train_step = _compile(config, backbone, preprocessing, optimizer)
         saved = time.monotonic()
         with progress(STAGE, total, "steps", done) as advance:
