@@ -28,10 +28,12 @@ class Mixture(NamedTuple):
     Attributes:
       means: [c, d], one row a component.
       log_std: [c, d] or, shared by the components, [d].
+      chosen: int [b], the components that take part, with equal weights; all unless given.
     """
 
     means: jax.Array
     log_std: jax.Array
+    chosen: jax.Array | None = None
 
 
 def sample(q: Gaussian, noise: jax.Array) -> jax.Array:
@@ -103,7 +105,10 @@ def _kl_to_mixture(q: Gaussian, p: Mixture) -> jax.Array:
     else:
         one = jax.vmap(lambda mean, log_std: kl(q, Gaussian(mean, log_std)), out_axes=-1)
         to_components = one(p.means, p.log_std)
-    return math.log(p.means.shape[0]) - jax.nn.logsumexp(-to_components, axis=-1)
+    if p.chosen is not None:
+        # Chosen here and not among the means: the product above serves every episode of a batch.
+        to_components = to_components[..., p.chosen]
+    return math.log(to_components.shape[-1]) - jax.nn.logsumexp(-to_components, axis=-1)
 
 
 def _kl_to_shared_scale(q: Gaussian, p: Mixture) -> jax.Array:

@@ -54,16 +54,12 @@ class Accuracies(NamedTuple):
 
 
 def for_episode(params: Params, base: jax.Array) -> Params:
-    """`params` with a prior of the components `base` [b] alone.
+    """`params` whose prior has the components `base` [b] alone.
 
     A base class that an episode pretends to be novel must not be in its prior: the component would
     give its weights away.
     """
-    prior = params.prior
-    if not isinstance(prior, Mixture):
-        raise ValueError("learning without forgetting needs parameters with prior='mixture'")
-    log_std = prior.log_std if prior.log_std.ndim == 1 else prior.log_std[base]
-    return params._replace(prior=Mixture(prior.means[base], log_std))
+    return params._replace(prior=_mixture(params)._replace(chosen=base))
 
 
 def base_logits(params: Params, query: jax.Array) -> jax.Array:
@@ -73,17 +69,16 @@ def base_logits(params: Params, query: jax.Array) -> jax.Array:
     their weights come from a few examples, those of the base classes from hundreds.
 
     Args:
-      params: with a mixture prior, of the base classes present.
+      params: with a mixture prior; its chosen components are the base classes present.
       query: features [n, d].
 
     Returns:
       [n, b].
     """
-    prior = params.prior
-    if not isinstance(prior, Mixture):
-        raise ValueError("learning without forgetting needs parameters with prior='mixture'")
+    prior = _mixture(params)
     unbiased: Classifier = params.classifier._replace(bias=jnp.zeros(()))
-    return classifier.logits(unbiased, prior.means, query)
+    logits = classifier.logits(unbiased, prior.means, query)
+    return logits if prior.chosen is None else logits[:, prior.chosen]
 
 
 SUMMARIES = ("logsumexp", "max", "none")
@@ -198,7 +193,7 @@ def sample_training(
       Episode with n = 2 k queries.
     """
     class_key, novel_key, base_key = jax.random.split(key, 3)
-    order = distinct(class_key, table.counts.shape[0], table.counts.shape[0])
+    order = jax.random.permutation(class_key, table.counts.shape[0])
     novel, base = order[:ways], order[ways:]
     return _sample(
         (novel_key, base_key), _classes(table, novel), _classes(table, base), base, shots, queries
@@ -231,6 +226,12 @@ def sample_evaluation(
     return _sample(
         (novel_key, base_key), _classes(novel_table, novel), base_table, base, shots, queries
     )
+
+
+def _mixture(params: Params) -> Mixture:
+    if not isinstance(params.prior, Mixture):
+        raise ValueError("learning without forgetting needs parameters with prior='mixture'")
+    return params.prior
 
 
 def _adapt(
