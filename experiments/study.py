@@ -12,6 +12,7 @@ from sib_jax.config import default
 
 POINT = {"posterior": "point", "prior": "none"}
 POINT_WITH_PRIOR = {"posterior": "point", "prior": "gaussian"}
+GAUSSIAN = {"posterior": "gaussian", "prior": "gaussian"}
 LWOF = {"setting": "lwof", "prior": "mixture"}
 
 
@@ -21,6 +22,7 @@ def get_config(dataset: str = "glyphs") -> ml_collections.ConfigDict:
     config.base_holdout = 1 / 6
     config.inner.steps = 3
     config.compare_steps = ()
+    config.elbo.beta = 1e-3
     config.optimizer.epochs = 10
     config.optimizer.steps_per_epoch = 500
     config.optimizer.drop_epochs = (5, 8)
@@ -29,23 +31,23 @@ def get_config(dataset: str = "glyphs") -> ml_collections.ConfigDict:
         # The posterior, and the weight of the KL term.
         ("point", POINT),
         ("point-beta1e-3", {**POINT_WITH_PRIOR, "elbo": {"beta": 1e-3}}),
-        ("gaussian-beta1e-4", {"posterior": "gaussian", "elbo": {"beta": 1e-4}}),
-        ("gaussian-beta1e-3", {"posterior": "gaussian", "elbo": {"beta": 1e-3}}),
-        ("gaussian-beta1e-2", {"posterior": "gaussian", "elbo": {"beta": 1e-2}}),
-        ("gaussian-beta1", {"posterior": "gaussian", "elbo": {"beta": 1.0}}),
+        ("gaussian-beta1e-4", {**GAUSSIAN, "elbo": {"beta": 1e-4}}),
+        ("gaussian-beta1e-3", {**GAUSSIAN, "elbo": {"beta": 1e-3}}),
+        ("gaussian-beta1e-2", {**GAUSSIAN, "elbo": {"beta": 1e-2}}),
+        ("gaussian-beta1", {**GAUSSIAN, "elbo": {"beta": 1.0}}),
         # The prior.
-        ("gaussian-fixed_prior", {"posterior": "gaussian", "learn_prior": False}),
+        ("gaussian-fixed_prior", {**GAUSSIAN, "learn_prior": False}),
         # Samples, and the scale that the posterior starts with.
-        ("gaussian-samples5", {"posterior": "gaussian", "inner": {"samples": 5}}),
-        ("gaussian-std0.001", {"posterior": "gaussian", "initial_std": 0.001}),
+        ("gaussian-samples5", {**GAUSSIAN, "inner": {"samples": 5}}),
+        ("gaussian-std0.001", {**GAUSSIAN, "initial_std": 0.001}),
         # The step size eta.
         ("point-eta1e-2", {**POINT, "inner": {"step_size": 1e-2}}),
         ("point-eta1e-1", {**POINT, "inner": {"step_size": 1e-1}}),
-        ("gaussian-eta1e-2", {"posterior": "gaussian", "inner": {"step_size": 1e-2}}),
+        ("gaussian-eta1e-2", {**GAUSSIAN, "inner": {"step_size": 1e-2}}),
         # 5-shot.
         ("point-5shot", {**POINT, "shots": 5}),
         ("point-5shot-eta1e-2", {**POINT, "shots": 5, "inner": {"step_size": 1e-2}}),
-        ("gaussian-5shot", {"posterior": "gaussian", "shots": 5}),
+        ("gaussian-5shot", {**GAUSSIAN, "shots": 5}),
         # Learning without forgetting: what xi sees of the base classes, and the posterior.
         ("lwof-none", {**LWOF, "posterior": "point", "base_summary": "none"}),
         ("lwof-max", {**LWOF, "posterior": "point", "base_summary": "max"}),

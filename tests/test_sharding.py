@@ -32,6 +32,8 @@ def case(setting, posterior):
     config = default(setting=setting)
     config.queries = 5
     config.posterior = posterior
+    if (setting, posterior) == ("standard", "gaussian"):
+        config.prior = "gaussian"
     config.optimizer.steps_per_epoch = 10
     optimizer = meta_train.make_optimizer(config)
     params = meta_train.init_params(config, train)

@@ -122,7 +122,7 @@ def _backbone(
         return pretrained.load(config.backbone_file, backbone)
     if not path.exists():
         trained = pretrain(config, data, backbone, workdir / "checkpoints" / "pretrain", metrics)
-        about = {"backbone": backbone.name, "dataset": data.name, "seed": config.seed}
+        about = {"dataset": data.name, "seed": config.seed, "epochs": config.pretrain.epochs}
         devices.once(pretrained.save, path, trained, **about)
     return pretrained.load(path, backbone)
 

@@ -51,6 +51,8 @@ def save(path: Any, pretrained: Pretrained, **about: Any) -> None:
         {**pretrained.variables, **({} if weights is None else {"base_weights": weights})},
         {
             **about,
+            "backbone": pretrained.backbone.name,
+            "final_relu": pretrained.backbone.module.final_relu,
             "classes": None if weights is None else len(weights),
             "preprocessing": pretrained.preprocessing._asdict(),
         },
@@ -65,7 +67,8 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
       backbone: what the config asks for.
 
     Raises:
-      ValueError: the file holds another backbone, or is not readable.
+      ValueError: the file holds another backbone, was trained with other settings than the config
+        has, or is not readable.
     """
     if str(path).endswith(".pth"):
         from sib_jax import pytorch
@@ -73,6 +76,7 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
         _, variables = pytorch.load_backbone(path, image_size=backbone.image_size)
         preprocessing = Preprocessing(backbone.image_size, _OFFICIAL_MEAN, _OFFICIAL_STD)
         _check_same(path, variables, backbone)
+        _check_setting(path, "final_relu", True, backbone.module.final_relu)
         return Pretrained(backbone, variables, preprocessing)
     like = jax.eval_shape(backbone.init, jax.random.key(0))
     about = tree_file.about(path)
@@ -81,6 +85,8 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
     variables = tree_file.load(path, like)
     weights = variables.pop("base_weights", None)
     stored = about["preprocessing"]
+    _check_setting(path, "final_relu", about["final_relu"], backbone.module.final_relu)
+    _check_setting(path, "crop", stored["crop"], backbone.image_size)
     preprocessing = Preprocessing(stored["crop"], tuple(stored["mean"]), tuple(stored["std"]))
     return Pretrained(backbone, variables, preprocessing, weights)
 
@@ -105,4 +111,13 @@ def _check_same(path: object, variables: Any, backbone: Backbone) -> None:
     if shapes != jax.tree.map(jnp.shape, like):
         raise tree_file.WeightsError(
             f"{path} does not hold a {backbone.name} for {backbone.channels} channels"
+        )
+
+
+def _check_setting(path: object, field: str, stored: object, wanted: object) -> None:
+    """Weights alone do not show it, but the features would be others than it was trained for."""
+    if stored != wanted:
+        raise tree_file.WeightsError(
+            f"{path} was trained with config.{field} = {stored}, not {wanted}; "
+            f"add --config.{field}={stored}"
         )

@@ -29,8 +29,9 @@ def image_folder(tmp_path_factory):
 
 @pytest.fixture
 def config(image_folder):
-    """Every stage at toy size, and the Gaussian posterior of the defaults."""
+    """Every stage at toy size, with a Gaussian posterior."""
     config = default("folder")
+    config.posterior, config.prior, config.elbo.beta = "gaussian", "gaussian", 1e-3
     config.data_dir = str(image_folder)
     config.image_size = config.crop = SIZE
     config.ways, config.shots, config.queries = 3, 1, 4

@@ -1,5 +1,6 @@
 """Files of weights: ours and official ones, and what is said of a wrong one."""
 
+import hashlib
 from pathlib import Path
 
 import jax
@@ -7,11 +8,13 @@ import numpy as np
 import pytest
 
 from sib_jax import backbones, pytorch
+from sib_jax.config import default
 from sib_jax.errors import UserError
 from sib_jax.training import pretrained, tree_file
 from sib_jax.training.augment import Preprocessing
 from sib_jax.training.pretrained import Pretrained
 
+WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 PARITY = Path(__file__).resolve().parents[1] / "parity"
 
 
@@ -34,6 +37,37 @@ def test_a_backbone_comes_back_as_it_was_saved(backbone, saved):
     assert found.preprocessing == preprocessing
     jax.tree.map(np.testing.assert_array_equal, found.variables, variables)
     assert tree_file.about(path)["seed"] == 5
+
+
+def test_the_classifier_of_the_base_classes_comes_back_too(backbone, saved, tmp_path):
+    _, variables, preprocessing = saved
+    weights = jax.random.normal(jax.random.key(0), (7, backbone.features))
+    given = Pretrained(backbone, variables, preprocessing, weights)
+    pretrained.save(tmp_path / "c.npz", given)
+    found = pretrained.load(tmp_path / "c.npz", backbone)
+    np.testing.assert_array_equal(found.weights, weights)
+    # The features do not depend on it, so neither does their cache key.
+    assert found.fingerprint() == given._replace(weights=None).fingerprint()
+
+
+def test_settings_that_weights_alone_do_not_show(saved):
+    other = backbones.make("conv4_64", image_size=16, final_relu=False)
+    with pytest.raises(UserError, match=r"final_relu = True, not False; add --config.final_relu="):
+        pretrained.load(saved[0], other)
+    with pytest.raises(UserError, match=r"config.crop = 16, not 20; add --config.crop=16"):
+        pretrained.load(saved[0], backbones.make("conv4_64", image_size=20))
+    official = backbones.make("conv4_64", image_size=80, final_relu=False)
+    with pytest.raises(UserError, match=r"final_relu = True, not False"):
+        pretrained.load(PARITY / "netFeatBest64.653.pth", official)
+
+
+def test_the_shipped_backbone_is_whole_and_fits_the_config_of_its_data_set():
+    for line in (WEIGHTS / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split()
+        assert hashlib.sha256((WEIGHTS / name).read_bytes()).hexdigest() == digest
+    backbone = pretrained.make_backbone(default("mini_imagenet"), channels=3)
+    found = pretrained.load(WEIGHTS / "mini_imagenet-conv4_64.npz", backbone)
+    assert found.weights.shape == (64, 1600)
 
 
 def test_weights_of_another_backbone(saved):
