@@ -8,20 +8,19 @@ last sixth are the base queries. A backbone that you have goes in with --config.
 
 import ml_collections
 
-from sib_jax.config import default
+from sib_jax.config import WITHOUT_FORGETTING, default
 
 
 def get_config(dataset: str = "glyphs") -> ml_collections.ConfigDict:
     """Four runs that share every field but these."""
     config = default(dataset)
-    config.base_holdout = 1 / 6
+    config.base_holdout = WITHOUT_FORGETTING["base_holdout"]
     config.inner.steps = 5
     config.compare_steps = (0, 1, 3)
-    lwof = {"setting": "lwof", "prior": "mixture"}
     config.runs = (
         ("standard_5w5s", {"shots": 5}),
         ("standard_5w1s", {"shots": 1}),
-        ("lwof_5w5s", {"shots": 5, **lwof}),
-        ("lwof_5w1s", {"shots": 1, **lwof}),
+        ("lwof_5w5s", {"shots": 5, **WITHOUT_FORGETTING}),
+        ("lwof_5w1s", {"shots": 1, **WITHOUT_FORGETTING}),
     )
     return config

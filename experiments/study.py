@@ -13,7 +13,14 @@ from sib_jax.config import default
 POINT = {"posterior": "point", "prior": "none"}
 POINT_WITH_PRIOR = {"posterior": "point", "prior": "gaussian"}
 GAUSSIAN = {"posterior": "gaussian", "prior": "gaussian"}
-LWOF = {"setting": "lwof", "prior": "mixture"}
+LWOF = {
+    "setting": "lwof",
+    "prior": "mixture",
+    "posterior": "point",
+    "learn_prior": True,
+    "base_summary": "logsumexp",
+}
+FIXED = {**LWOF, "learn_prior": False, "elbo": {"beta": 0.0}}
 
 
 def get_config(dataset: str = "glyphs") -> ml_collections.ConfigDict:
@@ -48,11 +55,15 @@ def get_config(dataset: str = "glyphs") -> ml_collections.ConfigDict:
         ("point-5shot", {**POINT, "shots": 5}),
         ("point-5shot-eta1e-2", {**POINT, "shots": 5, "inner": {"step_size": 1e-2}}),
         ("gaussian-5shot", {**GAUSSIAN, "shots": 5}),
-        # Learning without forgetting: what xi sees of the base classes, and the posterior.
-        ("lwof-none", {**LWOF, "posterior": "point", "base_summary": "none"}),
-        ("lwof-max", {**LWOF, "posterior": "point", "base_summary": "max"}),
-        ("lwof-logsumexp", {**LWOF, "posterior": "point"}),
-        ("lwof-no_kl", {**LWOF, "posterior": "point", "elbo": {"beta": 0.0}}),
-        ("lwof-gaussian", {**LWOF, "posterior": "gaussian"}),
+        # Learning without forgetting: what xi sees of the base classes, the KL term, whether the
+        # base classes' weights are learned further, and the posterior.
+        ("lwof-none", {**LWOF, "base_summary": "none"}),
+        ("lwof-max", {**LWOF, "base_summary": "max"}),
+        ("lwof-logsumexp", LWOF),
+        ("lwof-no_kl", {**LWOF, "elbo": {"beta": 0.0}}),
+        ("lwof-fixed-none", {**FIXED, "base_summary": "none"}),
+        ("lwof-fixed-max", {**FIXED, "base_summary": "max"}),
+        ("lwof-fixed-logsumexp", FIXED),
+        ("lwof-fixed-none-kl", {**FIXED, "base_summary": "none", "elbo": {"beta": 1e-3}}),
     )
     return config
