@@ -55,8 +55,8 @@ def get_config(dataset: str = "glyphs") -> ml_collections.ConfigDict:
         ("point-5shot", {**POINT, "shots": 5}),
         ("point-5shot-eta1e-2", {**POINT, "shots": 5, "inner": {"step_size": 1e-2}}),
         ("gaussian-5shot", {**GAUSSIAN, "shots": 5}),
-        # Learning without forgetting: what xi sees of the base classes, the KL term, whether the
-        # base classes' weights are learned further, and the posterior.
+        # Learning without forgetting: what xi sees of the base classes, the KL term, and whether
+        # the base classes' weights are learned further.
         ("lwof-none", {**LWOF, "base_summary": "none"}),
         ("lwof-max", {**LWOF, "base_summary": "max"}),
         ("lwof-logsumexp", LWOF),

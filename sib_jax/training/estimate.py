@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sib_jax.backbones import Backbone
 from sib_jax.data.split import SPLITS, DataSet
@@ -33,8 +34,9 @@ def announce(
     trained = config.backbone_file or (workdir / "backbone.npz").exists()
     if mode in ("all", "pretrain") and not trained:
         settings = config.pretrain
-        # Backward costs twice forward; each epoch also computes the validation features.
-        epoch = 3 * len(data.train.labels) + len(data.val.labels)
+        # Backward costs twice forward; each epoch also computes features of validation images.
+        seen = np.minimum(data.val.class_counts, settings.val_images).sum()
+        epoch = 3 * len(data.train.labels) + int(seen)
         seconds += settings.epochs * epoch * image / (_BACKBONE_SHARE * rate)
         seconds += 2 * _COMPILE_SECONDS
     if mode != "pretrain":
