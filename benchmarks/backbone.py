@@ -29,11 +29,11 @@ def main(argv: Sequence[str]) -> None:
     with timing.Official(args.official, args.official_python) as official:
         about = timing.describe(official)
         for name, work in _compiled(args.batch, args.batches).items():
-            request = {"units": args.batches, "batch": args.batch}
+            request = {"units": args.batch * args.batches, "batch": args.batch}
             threads = official.best_threads(name, **request)
             row = timing.compare(
                 name,
-                args.batch * args.batches,
+                request["units"],
                 "images",
                 functools.partial(timing.seconds, work),
                 functools.partial(official.seconds, name, threads=threads, **request),

@@ -93,26 +93,26 @@ def images(request: dict[str, Any]) -> Run:
 
 
 def forward(request: dict[str, Any]) -> Run:
-    """Conv4 in evaluation mode, channels last; a unit is a batch."""
+    """Conv4 in evaluation mode, channels last; a unit is an image."""
     network = _channels_last(_conv4()).eval()
     batch = _images(request["batch"])
 
-    def run(batches: int) -> None:
+    def run(images: int) -> None:
         with torch.no_grad():
-            for _ in range(batches):
+            for _ in range(images // len(batch)):
                 network.conv_blocks(batch).flatten(1)
 
     return run
 
 
 def forward_backward(request: dict[str, Any]) -> Run:
-    """Conv4 in training mode and the gradient of its parameters, channels last."""
+    """Conv4 in training mode and the gradient of its parameters, channels last; the same unit."""
     network = _channels_last(_conv4()).train()
     batch = _images(request["batch"])
     weights = torch.randn(request["batch"], 1600)
 
-    def run(batches: int) -> None:
-        for _ in range(batches):
+    def run(images: int) -> None:
+        for _ in range(images // len(batch)):
             network.zero_grad(set_to_none=True)
             # Its own forward ends in a view, which this layout does not allow.
             (network.conv_blocks(batch).flatten(1) * weights).sum().backward()
