@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _compare(work: str, setting: Setting, args: Any) -> dict[str, Any]:
-    found = {form: 0.0 for form in FORMS}
+    found = dict.fromkeys(FORMS, 0.0)
     for _ in range(args.rounds):
         for form in FORMS:
             found[form] = max(found[form], _episodes_a_second(work, setting, form, args.seconds))
@@ -65,7 +65,7 @@ def _compare(work: str, setting: Setting, args: Any) -> dict[str, Any]:
 def _episodes_a_second(work: str, setting: Setting, form: str, seconds: float) -> float:
     config, table = ours.config_of(setting), ours.table(setting)
     jax.clear_caches()  # or evaluation would be that of the other form
-    with mock.patch.object(inner_products, "pays", lambda *shape: FORMS[form]):
+    with mock.patch.object(inner_products, "pays", return_value=FORMS[form]):
         took = timing.fastest(ours.WORK[work](config, table, setting.batch), 2)
         episodes = setting.batch * max(1, round(seconds / took))
         return episodes / timing.fastest(ours.WORK[work](config, table, episodes), 2)

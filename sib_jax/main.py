@@ -12,6 +12,8 @@ from typing import NoReturn
 from absl import app, flags
 from ml_collections import config_flags
 
+from sib_jax import huge_pages
+
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment file, with an optional data set: experiments/5w1s.py:glyphs"
 )
@@ -25,8 +27,8 @@ _MODE = flags.DEFINE_enum(
 _PROFILE = flags.DEFINE_string(
     "profile",
     None,
-    "Folder for a jax.profiler trace of 10 steps of meta-training (T = config.inner.steps), taken "
-    "once they are compiled and before training, which it does not change",
+    "Folder for jax.profiler traces of 10 steps of pretraining, if this run does any, and of "
+    "meta-training (T = config.inner.steps), once they are compiled; results stay the same",
 )
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
@@ -47,6 +49,7 @@ _INDEX = flags.DEFINE_integer("process_id", None, "With --distributed, which one
 def main(argv: Sequence[str]) -> None:
     """Runs the job that the flags ask for; a mistake of the user ends it with one line."""
     _check_flags(argv)
+    huge_pages.restart_with("sib_jax.main")
     # Imported here: a mistaken flag is answered at once.
     from sib_jax.errors import UserError
     from sib_jax.report import console
@@ -78,8 +81,8 @@ def _check_flags(argv: Sequence[str]) -> None:
         _exit(f"unexpected arguments {argv[1:]}; every option starts with --")
     if _CONFIG.value is None:
         _exit("which experiment? For example: --config=experiments/5w1s.py")
-    if _PROFILE.value and _MODE.value == "pretrain":
-        _exit("--profile traces meta-training, which --mode=pretrain does not reach")
+    if _PROFILE.value and _MODE.value == "evaluate":
+        _exit("--profile traces training, of which --mode=evaluate does none")
     cluster = (_ADDRESS.value, _COUNT.value, _INDEX.value)
     if cluster != (None, None, None) and not _DISTRIBUTED.value:
         _exit("--coordinator_address, --process_count and --process_id go with --distributed")

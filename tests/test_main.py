@@ -35,7 +35,7 @@ def run(*arguments, **env):
         (("--config=experiments/5w1s.py", "--config.backbone=resnet"), "unknown backbone 'resnet'"),
         (("--config=experiments/5w1s.py", "--process_id=1"), "--process_id go with --distributed"),
         (("--config=experiments/5w1s.py", "--distributed"), "give --coordinator_address=HOST:PORT"),
-        (("--config=experiments/5w1s.py", "--profile=x", "--mode=pretrain"), "--profile traces"),
+        (("--config=experiments/5w1s.py", "--profile=x", "--mode=evaluate"), "--profile traces"),
     ],
 )
 def test_a_mistake_ends_in_one_message(arguments, message):

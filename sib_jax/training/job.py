@@ -48,7 +48,7 @@ def run(
       config: see `sib_jax.config.default`.
       workdir: gets config.json, metrics.jsonl, results.json, the weights and checkpoints.
       mode: "all", or one stage: "pretrain", "train" (meta-training) or "evaluate".
-      trace: gets a trace of a few steps of meta-training, see `profile.trace`.
+      trace: gets traces of a few steps of both trainings, see `profile`.
 
     Returns:
       The rows of results.json; none where `mode` stops earlier.
@@ -84,7 +84,7 @@ def run(
     with interrupt.handled():
         # 2. The backbone: from a file, from an earlier run here, or trained now.
         estimate.announce(config, workdir, data, backbone, steps, mode)
-        found = _backbone(config, workdir, data, backbone, metrics)
+        found = _backbone(config, workdir, data, backbone, metrics, trace)
         if mode == "pretrain":
             return []
         # 3. Features of every image, once.
@@ -92,7 +92,7 @@ def run(
         # 4. Meta-training, once for each T, from the same start.
         start = init_params(config, train, found.weights)
         if trace:
-            profile.trace(config, start, train, trace)
+            profile.meta_training(config, start, train, trace / "meta_training")
         params = {
             t: _params(config, workdir, t, start, train, tables["val"], metrics) for t in steps
         }
@@ -114,14 +114,21 @@ def run(
 
 
 def _backbone(
-    config: Any, workdir: Path, data: DataSet, backbone: Backbone, metrics: Metrics
+    config: Any,
+    workdir: Path,
+    data: DataSet,
+    backbone: Backbone,
+    metrics: Metrics,
+    trace: Path | None,
 ) -> Pretrained:
     path = workdir / BACKBONE
     if config.backbone_file:
         log.info("backbone from %s", config.backbone_file)
         return pretrained.load(config.backbone_file, backbone)
     if not path.exists():
-        trained = pretrain(config, data, backbone, workdir / "checkpoints" / "pretrain", metrics)
+        checkpoints = workdir / "checkpoints" / "pretrain"
+        traced = trace and trace / "pretraining"
+        trained = pretrain(config, data, backbone, checkpoints, metrics, traced)
         about = {"dataset": data.name, "seed": config.seed, "epochs": config.pretrain.epochs}
         devices.once(pretrained.save, path, trained, **about)
     return pretrained.load(path, backbone)

@@ -16,7 +16,7 @@ from sib_jax.data import holdout
 from sib_jax.data.split import DataSet
 from sib_jax.report.console import log, progress
 from sib_jax.report.metrics import Metrics
-from sib_jax.training import augment, devices, features, interrupt
+from sib_jax.training import augment, devices, features, interrupt, profile
 from sib_jax.training.augment import Preprocessing
 from sib_jax.training.checkpoint import Checkpoints
 from sib_jax.training.diverged import DivergedError
@@ -54,7 +54,12 @@ class Best(NamedTuple):
 
 
 def pretrain(
-    config: Any, data: DataSet, backbone: Backbone, directory: Path, metrics: Metrics
+    config: Any,
+    data: DataSet,
+    backbone: Backbone,
+    directory: Path,
+    metrics: Metrics,
+    trace: Path | None = None,
 ) -> Pretrained:
     """Trains `backbone` on the training classes and keeps its best epoch.
 
@@ -69,6 +74,7 @@ def pretrain(
       backbone: what to train.
       directory: for checkpoints; training goes on from the last one there.
       metrics: where each epoch is logged.
+      trace: gets a trace of a few steps.
     """
     settings = config.pretrain
     kept = np.flatnonzero(~holdout.of_training(data, config.base_holdout))
@@ -91,8 +97,9 @@ def pretrain(
         )
         train_step = _compile(config, backbone, preprocessing, optimizer)
         saved = time.monotonic()
-        with progress(STAGE, total, "steps", done) as advance:
+        with progress(STAGE, total, "steps", done) as advance, profile.Window(trace) as window:
             for step in range(done, total):
+                window.before_step(state)
                 epoch, position = divmod(step, steps_per_epoch)
                 if position == 0 or step == done:
                     order = _order(key, epoch, kept)

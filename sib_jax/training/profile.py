@@ -1,9 +1,10 @@
-"""A trace of meta-training: where the time of a step goes."""
+"""Traces of a few training steps: where their time goes."""
 
 import contextlib
 import copy
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -15,9 +16,48 @@ from sib_jax.training import devices
 from sib_jax.training.meta_train import State, compile_epoch, make_optimizer
 
 STEPS = 10  # few enough to be read
+_WARM = 3  # steps of pretraining before them: compiling, and the first use of memory
 
 
-def trace(config: Any, params: Params, train: FeatureTable, directory: Path) -> None:
+class Window:
+    """A trace of `STEPS` steps of a loop as it runs; a context manager around the loop."""
+
+    def __init__(self, directory: Path | None):
+        """Without a directory, and in all processes but the first, nothing is traced."""
+        self._directory = directory if devices.is_main() else None
+        self._steps = 0
+        self._open = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def before_step(self, state: Any) -> None:
+        """To be called before each step, with what the last one gave."""
+        if self._directory and self._steps in (_WARM, _WARM + STEPS):
+            jax.block_until_ready(state)
+            if self._steps == _WARM:
+                jax.profiler.start_trace(self._directory)
+                self._open = True
+            else:
+                self._close()
+        self._steps += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._open:
+            self._close()  # the loop was shorter
+
+    def _close(self) -> None:
+        jax.profiler.stop_trace()
+        self._open = False
+        log.info("trace of training steps: %s", self._directory)
+
+
+def meta_training(config: Any, params: Params, train: FeatureTable, directory: Path) -> None:
     """Writes a `jax.profiler` trace of `STEPS` steps of meta-training, without their compilation.
 
     Its steps are those of `meta_train` on a state of their own, which is then dropped: training
@@ -42,4 +82,4 @@ def trace(config: Any, params: Params, train: FeatureTable, directory: Path) -> 
     tracing = jax.profiler.trace(directory) if devices.is_main() else contextlib.nullcontext()
     with tracing:
         jax.block_until_ready(run(state, train, key, STEPS))
-    log.info("trace of %d steps of meta-training: %s", STEPS, directory)
+    log.info("trace of training steps: %s", directory)
