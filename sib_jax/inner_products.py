@@ -39,10 +39,10 @@ def pays(queries: int, ways: int, steps: int) -> bool:
     """Whether this form is the faster one, for static n, k and T.
 
     It trades T products of [n, d] with [k, d], each way, for one of [n, d] with [n, d], which runs
-    at several times their rate. The factor is an estimate; at n = 75, k = 5, T = 3 this form was
-    seen to be 1.8 to 2.1 times as fast in training, for d = 640 and 1600.
+    at several times their rate. In training the two forms cross near n = 15 k T for d = 640, later
+    for small d; in evaluation, which has no way back, near 5 k T (`benchmarks/forms.py`).
     """
-    return queries <= 20 * ways * steps
+    return queries <= 10 * ways * steps
 
 
 def adapt(
