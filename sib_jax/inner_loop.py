@@ -162,7 +162,8 @@ def general(
 
     if checkpoint:
         step = jax.checkpoint(step)
-    return jax.lax.scan(step, posterior, jnp.arange(steps), unroll=min(steps, 5))[0]
+    unroll = inner_products.unroll(steps)
+    return jax.lax.scan(step, posterior, jnp.arange(steps), unroll=unroll)[0]
 
 
 def _synthetic_gradient(
