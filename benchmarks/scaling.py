@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> None:
     if args.replot:
         plot(json.loads(Path(args.json).read_text()), args.plot)
         return
-    about = timing.describe()
+    about = _describe(args)
     rows = []
     for axis, setting in _points(args.axes.split(","), args.points):
         for name, found in _measure(setting, args).items():
@@ -61,6 +61,13 @@ def main(argv: Sequence[str]) -> None:
     timing.report(rows, about, args.json)
     if args.plot:
         plot(rows, args.plot)
+
+
+def _describe(args: Any) -> dict[str, Any]:
+    if not args.official:
+        return timing.describe()
+    with timing.Official(args.official, args.official_python) as official:
+        return timing.describe(official)
 
 
 def _points(axes: Sequence[str], most: int) -> Iterator[tuple[str, Setting]]:
