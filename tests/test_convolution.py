@@ -41,12 +41,17 @@ def test_conv3x3_equals_lax_in_value_and_gradient(shape, stride):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-5)
 
 
-def test_kernel_gradient_sums_chunks_and_the_rest(monkeypatch):
-    monkeypatch.setattr(convolution, "_PATCH_BYTES", 3 * 9 * 4 * 6 * 6 * 2)  # 3 images at a time
-    x = jax.random.normal(jax.random.key(0), (8, 6, 6, 2))
-    kernel = jax.random.normal(jax.random.key(1), (3, 3, 2, 5))
-    got = jax.jit(jax.grad(lambda k: (convolution.conv3x3(x, k) ** 2).sum()))(kernel)
-    wanted = jax.jit(jax.grad(lambda k: (lax_conv(x, k, 1) ** 2).sum()))(kernel)
+@pytest.mark.parametrize("batch", [6, 7], ids=["even chunks", "and a rest"])
+@pytest.mark.parametrize(
+    ("c_in", "stride"), [(2, 1), (1, 1), (2, 2)], ids=["rows", "few", "stride"]
+)
+def test_kernel_gradient_sums_chunks_and_the_rest(monkeypatch, batch, c_in, stride):
+    # Three or four images at a time.
+    monkeypatch.setattr(convolution, "_CHUNK_BYTES", 4 * 4 * 48 * (3 * c_in + 3 * 5))
+    x = jax.random.normal(jax.random.key(0), (batch, 6, 6, c_in))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, c_in, 5))
+    got = jax.jit(jax.grad(lambda k: (convolution.conv3x3(x, k, stride) ** 2).sum()))(kernel)
+    wanted = jax.jit(jax.grad(lambda k: (lax_conv(x, k, stride) ** 2).sum()))(kernel)
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-3)
 
 
