@@ -2,8 +2,8 @@
 
 python benchmarks/scaling.py --json=FILE --plot=FILE.png [--official=DIR] [--official_python=PYTHON]
 
-One quantity is varied at a time; the others stay at 5-way 1-shot, 15 queries, T = 3, d = 640, and a
-batch of 16 episodes. Ours with both posteriors and, where given, the official code. Every point is
+One quantity is varied at a time; the others stay at 5-way 1-shot, 15 queries, T = 3, d = 640, and
+`--batch` episodes at once. Ours with both posteriors and, where given, the official code. Every point is
 measured in a process of its own. Memory is by how much the peak of that process grows in evaluating
 and training, compiling included, over what it was with the features in place.
 """
@@ -43,6 +43,7 @@ def main(argv: Sequence[str]) -> None:
     flags = timing.parser(__doc__, official=False)
     flags.add_argument("--plot", help="file that the plot is written to")
     flags.add_argument("--axes", default=",".join(AXES), help="which quantities to vary")
+    flags.add_argument("--batch", type=int, default=BASE.batch, help="of the other axes")
     flags.add_argument("--points", type=int, default=100, help="at most, along an axis")
     flags.add_argument("--episodes", type=int, default=256, help="of one measurement")
     flags.add_argument("--rounds", type=int, default=3)
@@ -53,7 +54,8 @@ def main(argv: Sequence[str]) -> None:
         return
     about = _describe(args)
     rows = []
-    for axis, setting in _points(args.axes.split(","), args.points):
+    base = BASE._replace(batch=args.batch)
+    for axis, setting in _points(base, args.axes.split(","), args.points):
         for name, found in _measure(setting, args).items():
             row = {"axis": axis, "value": getattr(setting, axis), "code": name}
             rows.append({**row, "batch": setting.batch, **found})
@@ -70,11 +72,11 @@ def _describe(args: Any) -> dict[str, Any]:
         return timing.describe(official)
 
 
-def _points(axes: Sequence[str], most: int) -> Iterator[tuple[str, Setting]]:
+def _points(base: Setting, axes: Sequence[str], most: int) -> Iterator[tuple[str, Setting]]:
     for axis in axes:
         for value in AXES[axis][:most]:
             varied: dict[str, Any] = {axis: value}
-            yield axis, BASE._replace(**varied)
+            yield axis, base._replace(**varied)
 
 
 def _measure(setting: Setting, args: Any) -> dict[str, dict[str, float]]:
