@@ -3,9 +3,9 @@
 python benchmarks/scaling.py --json=FILE --plot=FILE.png [--official=DIR] [--official_python=PYTHON]
 
 One quantity is varied at a time; the others stay at 5-way 1-shot, 15 queries, T = 3, d = 640, and
-`--batch` episodes at once. Ours with both posteriors and, where given, the official code. Every point is
-measured in a process of its own. Memory is by how much the peak of that process grows in evaluating
-and training, compiling included, over what it was with the features in place.
+`--batch` episodes at once. Ours with both posteriors and, where given, the official code. Every
+point is measured in a process of its own. Memory is by how much the peak of that process grows in
+evaluating and training, compiling included, over what it was with the features in place.
 """
 
 import concurrent.futures

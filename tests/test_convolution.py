@@ -41,13 +41,15 @@ def test_conv3x3_equals_lax_in_value_and_gradient(shape, stride):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("batch", [6, 7], ids=["even chunks", "and a rest"])
+@pytest.mark.parametrize("batch", [6, 7], ids=["two chunks", "and a rest"])
 @pytest.mark.parametrize(
     ("c_in", "stride"), [(2, 1), (1, 1), (2, 2)], ids=["rows", "few", "stride"]
 )
 def test_kernel_gradient_sums_chunks_and_the_rest(monkeypatch, batch, c_in, stride):
-    # Three or four images at a time.
-    monkeypatch.setattr(convolution, "_CHUNK_BYTES", 4 * 4 * 48 * (3 * c_in + 3 * 5))
+    floats = {(2, 1): 8 * 6 * (3 * 2 + 3 * 5), (1, 1): 6 * 6 * (9 + 5), (2, 2): 3 * 3 * (9 * 2 + 5)}
+    monkeypatch.setattr(
+        convolution, "_CHUNK_BYTES", 3 * 4 * floats[c_in, stride]
+    )  # of three images
     x = jax.random.normal(jax.random.key(0), (batch, 6, 6, c_in))
     kernel = jax.random.normal(jax.random.key(1), (3, 3, c_in, 5))
     got = jax.jit(jax.grad(lambda k: (convolution.conv3x3(x, k, stride) ** 2).sum()))(kernel)
@@ -68,10 +70,17 @@ def test_both_kernel_gradients_agree():
 
 
 def test_conv3x3_keeps_bfloat16():
-    x = jnp.ones((2, 4, 4, 3), jnp.bfloat16)
-    kernel = jnp.ones((3, 3, 3, 2), jnp.bfloat16)
-    y, vjp = jax.vjp(convolution.conv3x3, x, kernel)
-    assert [y.dtype, *(a.dtype for a in vjp(y))] == [jnp.bfloat16] * 3
+    keys = jax.random.split(jax.random.key(0), 3)
+    shapes = (2, 4, 4, 3), (3, 3, 3, 2), (2, 4, 4, 2)
+    x, kernel, dy = (
+        jax.random.normal(k, s, jnp.bfloat16) for k, s in zip(keys, shapes, strict=True)
+    )
+    got = value_and_gradients(convolution.conv3x3, dy, x, kernel)
+    exact = [a.astype(jnp.float32) for a in (dy, x, kernel)]
+    wanted = value_and_gradients(functools.partial(lax_conv, stride=1), *exact)
+    for ours, theirs in zip(got, wanted, strict=True):
+        assert ours.dtype == jnp.bfloat16
+        np.testing.assert_allclose(ours.astype(jnp.float32), theirs, rtol=0.02, atol=0.1)
 
 
 def test_conv3x3_under_vmap():

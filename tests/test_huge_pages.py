@@ -68,6 +68,9 @@ def test_without_a_new_glibc_nothing_happens(started, monkeypatch, confstr):
         ["python", "-m", "pdb", "-m", "sib_jax.main"],
         ["python", "-m", "pytest"],
         ["python", "script.py"],
+        ["python", "debugger", "--connect", "localhost:1", "-m", "sib_jax.main"],
+        ["python", "-c", "pass", "-m", "sib_jax.main"],
+        ["python", "-X", "-m", "sib_jax.main"],
         ["python", "-m"],
     ],
 )
@@ -75,3 +78,13 @@ def test_a_process_started_otherwise_is_left_alone(started, monkeypatch, command
     monkeypatch.setattr(sys, "orig_argv", command)
     huge_pages.restart_with("sib_jax.main")
     assert not started
+
+
+def test_a_system_that_refuses_keeps_the_process(started, monkeypatch):
+    def refuse(*call):
+        started.append(call)
+        raise OSError
+
+    monkeypatch.setattr(os, "execve", refuse)
+    huge_pages.restart_with("sib_jax.main")
+    assert started

@@ -19,7 +19,7 @@ def run(
       config: its `runs` name the runs and the fields in which they differ; all else they share.
       workdir: gets backbone/, a folder for each run, results.json and table.md.
       mode: as of `job.run`.
-      trace: as of `job.run`; gets a folder for each run.
+      trace: as of `job.run`; gets a folder for the backbone and one for each run.
 
     Returns:
       The rows of all runs, each with the field "run"; none where `mode` stops earlier.
@@ -30,7 +30,7 @@ def run(
         shared = copy.deepcopy(config)
         shared.runs = ()
         if mode in ("all", "pretrain"):
-            job.run(shared, workdir / "backbone", "pretrain")
+            job.run(shared, workdir / "backbone", "pretrain", trace and trace / "backbone")
         for one in runs.values():
             one.backbone_file = str(workdir / "backbone" / job.BACKBONE)
     if mode == "pretrain":

@@ -81,6 +81,13 @@ def test_the_same_run_twice_is_identical(reference, config, tmp_path):
     assert metrics(tmp_path / "again") == metrics(reference)
 
 
+def test_a_trace_of_both_trainings_changes_no_result(reference, config, tmp_path):
+    job.run(config, tmp_path / "traced", trace=tmp_path / "trace")
+    assert results(tmp_path / "traced") == results(reference)
+    for stage in ("pretraining", "meta_training"):
+        assert list((tmp_path / "trace" / stage).glob("plugins/profile/*/*.trace.json.gz"))
+
+
 def test_another_seed_is_another_run(reference, config, tmp_path):
     config.seed = 1
     job.run(config, tmp_path / "other")
