@@ -39,8 +39,8 @@ def pays(queries: int, ways: int, steps: int) -> bool:
     """Whether this form is the faster one, for static n, k and T.
 
     It trades T products of [n, d] with [k, d], each way, for one of [n, d] with [n, d], which runs
-    at several times their rate. In training the two forms cross near n = 15 k T for d = 640, later
-    for small d; in evaluation, which has no way back, near 5 k T (`benchmarks/forms.py`).
+    at several times their rate. In training the two forms cross near n = 15 k T for d = 640. In
+    evaluation this one gains only for 5 ways (`benchmarks/forms.py`).
     """
     return queries <= 10 * ways * steps
 
