@@ -67,12 +67,14 @@ def _kernel_gradient(x: jax.Array, dy: jax.Array, stride: int) -> jax.Array:
 def _kernel_gradient_by_patches(x: jax.Array, dy: jax.Array, stride: int) -> jax.Array:
     """The same as a sum over chunks of images of a product with patches."""
     b, c_in, c_out = x.shape[0], x.shape[-1], dy.shape[-1]
-    # The form whose operands are smaller: 3 c_in + 3 c_out channels, or 9 c_in + c_out.
-    rows = stride == 1 and 3 * c_in > c_out
-    product = _by_rows if rows else functools.partial(_by_patches, stride=stride)
-    pixels = (dy.shape[1] + 2) * dy.shape[2] if rows else dy.shape[1] * dy.shape[2]
-    channels = 3 * c_in + 3 * c_out if rows else 9 * c_in + c_out
-    limit = max(1, min(b, _CHUNK_BYTES // (channels * pixels * x.dtype.itemsize)))
+    h, w = dy.shape[1:3]
+    # The form whose operands are smaller, of so many numbers for an image.
+    if stride == 1 and 3 * c_in > c_out:
+        product, numbers = _by_rows, (h + 2) * w * (3 * c_in + 3 * c_out)
+    else:
+        product = functools.partial(_by_patches, stride=stride)
+        numbers = h * w * (9 * c_in + c_out)
+    limit = max(1, min(b, _CHUNK_BYTES // (numbers * x.dtype.itemsize)))
     # Sizes that divide b first: to slice off a rest copies x and dy.
     even = [size for size in range(limit, limit // 2, -1) if b % size == 0]
     chunk = even[0] if even else limit

@@ -47,9 +47,8 @@ def test_conv3x3_equals_lax_in_value_and_gradient(shape, stride):
 )
 def test_kernel_gradient_sums_chunks_and_the_rest(monkeypatch, batch, c_in, stride):
     floats = {(2, 1): 8 * 6 * (3 * 2 + 3 * 5), (1, 1): 6 * 6 * (9 + 5), (2, 2): 3 * 3 * (9 * 2 + 5)}
-    monkeypatch.setattr(
-        convolution, "_CHUNK_BYTES", 3 * 4 * floats[c_in, stride]
-    )  # of three images
+    three_images = 3 * 4 * floats[c_in, stride]
+    monkeypatch.setattr(convolution, "_CHUNK_BYTES", three_images)
     x = jax.random.normal(jax.random.key(0), (batch, 6, 6, c_in))
     kernel = jax.random.normal(jax.random.key(1), (3, 3, c_in, 5))
     got = jax.jit(jax.grad(lambda k: (convolution.conv3x3(x, k, stride) ** 2).sum()))(kernel)

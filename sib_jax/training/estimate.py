@@ -15,7 +15,7 @@ from sib_jax.report.console import log
 # Share of the matrix multiplication rate that each kind of work reached where it was measured.
 _BACKBONE_SHARE = 0.45
 _EPISODE_SHARE = 0.05
-_COMPILE_SECONDS = 10.0  # for each program
+_COMPILE_SECONDS = 4.0  # for each program
 
 
 def announce(
