@@ -18,7 +18,7 @@ import ours
 import timing
 from ours import Setting
 
-from sib_jax import inner_products
+from sib_jax.sib import inner_products
 
 FORMS = {"general": False, "products": True}
 

@@ -20,7 +20,8 @@ import ours
 import timing
 from ours import Setting
 
-from sib_jax import backbones, classifier
+from sib_jax import backbones
+from sib_jax.sib import classifier
 
 
 def main(argv: Sequence[str]) -> None:

@@ -21,11 +21,11 @@ import ours
 import timing
 from ours import Setting
 
+from sib_jax.backbones.preprocess import Preprocessing
+from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.data.split import Split
-from sib_jax.episodes import feature_table
-from sib_jax.training import features
-from sib_jax.training.augment import Preprocessing
-from sib_jax.training.pretrained import Pretrained, make_backbone
+from sib_jax.experiment import features, settings
+from sib_jax.tasks.table import feature_table
 
 
 def main(argv: Sequence[str]) -> None:
@@ -85,7 +85,7 @@ class OurWork:
             fingerprint="random",
         )
         self._config = ours.experiment("official_5w1s", "mini_imagenet")
-        backbone = make_backbone(self._config, channels=3)
+        backbone = settings.make_backbone(settings.read(self._config).backbone, channels=3)
         self._pretrained = Pretrained(
             backbone,
             backbone.init(jax.random.key(0)),

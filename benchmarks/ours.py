@@ -8,17 +8,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from sib_jax.episodes import FeatureTable, feature_table
-from sib_jax.training import devices
-from sib_jax.training.evaluate import Tables, evaluate
-from sib_jax.training.meta_train import (
-    State,
-    compile_epoch,
-    init_params,
-    inner_of,
-    make_optimizer,
-    task_of,
-)
+from sib_jax.experiment import loop, settings
+from sib_jax.experiment.evaluate import evaluate
+from sib_jax.experiment.meta_train import compile_steps, make_optimizer, start_state
+from sib_jax.experiment.settings import Head
+from sib_jax.methods import Classes
+from sib_jax.runtime import devices
+from sib_jax.tasks.setting import Sources
+from sib_jax.tasks.table import FeatureTable, feature_table
 
 _EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
@@ -64,6 +61,7 @@ def table(setting: Setting) -> FeatureTable:
 def config_of(setting: Setting) -> Any:
     """The official recipe, with what the setting varies."""
     config = experiment("official_5w1s")
+    config.heads = ()
     config.ways, config.shots, config.queries = setting.ways, setting.shots, setting.queries
     config.inner.steps = setting.steps
     config.optimizer.batch = config.eval.batch = setting.batch
@@ -73,6 +71,17 @@ def config_of(setting: Setting) -> Any:
     return config
 
 
+def head_of(config: Any) -> Head:
+    """The only head of a config, or its last: the one with T steps."""
+    return settings.read(config).heads[-1]
+
+
+def init_params(head: Head, features: FeatureTable) -> Any:
+    """What meta-training starts from."""
+    classes = Classes(features.features.shape[1:], len(features.counts))
+    return head.method.init(jax.random.key(0), classes)
+
+
 def training(config: Any, features: FeatureTable, episodes: int) -> Callable[[], float]:
     """Meta-training.
 
@@ -80,20 +89,23 @@ def training(config: Any, features: FeatureTable, episodes: int) -> Callable[[],
       A function that trains on `episodes` further episodes and returns their mean loss. Its first
       call compiles.
     """
-    config.optimizer.steps_per_epoch = episodes // config.optimizer.batch
-    optimizer = make_optimizer(config)
-    params = init_params(config, features)
+    head = head_of(config)
+    method, batch = head.method, head.training.batch
+    params = init_params(head, features)
+    optimizer = make_optimizer(head.training.optimizer, method, params)
     # From the host, as meta-training itself does.
-    state = jax.tree.map(np.array, State(params, optimizer.init(params)))
-    mesh = devices.episode_mesh(config.optimizer.batch)
+    state = jax.tree.map(np.array, start_state(method, head.setting, optimizer, params, features))
+    zeros = jax.tree.map(np.zeros_like, state.sums)
+    mesh = devices.episode_mesh(batch)
     state, features = devices.to_all((state, features), mesh)
-    run_epoch = compile_epoch(config, config.inner.steps, optimizer)
+    run = compile_steps(method, head.setting, optimizer, batch)
     key = jax.random.key(0)
 
     def train() -> float:
         nonlocal state
-        state, sums = jax.block_until_ready(run_epoch(state, features, key, 0))
-        return float(sums.loss) / episodes
+        fresh: loop.State = state._replace(sums=devices.to_all(zeros, mesh))
+        state = jax.block_until_ready(run(fresh, features, key, 0, episodes // batch))
+        return float(state.sums["loss"]) / episodes
 
     return train
 
@@ -105,20 +117,20 @@ def evaluation(config: Any, features: FeatureTable, episodes: int) -> Callable[[
       A function that evaluates `episodes` tasks and returns their mean accuracy in percent. Its
       first call compiles.
     """
-    params = init_params(config, features)
-    task, inner = task_of(config), inner_of(config, config.inner.steps)
+    head, batch = head_of(config), config.eval.batch
+    params = init_params(head, features)
     # Placed once, as a run does: evaluation would do it again every time.
-    tables = devices.to_all(Tables(features), devices.episode_mesh(config.eval.batch))
+    sources = devices.to_all(Sources(features), devices.episode_mesh(batch))
 
     def run() -> float:
         found = evaluate(
+            head.method,
             params,
-            tables,
-            task,
-            inner,
+            head.setting,
+            sources,
             tasks=episodes,
             key=jax.random.key(0),
-            batch=config.eval.batch,
+            batch=batch,
         )
         return found["novel"].mean
 

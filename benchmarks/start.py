@@ -123,23 +123,22 @@ def _peak(args: argparse.Namespace) -> dict[str, float]:
     """The peak memory of meta-training."""
     import ours
 
+    from sib_jax.experiment.meta_train import meta_train
     from sib_jax.report.metrics import Metrics
-    from sib_jax.training import devices
-    from sib_jax.training.evaluate import Tables
-    from sib_jax.training.meta_train import init_params, meta_train
+    from sib_jax.runtime import devices
+    from sib_jax.tasks.setting import Sources
 
     config = ours.experiment(args.experiment, "mini_imagenet")
     config.optimizer.epochs = 2
     config.optimizer.steps_per_epoch = args.steps
-    train = _table(args, "train")
+    train, head = _table(args, "train"), ours.head_of(config)
     with tempfile.TemporaryDirectory() as directory:
         meta_train(
-            config,
-            config.inner.steps,
-            init_params(config, train),
+            head,
+            ours.init_params(head, train),
             train,
             # Placed once, as a run does.
-            devices.to_all(Tables(_table(args, "val")), devices.episode_mesh(config.eval.batch)),
+            devices.to_all(Sources(_table(args, "val")), devices.episode_mesh(config.eval.batch)),
             Path(directory) / "checkpoints",
             Metrics(Path(directory)),
         )
@@ -154,7 +153,7 @@ def _path(args: argparse.Namespace, split: str) -> Path:
 
 
 def _table(args: argparse.Namespace, split: str) -> Any:
-    from sib_jax.episodes import feature_table
+    from sib_jax.tasks.table import feature_table
 
     labels = np.repeat(np.arange(_CLASSES[split]), args.images)
     return feature_table(np.load(_path(args, split), mmap_mode="r"), labels)

@@ -19,4 +19,5 @@ def get_config(dataset: str = "glyphs") -> ml_collections.ConfigDict:
     config.posterior = "gaussian"
     config.prior = "gaussian"
     config.elbo.beta = 1e-4
+    config.heads = (("T0", {"inner.steps": 0}), ("adapted", {}))
     return config

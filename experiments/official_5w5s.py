@@ -30,4 +30,5 @@ def get_config(dataset: str = "glyphs") -> ml_collections.ConfigDict:
     config.optimizer.steps_per_epoch = 1000
     config.optimizer.drop_epochs = ()
     config.optimizer.val_tasks = 1000
+    config.heads = (("T0", {"inner.steps": 0}), ("adapted", {}))
     return config

@@ -8,19 +8,19 @@ last sixth are the base queries. A backbone that you have goes in with --config.
 
 import ml_collections
 
-from sib_jax.config import WITHOUT_FORGETTING, default
+from sib_jax.config import BASE_HOLDOUT, WITHOUT_FORGETTING, default
+
+SETTINGS = {"standard": {}, "lwof": WITHOUT_FORGETTING}
 
 
 def get_config(dataset: str = "glyphs") -> ml_collections.ConfigDict:
-    """Four runs that share every field but these."""
+    """Sixteen heads on one backbone."""
     config = default(dataset)
-    config.base_holdout = WITHOUT_FORGETTING["base_holdout"]
-    config.inner.steps = 5
-    config.compare_steps = (0, 1, 3)
-    config.runs = (
-        ("standard_5w5s", {"shots": 5}),
-        ("standard_5w1s", {"shots": 1}),
-        ("lwof_5w5s", {"shots": 5, **WITHOUT_FORGETTING}),
-        ("lwof_5w1s", {"shots": 1, **WITHOUT_FORGETTING}),
+    config.base_holdout = BASE_HOLDOUT
+    config.heads = tuple(
+        (f"{setting}_5w{shots}s_T{t}", {"shots": shots, "inner.steps": t, **fields})
+        for setting, fields in SETTINGS.items()
+        for shots in (5, 1)
+        for t in (0, 1, 3, 5)
     )
     return config

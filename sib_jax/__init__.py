@@ -3,11 +3,13 @@
 Pure functions over pytrees, each for one episode: compose them with jax.vmap, jax.jit, jax.grad.
 """
 
-from sib_jax.elbo import Aux, elbo, negative_elbo
-from sib_jax.episodes import Episode, FeatureTable, feature_table, sample
-from sib_jax.gaussian import Gaussian, Mixture
-from sib_jax.inner_loop import adapt
-from sib_jax.model import Params, init, initial_posterior, logits
+from sib_jax.sib.distributions import Gaussian, Mixture, PointMass
+from sib_jax.sib.elbo import Aux, elbo, negative_elbo
+from sib_jax.sib.inner_loop import adapt
+from sib_jax.sib.params import Params, init, initial_posterior, logits
+from sib_jax.tasks.episode import Episode
+from sib_jax.tasks.standard import sample
+from sib_jax.tasks.table import FeatureTable, feature_table
 
 __version__ = "0.1.0"
 
@@ -18,6 +20,7 @@ __all__ = [
     "Gaussian",
     "Mixture",
     "Params",
+    "PointMass",
     "adapt",
     "elbo",
     "feature_table",

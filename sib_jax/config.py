@@ -1,46 +1,166 @@
 """Every hyper-parameter with its default, and the check that ends a mistaken config early."""
 
 import copy
+import difflib
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sib_jax.errors import UserError
+from sib_jax.field import Field, Kind, choice, flag, matching, number, several, text, whole
+from sib_jax.methods import METHODS
 
-DATASETS = ("glyphs", "mini_imagenet", "cifar_fs", "omniglot", "folder")
+DATASETS = ("glyphs", "mini_imagenet", "cifar_fs", "omniglot", "folder", "features")
+_BACKBONES = "conv4_64, conv4_128, or wrn_<depth>_<width> such as wrn_28_10"
+_SPLITS = several(choice("val", "test"), "val, test or both, as a tuple", least=1, distinct=True)
+_EPOCHS = several(whole(0, 10**6), "a tuple of epochs, each 0 or more")
+_RATIOS = several(number(0, 1e6, above=True), "a tuple of three numbers above 0", least=3, most=3)
+_COUNT = whole(1, 10**6)
+_TASKS = whole(2, 10**7)
+_POSITIVE = number(0, 1e6, above=True)
+_NOT_NEGATIVE = number(0, 1e6)
+_SHARE = Kind("at least 0 and below 1", lambda v: number(0, 1).fits(v) and v < 1)
+_HEADS = several(
+    Kind("", lambda v: isinstance(v, list | tuple) and len(v) == 2),
+    "a tuple of pairs ('name', {'field': value, ...})",
+)
+
+# What all heads of an experiment share.
+EXPERIMENT: dict[str, Field] = {
+    "seed": Field(0, whole(0, 2**32 - 1), "every random choice is a function of it"),
+    "dataset": Field("glyphs", choice(*DATASETS), "the data set"),
+    "data_dir": Field("", text(), "where the user's data lie; the flag --data_dir fills it"),
+    "image_size": Field(84, whole(1, 4096), "pixels; images are stored as squares of this size"),
+    "crop": Field(
+        80, whole(1, 4096), "pixels that the backbone sees: random in training, else central"
+    ),
+    "split_ratios": Field(
+        (0.64, 0.16, 0.20), _RATIOS, "train, val, test by class, for data without splits"
+    ),
+    "base_holdout": Field(
+        0.0, _SHARE, "share of each training class's images kept as queries of base classes"
+    ),
+    "backbone": Field("conv4_64", matching(r"conv4_(64|128)|wrn_\d+_\d+", _BACKBONES), _BACKBONES),
+    "final_relu": Field(
+        False, flag(), "of the backbone: the official code has it, Gidaris's Conv4 does not"
+    ),
+    "dtype": Field(
+        "float32",
+        choice("float32", "bfloat16"),
+        "of the backbone's computation; bfloat16 on accelerators",
+    ),
+    "backbone_file": Field(
+        "", text(), "a backbone .npz of ours or an official .pth: skips pretraining"
+    ),
+    "pretrain.epochs": Field(16, _COUNT, "epochs of pretraining"),
+    "pretrain.batch": Field(128, whole(2, 10**5), "images a step"),
+    "pretrain.lr": Field(0.1, _POSITIVE, "peak of the one-cycle schedule"),
+    "pretrain.momentum": Field(0.9, _SHARE, "Nesterov"),
+    "pretrain.weight_decay": Field(5e-4, _NOT_NEGATIVE, "added to the gradient"),
+    "pretrain.padding": Field(4, whole(0, 4096), "pixels around the image before the crop"),
+    "pretrain.flip": Field(True, flag(), "mirror half of the images"),
+    "pretrain.jitter": Field(0.2, number(0, 10), "+- share of brightness, contrast and saturation"),
+    "pretrain.val_images": Field(
+        100, whole(2, 10**6), "images of each validation class that choose the epoch"
+    ),
+    "pretrain.val_tasks": Field(
+        500, _TASKS, "5-way 1-shot tasks of validation classes that choose the epoch"
+    ),
+    "eval.splits": Field(("val", "test"), _SPLITS, "what is evaluated"),
+    "eval.val_tasks": Field(2000, _TASKS, "tasks of validation classes"),
+    "eval.test_tasks": Field(600, _TASKS, "tasks of test classes"),
+    "eval.batch": Field(50, whole(1, 10**5), "tasks evaluated at once"),
+    "tensorboard": Field(
+        False, flag(), "also write TensorBoard files (needs the extra of that name)"
+    ),
+    # Each is trained and evaluated, on the same tasks; none means one head, of the fields below.
+    "heads": Field(
+        (), _HEADS, "pairs of a head's name and a dict of the fields below in which it differs"
+    ),
+}
+
+# What a head may have for itself. Those of other methods than SIB are in `_of_methods`.
+HEAD: dict[str, Field] = {
+    "method": Field(
+        "sib",
+        Kind(f"one of {', '.join(METHODS)}", lambda v: v in METHODS),
+        "what is trained and evaluated",
+    ),
+    "setting": Field(
+        "standard",
+        choice("standard", "lwof"),
+        "k novel classes; or lwof: k novel classes beside the training classes",
+    ),
+    "ways": Field(5, whole(2, 10**4), "classes of an episode"),
+    "shots": Field(1, whole(1, 10**5), "support examples of each class"),
+    "queries": Field(15, whole(1, 10**5), "unlabelled queries of each class"),
+    "posterior": Field("point", choice("gaussian", "point"), "q(w): point is a point mass"),
+    "prior": Field(
+        "none",
+        choice("gaussian", "none", "mixture"),
+        "p(w): none for no KL term, gaussian; lwof: mixture of the base classes",
+    ),
+    "learn_prior": Field(True, flag(), "False keeps the prior as it starts"),
+    "init_net": Field("support", choice("support", "query", "global"), "where theta^0 is from"),
+    "classifier": Field("cosine", choice("cosine", "dot"), "form of the likelihood"),
+    "initial_std": Field(0.01, _POSITIVE, "of a Gaussian posterior, before training"),
+    "prior_std": Field(1.0, _POSITIVE, "of the prior, before training"),
+    "base_summary": Field(
+        "none", choice("none", "max", "logsumexp"), "lwof: what xi sees of the base logits"
+    ),
+    "inner.steps": Field(3, whole(0, 10**5), "T of eq. 9"),
+    "inner.step_size": Field(1e-3, _POSITIVE, "eta"),
+    "inner.samples": Field(1, whole(1, 10**4), "S, samples of a Gaussian posterior in each step"),
+    "inner.checkpoint": Field(
+        False, flag(), "recompute each step in the backward pass: for large T"
+    ),
+    "elbo.beta": Field(
+        1e-4, _NOT_NEGATIVE, "weight of the KL term where there is a prior; 1 is the paper's bound"
+    ),
+    "optimizer.name": Field("adam", choice("adam", "sgd"), "adam, or sgd for SGD-Nesterov"),
+    "optimizer.lr": Field(1e-3, _POSITIVE, "learning rate"),
+    "optimizer.momentum": Field(0.9, _SHARE, "of sgd"),
+    "optimizer.weight_decay": Field(0.0, _NOT_NEGATIVE, "added to the gradient"),
+    "optimizer.batch": Field(8, whole(1, 10**5), "episodes a step"),
+    "optimizer.epochs": Field(60, _COUNT, "epochs of meta-training"),
+    "optimizer.steps_per_epoch": Field(1000, _COUNT, "steps of an epoch"),
+    "optimizer.drop_epochs": Field((10, 25, 50), _EPOCHS, "where lr is multiplied ..."),
+    "optimizer.drop_factor": Field(0.1, _POSITIVE, "... by this"),
+    "optimizer.val_tasks": Field(500, _TASKS, "tasks of validation classes that choose the epoch"),
+}
 
 # What differs between data sets: the size of their images and how long training takes on them.
-_GLYPHS: dict[str, Any] = {
+_DRAWINGS: dict[str, Any] = {
     "image_size": 32,
     "crop": 32,
     "final_relu": True,
-    "pretrain": {"epochs": 8, "batch": 64, "lr": 0.1, "padding": 2, "flip": False, "jitter": 0.2},
-    "optimizer": {"epochs": 12, "steps_per_epoch": 250, "drop_epochs": (4, 8, 11)},
+    "pretrain.epochs": 8,
+    "pretrain.batch": 64,
+    "pretrain.padding": 2,
+    "pretrain.flip": False,
+    "optimizer.epochs": 12,
+    "optimizer.steps_per_epoch": 250,
+    "optimizer.drop_epochs": (4, 8, 11),
 }
-_PHOTOGRAPHS: dict[str, Any] = {
-    "image_size": 84,
-    "crop": 80,
-    "final_relu": False,
-    "pretrain": {"epochs": 16, "batch": 128, "lr": 0.1, "padding": 4, "flip": True, "jitter": 0.2},
-    "optimizer": {"epochs": 60, "steps_per_epoch": 1000, "drop_epochs": (10, 25, 50)},
-}
-_RECIPES: dict[str, dict[str, Any]] = {
-    "glyphs": _GLYPHS,
-    "mini_imagenet": _PHOTOGRAPHS,
-    "cifar_fs": {**_PHOTOGRAPHS, "image_size": 32, "crop": 32},
-    "omniglot": _GLYPHS,
-    "folder": _PHOTOGRAPHS,
+_OF_DATASET: dict[str, dict[str, Any]] = {
+    "glyphs": _DRAWINGS,
+    "omniglot": _DRAWINGS,
+    "cifar_fs": {"image_size": 32, "crop": 32},
 }
 
-
-# The setting "lwof": k novel classes beside the training classes. RESULTS.md has what was tried.
+# Learning without forgetting. RESULTS.md has what was tried.
 WITHOUT_FORGETTING: dict[str, Any] = {
     "setting": "lwof",
     "prior": "mixture",
     "base_summary": "none",
-    "base_holdout": 1 / 6,  # 100 of mini-ImageNet's 600
-    "elbo": {"beta": 0.0},
+    "elbo.beta": 0.0,
 }
+BASE_HOLDOUT = 1 / 6  # 100 of mini-ImageNet's 600
+
+_NAME = re.compile(r"[A-Za-z0-9_=+-][A-Za-z0-9._=+-]{0,99}")
 
 
 class ConfigError(UserError):
@@ -48,7 +168,7 @@ class ConfigError(UserError):
 
 
 def default(dataset: str = "glyphs", setting: str = "standard") -> ml_collections.ConfigDict:
-    """The paper's recipe, its schedules scaled to the data set.
+    """Every field at its default, the schedules scaled to the data set.
 
     Args:
       dataset: one of `DATASETS`.
@@ -59,170 +179,67 @@ def default(dataset: str = "glyphs", setting: str = "standard") -> ml_collection
     """
     if dataset not in DATASETS:
         raise ConfigError(f"unknown data set {dataset!r}; known are {', '.join(DATASETS)}")
-    recipe = _RECIPES[dataset]
-    c = ml_collections.ConfigDict()
-
-    c.seed = 0  # every random choice is a function of it
-    c.dataset = dataset
-    c.data_dir = ""  # where the user's data lie; the flag --data_dir fills it
-    c.image_size = recipe["image_size"]  # pixels; images are stored as squares of this size
-    c.crop = recipe["crop"]  # pixels that the backbone sees: random in training, else central
-    c.split_ratios = (0.64, 0.16, 0.20)  # train, val, test by class, for a folder without splits
-
-    c.setting = "standard"  # k novel classes; or lwof: k novel classes beside the training classes
-    c.base_holdout = 0.0  # share of each training class's images kept for base queries
-    c.base_summary = "logsumexp"  # what xi sees of the base logits: logsumexp, max, none
-    c.ways = 5  # classes of an episode
-    c.shots = 1  # support examples of each class
-    c.queries = 15  # unlabelled queries of each class
-
-    c.backbone = "conv4_64"  # conv4_64, conv4_128, wrn_28_10
-    c.final_relu = recipe["final_relu"]  # of Conv4: the official code has it, Gidaris's does not
-    c.dtype = "float32"  # of the backbone's computation; bfloat16 on accelerators
-    c.backbone_file = ""  # a backbone .npz of ours or an official .pth: skips pretraining
-
-    c.pretrain = ml_collections.ConfigDict()
-    c.pretrain.epochs = recipe["pretrain"]["epochs"]
-    c.pretrain.batch = recipe["pretrain"]["batch"]  # images a step
-    c.pretrain.lr = recipe["pretrain"]["lr"]  # peak of the one-cycle schedule
-    c.pretrain.momentum = 0.9  # Nesterov
-    c.pretrain.weight_decay = 5e-4
-    c.pretrain.padding = recipe["pretrain"]["padding"]  # pixels around the image before the crop
-    c.pretrain.flip = recipe["pretrain"]["flip"]  # mirror half of the images
-    c.pretrain.jitter = recipe["pretrain"]["jitter"]  # +- share of brightness, contrast, saturation
-    c.pretrain.val_images = 100  # images of each validation class that choose the epoch
-    c.pretrain.val_tasks = 500  # 5-way 1-shot tasks of validation classes that choose the epoch
-
-    c.posterior = "point"  # q(w): point for a point mass, or gaussian (RESULTS.md compares them)
-    c.prior = "none"  # p(w): none for no KL term, gaussian; lwof: mixture of the base classes
-    c.learn_prior = True  # False keeps the prior as it starts
-    c.init_net = "support"  # theta^0 from: support, query, global
-    c.classifier = "cosine"  # cosine, dot
-    c.initial_std = 0.01  # of a Gaussian posterior, before training
-    c.prior_std = 1.0  # of the prior, before training
-
-    c.inner = ml_collections.ConfigDict()
-    c.inner.steps = 3  # T of eq. 9
-    c.inner.step_size = 1e-3  # eta
-    c.inner.samples = 1  # S, samples of a Gaussian posterior in each step
-    c.inner.checkpoint = False  # recompute each step in the backward pass: for large T
-
-    # A whole table: pairs of a run's name and a dict of the fields in which it differs.
-    c.runs = ()
-
-    c.compare_steps = (0,)  # further values of T, each meta-trained and evaluated for itself
-
-    c.elbo = ml_collections.ConfigDict()
-    c.elbo.beta = 1e-4  # weight of the KL term where there is a prior; 1 is the paper's bound
-
-    c.optimizer = ml_collections.ConfigDict()
-    c.optimizer.name = "adam"  # adam, or sgd for SGD-Nesterov
-    c.optimizer.lr = 1e-3
-    c.optimizer.momentum = 0.9  # of sgd
-    c.optimizer.weight_decay = 0.0  # added to the gradient
-    c.optimizer.batch = 8  # episodes a step
-    c.optimizer.epochs = recipe["optimizer"]["epochs"]
-    c.optimizer.steps_per_epoch = recipe["optimizer"]["steps_per_epoch"]
-    c.optimizer.drop_epochs = recipe["optimizer"]["drop_epochs"]  # where lr is multiplied ...
-    c.optimizer.drop_factor = 0.1  # ... by this
-    c.optimizer.val_tasks = 500  # tasks of validation classes that choose the epoch
-
-    c.eval = ml_collections.ConfigDict()
-    c.eval.splits = ("val", "test")
-    c.eval.val_tasks = 2000
-    c.eval.test_tasks = 600
-    c.eval.batch = 50  # tasks evaluated at once
-
-    c.tensorboard = False  # also write TensorBoard files (needs the extra of that name)
+    values = {name: field.default for name, field in fields().items()}
+    values |= {"dataset": dataset, **_OF_DATASET.get(dataset, {})}
     if setting == "lwof":
-        c.update(WITHOUT_FORGETTING)
-    return c
+        values |= {**WITHOUT_FORGETTING, "base_holdout": BASE_HOLDOUT}
+    return ml_collections.ConfigDict(unflatten_dict(values, sep="."))
 
 
-def of_runs(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigDict]:
-    """The config of each of `config.runs`: the shared one, with the fields that the run changes."""
-    configs = {}
-    for name, changes in config.runs:
-        configs[name] = copy.deepcopy(config)
-        with configs[name].unlocked():
-            configs[name].update(changes)
-            configs[name].runs = ()
-    return configs
+def fields() -> dict[str, Field]:
+    """Every field by its name, such as "inner.steps"."""
+    return EXPERIMENT | HEAD | _of_methods()
 
 
-_CHOICES = {
-    "dataset": DATASETS,
-    "setting": ("standard", "lwof"),
-    "posterior": ("gaussian", "point"),
-    "prior": ("gaussian", "none", "mixture"),
-    "base_summary": ("logsumexp", "max", "none"),
-    "init_net": ("support", "query", "global"),
-    "classifier": ("cosine", "dot"),
-    "dtype": ("float32", "bfloat16"),
-    "optimizer.name": ("adam", "sgd"),
-}
-_AT_LEAST = {
-    "image_size": 1,
-    "crop": 1,
-    "ways": 2,
-    "shots": 1,
-    "queries": 1,
-    "pretrain.epochs": 1,
-    "pretrain.batch": 2,
-    "pretrain.padding": 0,
-    "pretrain.val_images": 2,
-    "pretrain.val_tasks": 2,
-    "inner.steps": 0,
-    "inner.samples": 1,
-    "optimizer.batch": 1,
-    "optimizer.epochs": 1,
-    "optimizer.steps_per_epoch": 1,
-    "optimizer.val_tasks": 2,
-    "eval.val_tasks": 2,
-    "eval.test_tasks": 2,
-    "eval.batch": 1,
-}
-_ABOVE_ZERO = (
-    "pretrain.lr",
-    "inner.step_size",
-    "initial_std",
-    "prior_std",
-    "optimizer.lr",
-    "optimizer.drop_factor",
-)
-_NOT_NEGATIVE = ("pretrain.weight_decay", "pretrain.jitter", "elbo.beta", "optimizer.weight_decay")
+def steps(*values: int) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """Heads of SIB that differ in T alone, named T0, T1, ..."""
+    return tuple((f"T{t}", {"inner.steps": t}) for t in values)
+
+
+def heads(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigDict]:
+    """The config of each head: the shared one, with the fields that the head changes."""
+    if not config.heads:
+        return {config.method: config}
+    found: dict[str, ml_collections.ConfigDict] = {}
+    for name, changes in config.heads:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ConfigError(
+                f"config.heads has a head named {name!r}; a name is letters, digits and ._=+- and "
+                "does not begin with a dot"
+            )
+        if name in found:
+            raise ConfigError(f"config.heads has two heads named {name!r}")
+        if not isinstance(changes, Mapping):
+            raise ConfigError(f"config.heads: {name} must have a dict of fields, got {changes!r}")
+        found[name] = copy.deepcopy(config)
+        with found[name].unlocked():
+            found[name].heads = ()
+        for field, value in flatten_dict(dict(changes), sep=".").items():
+            if field in EXPERIMENT and field != "seed":
+                raise ConfigError(
+                    f"config.heads: {name} changes {field}, which all heads of an experiment share"
+                )
+            if field not in fields():
+                raise ConfigError(f"config.heads: {name} has {_unknown(field)}")
+            try:
+                found[name].update_from_flattened_dict({field: value})
+            except (TypeError, ValueError):
+                raise ConfigError(
+                    f"config.heads: {name}: {describe(field, value, fields()[field].kind.wanted)}"
+                ) from None
+    return found
 
 
 def check(config: ml_collections.ConfigDict) -> None:
     """Raises `ConfigError` for the first field whose value cannot work."""
-    for one in of_runs(config).values():
-        check(one)
-    _check_fields(config.to_dict(), default().to_dict(), "")
-    for field, choices in _CHOICES.items():
-        if _get(config, field) not in choices:
-            _fail(config, field, f"one of {', '.join(choices)}")
-    for field, least in _AT_LEAST.items():
-        if _get(config, field) < least:
-            _fail(config, field, f"{least} or more")
-    for field in _ABOVE_ZERO:
-        if not _get(config, field) > 0:
-            _fail(config, field, "above 0")
-    for field in _NOT_NEGATIVE:
-        if not _get(config, field) >= 0:
-            _fail(config, field, "0 or more")
-    if any(not isinstance(t, int) or t < 0 for t in config.compare_steps):
-        _fail(config, "compare_steps", "values of T, each 0 or more")
-    if not config.eval.splits or not set(config.eval.splits) <= {"val", "test"}:
-        _fail(config, "eval.splits", "val, test or both")
-    if config.crop > config.image_size + 2 * config.pretrain.padding:
-        _fail(config, "crop", f"no larger than image_size={config.image_size} and its padding")
-    if (config.setting == "lwof") != (config.prior == "mixture"):
-        wanted = "mixture" if config.setting == "lwof" else "gaussian or none"
-        _fail(config, "prior", f"{wanted} where setting={config.setting}")
-    if not 0 <= config.base_holdout < 1 or (config.setting == "lwof" and not config.base_holdout):
-        _fail(config, "base_holdout", "at least 0 and below 1, and above 0 where setting=lwof")
-    if config.prior == "none" and config.posterior == "gaussian":
-        _fail(config, "prior", "gaussian where posterior=gaussian: without a KL term it collapses")
+    _check_values(config)
+    for name, head in heads(config).items():
+        where = f"head {name}: " if config.heads else ""
+        try:
+            _check_values(head)
+            _check_together(head)
+        except ConfigError as error:
+            raise ConfigError(f"{where}{error}") from None
 
 
 def describe(field: str, value: object, wanted: str) -> str:
@@ -230,24 +247,56 @@ def describe(field: str, value: object, wanted: str) -> str:
     return f"config.{field} is {value!r}, but must be {wanted}"
 
 
-def _get(config: ml_collections.ConfigDict, field: str) -> Any:
-    value: Any = config
-    for part in field.split("."):
-        value = value[part]
-    return value
+def flat(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Every value by the name of its field, such as "inner.steps"."""
+    return flatten_dict(config.to_dict(), sep=".")
 
 
-def _fail(config: ml_collections.ConfigDict, field: str, wanted: str) -> None:
-    raise ConfigError(describe(field, _get(config, field), wanted))
-
-
-def _check_fields(got: dict[str, Any], known: dict[str, Any], prefix: str) -> None:
-    for name in sorted(got.keys() | known.keys()):
-        if name not in known:
-            raise ConfigError(
-                f"unknown field config.{prefix}{name}; known there are {', '.join(sorted(known))}"
-            )
+def _check_values(config: ml_collections.ConfigDict) -> None:
+    known, got = fields(), flat(config)
+    for name in sorted(got.keys() - known.keys()):
+        raise ConfigError(_unknown(name))
+    for name, field in known.items():
         if name not in got:
-            raise ConfigError(f"config.{prefix}{name} is missing")
-        if isinstance(known[name], dict):
-            _check_fields(got[name], known[name], f"{prefix}{name}.")
+            raise ConfigError(f"config.{name} is missing")
+        if not field.kind.fits(got[name]):
+            raise ConfigError(describe(name, got[name], field.kind.wanted))
+
+
+def _check_together(c: ml_collections.ConfigDict) -> None:
+    if c.crop > c.image_size + 2 * c.pretrain.padding:
+        wanted = f"no larger than image_size={c.image_size} and its padding"
+        raise ConfigError(describe("crop", c.crop, wanted))
+    if c.setting == "lwof" and not c.base_holdout:
+        wanted = "above 0 where setting=lwof: it needs base images that training does not see"
+        raise ConfigError(describe("base_holdout", c.base_holdout, wanted))
+    if c.method != "sib":
+        return
+    if (c.setting == "lwof") != (c.prior == "mixture"):
+        wanted = "mixture" if c.setting == "lwof" else "gaussian or none"
+        raise ConfigError(describe("prior", c.prior, f"{wanted} where setting={c.setting}"))
+    if c.base_summary != "none" and c.prior != "mixture":
+        wanted = "none where there are no base classes (setting=standard)"
+        raise ConfigError(describe("base_summary", c.base_summary, wanted))
+    if c.prior == "none" and c.posterior == "gaussian":
+        wanted = "gaussian where posterior=gaussian: without a KL term it collapses"
+        raise ConfigError(describe("prior", c.prior, wanted))
+
+
+def _of_methods() -> dict[str, Field]:
+    """The fields of methods other than SIB, from their own files."""
+    anything = Kind("a value that the method accepts", lambda v: not isinstance(v, dict))
+    return {
+        f"{name}.{field}": Field(value, anything, f"see sib_jax/methods/{name}.py")
+        for name, entry in METHODS.items()
+        if name != "sib"
+        for field, value in entry.settings()._asdict().items()
+    }
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, fields(), 3) or [
+        known for known in fields() if known.split(".")[0] == name.split(".")[0]
+    ]
+    hint = f"; close to it: {', '.join(near)}" if near else ""
+    return f"unknown field config.{name}{hint}"

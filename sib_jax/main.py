@@ -1,4 +1,4 @@
-"""The command line: flags only, then `training.job.run`.
+"""The command line: flags only, then `experiment.job.run`.
 
 python -m sib_jax.main --config=experiments/5w1s.py
 """
@@ -12,7 +12,7 @@ from typing import NoReturn
 from absl import app, flags
 from ml_collections import config_flags
 
-from sib_jax import huge_pages
+from sib_jax.runtime import huge_pages
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment file, with an optional data set: experiments/5w1s.py:glyphs"
@@ -27,8 +27,8 @@ _MODE = flags.DEFINE_enum(
 _PROFILE = flags.DEFINE_string(
     "profile",
     None,
-    "Folder for jax.profiler traces of 10 steps of pretraining, if this run does any, and of "
-    "meta-training (T = config.inner.steps), once they are compiled; results stay the same",
+    "Folder for jax.profiler traces of 10 steps of each training that this run does, once they are "
+    "compiled; results stay the same",
 )
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
@@ -49,11 +49,11 @@ _INDEX = flags.DEFINE_integer("process_id", None, "With --distributed, which one
 def main(argv: Sequence[str]) -> None:
     """Runs the job that the flags ask for; a mistake of the user ends it with one line."""
     _check_flags(argv)
-    huge_pages.restart_with("sib_jax.main")
     # Imported here: a mistaken flag is answered at once.
     from sib_jax.errors import UserError
+    from sib_jax.experiment import job
     from sib_jax.report import console
-    from sib_jax.training import devices, interrupt, job, table
+    from sib_jax.runtime import devices, interrupt
 
     console.start()
     _keep_compiled_programs()
@@ -68,8 +68,7 @@ def main(argv: Sequence[str]) -> None:
             devices.join(_ADDRESS.value, _COUNT.value, _INDEX.value)
             if not devices.is_main():
                 console.only_warnings()  # the main process tells the rest
-        run = table.run if config.runs else job.run
-        run(config, Path(workdir), _MODE.value, trace)
+        job.run(config, Path(workdir), _MODE.value, trace)
     except UserError as error:
         _exit(str(error))
     except interrupt.Interrupted:
@@ -125,4 +124,5 @@ def _exit(message: str) -> NoReturn:
 
 
 if __name__ == "__main__":
+    huge_pages.restart_with("sib_jax.main")  # before anything is imported that takes long
     app.run(main, flags_parser=parse)

@@ -15,11 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sib_jax import backbones, official_names, torch_file
-from sib_jax.classifier import Cosine
-from sib_jax.gradient_net import GradientNet, Layer, Normalization
-from sib_jax.init_net import FromSupport
-from sib_jax.model import Params
+from sib_jax import backbones
+from sib_jax.official import names as official_names
+from sib_jax.official import torch_file
+from sib_jax.sib.classifier import Cosine
+from sib_jax.sib.gradient_net import GradientNet, Layer, Normalization
+from sib_jax.sib.init_net import FromSupport
+from sib_jax.sib.params import Params
 
 StateDict = Mapping[str, np.ndarray]
 

@@ -83,7 +83,8 @@ def test_wide_residual_network_gives_the_official_features(form, tmp_path):
     folder = os.environ.get("SIB_JAX_PARITY")
     if not folder:
         pytest.skip("SIB_JAX_PARITY names no folder with the larger parity files")
-    from sib_jax import backbones, official_names
+    from sib_jax import backbones
+    from sib_jax.official import names as official_names
 
     arrays = np.load(Path(folder) / f"{form}.npz")
     state = {k.removeprefix("param/"): arrays[k] for k in arrays.files if k.startswith("param/")}

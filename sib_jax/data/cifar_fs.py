@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from sib_jax.data import class_folders, numpy_pickle, standard, tfds_copy
+from sib_jax.data import standard
 from sib_jax.data.class_lists import CIFAR_FS
 from sib_jax.data.errors import DataError
-from sib_jax.data.files import Files
 from sib_jax.data.prepare import Arrays, Copy, DecodedImages, ImageFiles
+from sib_jax.data.reading import class_folders, numpy_pickle, tfds_copy
+from sib_jax.data.reading.files import Files
 from sib_jax.data.split import DataSet
 from sib_jax.data.standard import Source, StandardSplit
 

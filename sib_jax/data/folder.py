@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sib_jax.data import files, prepare
+from sib_jax.data import prepare
 from sib_jax.data.errors import EMBEDDED, DataError
+from sib_jax.data.reading import files
 from sib_jax.data.split import SPLITS, DataSet
 
 _VERSION = 2  # raise when decoding changes: old cache entries are then not found

@@ -12,11 +12,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from sib_jax.data import class_folders, numpy_pickle, standard
+from sib_jax.data import standard
 from sib_jax.data.class_lists import MINI_IMAGENET
 from sib_jax.data.errors import DataError
-from sib_jax.data.files import Files, is_image
 from sib_jax.data.prepare import Arrays, Copy, DecodedImages, ImageFiles
+from sib_jax.data.reading import class_folders, numpy_pickle
+from sib_jax.data.reading.files import Files, is_image
 from sib_jax.data.split import SPLITS, DataSet
 from sib_jax.data.standard import Found, Source, StandardSplit
 

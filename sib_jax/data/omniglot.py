@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from sib_jax.data import standard, tfds_copy
+from sib_jax.data import standard
 from sib_jax.data.class_lists import OMNIGLOT
-from sib_jax.data.files import Files, is_image
 from sib_jax.data.prepare import Copy, DecodedImages, ImageFiles
+from sib_jax.data.reading import tfds_copy
+from sib_jax.data.reading.files import Files, is_image
 from sib_jax.data.split import DataSet
 from sib_jax.data.standard import Found, Source, StandardSplit
 

@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from sib_jax.data import cache
-from sib_jax.data.decode import decode, fit
-from sib_jax.data.files import Files
+from sib_jax.data.reading.decode import decode, fit
+from sib_jax.data.reading.files import Files
 from sib_jax.data.split import DataSet
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from sib_jax.data import prepare
 from sib_jax.data.cache import BASE_SPLITS
 from sib_jax.data.errors import EMBEDDED, DataError
-from sib_jax.data.files import Files
-from sib_jax.data.locate import locate
 from sib_jax.data.prepare import Arrays, Copy
+from sib_jax.data.reading.files import Files
+from sib_jax.data.reading.locate import locate
 from sib_jax.data.split import SPLITS, DataSet
 
 

@@ -1,19 +1,24 @@
-"""The rows of several runs as Markdown, beside the paper's where it has them."""
+"""The rows of an experiment as Markdown, beside the paper's where it has them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from sib_jax.report import paper
 from sib_jax.report.results import ACCURACIES, Row
 
+FILE = "table.md"
 _TITLES = {"val": "Validation", "test": "Test"}
 
 
-def tables(rows: Sequence[Row]) -> str:
-    """One table a split; a row for each run and T.
+def write(workdir: Path, rows: Sequence[Row]) -> None:
+    """Writes <workdir>/table.md."""
+    temporary = workdir / f".{FILE}"
+    temporary.write_text(by_split(rows))
+    temporary.replace(workdir / FILE)
 
-    Args:
-      rows: of results.json, each with the further field "run".
-    """
+
+def by_split(rows: Sequence[Row]) -> str:
+    """One table a split, one line a head; rows are those of results.json."""
     return "\n\n".join(
         f"### {_TITLES[split]}\n\n{_table([row for row in rows if row['split'] == split])}"
         for split in dict.fromkeys(row["split"] for row in rows)
@@ -23,14 +28,18 @@ def tables(rows: Sequence[Row]) -> str:
 def _table(rows: Sequence[Row]) -> str:
     shown = [name for name in ACCURACIES if any(row[name] for row in rows)]
     known = [paper.row_of(row) for row in rows]
-    header = ["run", "T", *(name.capitalize() for name in shown)]
+    header = ["head", "method", "T", "setting", "task", *(name.capitalize() for name in shown)]
     if any(known):
         header += [f"paper: {name.capitalize()}" for name in shown]
     lines = [_line(header), _line(["---"] * len(header))]
     for row, of_paper in zip(rows, known, strict=True):
-        cells = [row["run"], str(row["steps"]), *(_cell(row[name]) for name in shown)]
+        steps = "" if row["steps"] is None else str(row["steps"])
+        task = f"{row['ways']}-way {row['shots']}-shot"
+        cells = [row["head"], row["method"], steps, row["setting"], task]
+        cells += [_cell(row[name]) for name in shown]
         if any(known):
-            cells += (of_paper or ("", "", ""))[: len(shown)]
+            named = dict(zip(ACCURACIES, of_paper or ("", "", ""), strict=True))
+            cells += [named[name] for name in shown]
         lines.append(_line(cells))
     return "\n".join(lines) + "\n"
 

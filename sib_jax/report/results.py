@@ -1,4 +1,4 @@
-"""results.json, and the table printed from it."""
+"""results.json, and its summary as text."""
 
 import json
 from collections.abc import Sequence
@@ -18,20 +18,30 @@ def write(workdir: Path, rows: Sequence[Row]) -> None:
     temporary.replace(workdir / FILE)
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows as text: one line for each method and T, columns for each split and accuracy."""
+def summary(rows: Sequence[Row]) -> str:
+    """The rows as text: one line a head, columns for each split and accuracy."""
     splits = list(dict.fromkeys(row["split"] for row in rows))
     shown = [name for name in ACCURACIES if any(row[name] for row in rows)]
     columns = [(split, name) for split in splits for name in shown]
     titles = [split if len(shown) == 1 else f"{split} {name}" for split, name in columns]
-    lines = [f"{'':24}" + "".join(f"{title:>18}" for title in titles)]
-    for method, steps in dict.fromkeys((row["method"], row["steps"]) for row in rows):
+    labels = {row["head"]: label(row) for row in rows}
+    if len(set(labels.values())) < len(labels):
+        labels = {head: f"{head}: {text}" for head, text in labels.items()}
+    width = max(24, 2 + max(map(len, labels.values())))
+    lines = ["".ljust(width) + "".join(f"{title:>18}" for title in titles)]
+    for head, text in labels.items():
         cells = dict.fromkeys(columns, "-")
         for row in rows:
-            if (row["method"], row["steps"]) == (method, steps):
+            if row["head"] == head:
                 cells |= {(row["split"], name): cell(row[name]) for name in shown}
-        lines.append(f"{f'{method}, T = {steps}':24}" + "".join(f"{c:>18}" for c in cells.values()))
+        lines.append(text.ljust(width) + "".join(f"{c:>18}" for c in cells.values()))
     return "\n".join(lines)
+
+
+def label(row: Row) -> str:
+    """What a row is of, in words."""
+    steps = "" if row["steps"] is None else f", T = {row['steps']}"
+    return f"{row['method']}{steps}, {row['ways']}-way {row['shots']}-shot"
 
 
 def cell(accuracy: dict[str, float] | None) -> str:

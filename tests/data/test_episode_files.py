@@ -3,9 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from sib_jax.data import episode_files, folder
-from sib_jax.data.episode_files import EpisodeRows
+from sib_jax.data import folder
 from sib_jax.data.errors import DataError
+from sib_jax.data.reading import episode_files
+from sib_jax.data.reading.episode_files import EpisodeRows
 
 NAMES = tuple(f"n{c}/{c}{i}.jpg" for c in range(4) for i in range(5))  # row 5 c + i
 

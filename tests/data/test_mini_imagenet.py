@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 from toy_copies import CLASSES, IMAGES, SIZE, TOY, Toy, as_directory, as_tar, as_zip
 
-from sib_jax.data import cache, class_folders, files, mini_imagenet, prepare
+from sib_jax.data import cache, mini_imagenet, prepare
 from sib_jax.data.class_lists import MINI_IMAGENET
 from sib_jax.data.errors import DataError
 from sib_jax.data.load import load as load_by_name
+from sib_jax.data.reading import class_folders, files
 from sib_jax.data.standard import arrange
 
 pytestmark = pytest.mark.usefixtures("own_cache")

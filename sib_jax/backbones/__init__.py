@@ -1,0 +1,5 @@
+"""Backbones f: images -> features."""
+
+from sib_jax.backbones.backbone import Backbone, Variables, make
+
+__all__ = ["Backbone", "Variables", "make"]

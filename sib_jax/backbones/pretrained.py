@@ -1,0 +1,107 @@
+"""A backbone with its weights and the preprocessing they were trained with, and its file."""
+
+import hashlib
+import os
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sib_jax.backbones import Backbone
+from sib_jax.backbones.preprocess import Preprocessing
+from sib_jax.runtime import weights as weights_file
+
+# What the official code normalises mini-ImageNet's images with (its dataset.py).
+_OFFICIAL_MEAN = (120.39586422 / 255, 115.59361427 / 255, 104.54012653 / 255)
+_OFFICIAL_STD = (70.68188272 / 255, 68.27635443 / 255, 72.54505529 / 255)
+
+
+class Pretrained(NamedTuple):
+    """A backbone ready to compute features.
+
+    Attributes:
+      backbone: its pure functions.
+      variables: {"params", "batch_stats"}.
+      preprocessing: what turns stored images into its input.
+      weights: of the cosine classifier it was trained under, [classes, d]: the base classes of
+        learning without forgetting. None where the file has none (official checkpoints).
+    """
+
+    backbone: Backbone
+    variables: Any
+    preprocessing: Preprocessing
+    weights: jax.Array | None = None
+
+    def fingerprint(self) -> str:
+        """Hex digest of all that its features depend on, but for the images."""
+        sha = hashlib.sha256(repr((self.backbone, self.preprocessing)).encode())
+        for leaf in jax.tree.leaves(self.variables):
+            sha.update(np.asarray(leaf).tobytes())
+        return sha.hexdigest()
+
+
+def save(path: Any, pretrained: Pretrained, **about: Any) -> None:
+    """Writes one .npz that `load` reads; `about` says how it was trained."""
+    weights = pretrained.weights
+    weights_file.save(
+        path,
+        {**pretrained.variables, **({} if weights is None else {"base_weights": weights})},
+        {
+            **about,
+            "backbone": pretrained.backbone.name,
+            "final_relu": pretrained.backbone.module.final_relu,
+            "classes": None if weights is None else len(weights),
+            "preprocessing": pretrained.preprocessing._asdict(),
+        },
+    )
+
+
+def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
+    """Reads the weights of `backbone`.
+
+    Args:
+      path: an .npz of ours, or an official .pth (then with the official normalisation).
+      backbone: what the config asks for.
+
+    Raises:
+      ValueError: the file holds another backbone, was trained with other settings than the config
+        has, or is not readable.
+    """
+    if str(path).endswith(".pth"):
+        from sib_jax import pytorch
+
+        _, variables = pytorch.load_backbone(path, image_size=backbone.image_size)
+        preprocessing = Preprocessing(backbone.image_size, _OFFICIAL_MEAN, _OFFICIAL_STD)
+        _check_same(path, variables, backbone)
+        _check_setting(path, "final_relu", True, backbone.module.final_relu)
+        return Pretrained(backbone, variables, preprocessing)
+    like = jax.eval_shape(backbone.init, jax.random.key(0))
+    about = weights_file.about(path)
+    if classes := about.get("classes"):
+        like["base_weights"] = jax.ShapeDtypeStruct((classes, backbone.features), jnp.float32)
+    variables = weights_file.load(path, like)
+    weights = variables.pop("base_weights", None)
+    stored = about["preprocessing"]
+    _check_setting(path, "final_relu", about["final_relu"], backbone.module.final_relu)
+    _check_setting(path, "crop", stored["crop"], backbone.image_size)
+    preprocessing = Preprocessing(stored["crop"], tuple(stored["mean"]), tuple(stored["std"]))
+    return Pretrained(backbone, variables, preprocessing, weights)
+
+
+def _check_same(path: object, variables: Any, backbone: Backbone) -> None:
+    like = jax.eval_shape(backbone.init, jax.random.key(0))
+    shapes = jax.tree.map(jnp.shape, variables)
+    if shapes != jax.tree.map(jnp.shape, like):
+        raise weights_file.WeightsError(
+            f"{path} does not hold a {backbone.name} for {backbone.channels} channels"
+        )
+
+
+def _check_setting(path: object, field: str, stored: object, wanted: object) -> None:
+    """Weights alone do not show it, but the features would be others than it was trained for."""
+    if stored != wanted:
+        raise weights_file.WeightsError(
+            f"{path} was trained with config.{field} = {stored}, not {wanted}; "
+            f"add --config.{field}={stored}"
+        )

@@ -1,0 +1,141 @@
+"""Image files to uint8 arrays of one size, on all cores."""
+
+import concurrent.futures
+import io
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import IO
+
+import numpy as np
+import tqdm
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from sib_jax.data.errors import DataError
+from sib_jax.data.reading.files import Files
+
+log = logging.getLogger(__name__)
+
+
+def decode(files: Files, targets: Mapping[str, np.ndarray]) -> None:
+    """Decodes image files on all cores, with a progress line on a terminal.
+
+    Args:
+      files: where they are.
+      targets: name of each file -> uint8 [size, size, channels] to fill; channels is 1 or 3.
+
+    Raises:
+      DataError: a file is no image, or damaged; the message names it and the reason.
+    """
+    log.info("decoding %d images (once)", len(targets))
+
+    def one(name: str, read: Callable[[], bytes]) -> None:
+        out = targets[name]
+        size, _, channels = out.shape
+        out[:] = decode_one(io.BytesIO(read()), size, channels, files.path(name))
+
+    _on_all_cores(one, files.read(targets), len(targets))
+
+
+def _on_all_cores(work: Callable[..., None], items: Iterable[tuple], count: int) -> None:
+    """Calls work(*item) for each item in threads: Pillow decodes without Python's lock."""
+    cores = os.cpu_count() or 1
+    bar = tqdm.tqdm(
+        None, "decoding", count, unit=" images", disable=not sys.stderr.isatty(), leave=False
+    )
+    # The first error ends all: what has not begun is dropped.
+    with bar, concurrent.futures.ThreadPoolExecutor(cores) as pool:
+        try:
+            running: set[concurrent.futures.Future[None]] = set()
+            for item in items:
+                running.add(pool.submit(work, *item))
+                if len(running) >= 16 * cores:  # do not read further ahead: memory
+                    running = _first_done(running, bar)
+            while running:
+                running = _first_done(running, bar)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _first_done(
+    running: set[concurrent.futures.Future[None]], bar: tqdm.tqdm
+) -> set[concurrent.futures.Future[None]]:
+    """Waits until one or more are done; the others."""
+    done, rest = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+    for future in done:
+        future.result()
+        bar.update()
+    return rest
+
+
+def decode_one(file: IO[bytes], size: int, channels: int, name: str) -> np.ndarray:
+    """One image: shorter side scaled to `size`, centre cropped to a square.
+
+    Orientation is that of the EXIF tag; transparent pixels are shown on white.
+
+    Args:
+      file: the image file.
+      size: height and width of the result, in pixels.
+      channels: 3 for RGB, 1 for gray.
+      name: what an error calls the file.
+
+    Returns:
+      uint8 [size, size, channels].
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                square = _square(ImageOps.exif_transpose(image), size)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise DataError(
+            f"{name} cannot be read as an image ({error}); repair or remove it"
+        ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"{name} is too large an image ({error}); scale it down") from error
+    return _pixels(square, channels)
+
+
+def fit(pixels: np.ndarray, size: int, channels: int) -> np.ndarray:
+    """Like `decode_one`, for an image that is decoded already.
+
+    Args:
+      pixels: uint8 [height, width, 1 or 3].
+      size: height and width of the result, in pixels.
+      channels: 3 for RGB, 1 for gray.
+
+    Returns:
+      uint8 [size, size, channels].
+    """
+    if pixels.shape == (size, size, channels):
+        return pixels
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    return _pixels(_square(image, size), channels)
+
+
+def _pixels(square: Image.Image, channels: int) -> np.ndarray:
+    pixels = np.asarray(_rgb(square).convert("RGB" if channels == 3 else "L"))
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def _square(image: Image.Image, size: int) -> Image.Image:
+    image = _rgb(image)
+    if image.size == (size, size):
+        return image
+    return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any mode of Pillow's as RGB, transparency on white, 16 bits scaled to 8."""
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):
+        values = np.asarray(image, np.float64)
+        return Image.fromarray(np.clip(values / 257, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")

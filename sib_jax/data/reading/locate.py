@@ -1,0 +1,46 @@
+"""From the path that a user gives to the files of a data set."""
+
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from sib_jax.data.errors import DataError
+from sib_jax.data.reading import files
+from sib_jax.data.reading.files import Files
+
+
+def locate(
+    path: Path, holds: Callable[[Files], bool], archives: re.Pattern[str], parts: Collection[str]
+) -> Files:
+    """The files below a directory or in an archive, or in the archives of a directory.
+
+    Args:
+      path: a directory, or a tar or zip.
+      holds: whether files are the data set. A directory that does not hold it is taken together
+        with the archives in it.
+      archives: matches the names of the right ones; where it matches none, all are taken.
+      parts: such as train and val: an archive whose name ends in one is as if in a folder of that
+        name.
+
+    Raises:
+      DataError: the path does not exist, or is no directory or archive.
+    """
+    if not path.exists():
+        raise DataError(f"{path} does not exist; --data_dir must be a directory or an archive")
+    if not path.is_dir():
+        return files.open_archive(path)
+    loose = files.directory(path)
+    inside = sorted(p for p in path.iterdir() if p.is_file() and files.is_archive(p))
+    inside = [p for p in inside if archives.search(p.name)] or inside
+    if not inside or holds(loose):
+        return loose
+    folders = {_part(p, parts) or p.name: files.open_archive(p) for p in inside}
+    # "." for the loose files: lists may lie beside an archive of images.
+    return files.together(str(path), {".": loose, **folders})
+
+
+def _part(archive: Path, parts: Collection[str]) -> str | None:
+    """The longest part that the archive's name ends in: train_val, not val."""
+    stem = files.stem(archive)
+    ends = [p for p in parts if re.search(rf"(^|[^a-z]){re.escape(p)}$", stem, re.IGNORECASE)]
+    return max(ends, key=len, default=None)

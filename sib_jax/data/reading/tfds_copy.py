@@ -1,0 +1,92 @@
+"""Data sets that tensorflow-datasets prepared, read without TensorFlow."""
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sib_jax.data import standard
+from sib_jax.data.errors import DataError
+from sib_jax.data.prepare import Arrays
+from sib_jax.data.reading.files import Files
+from sib_jax.data.standard import StandardSplit
+
+_INFO = "dataset_info.json"
+_SPLITS = ("train", "validation", "test")  # those that do not repeat images of others
+
+
+class Prepared(NamedTuple):
+    """A prepared data set.
+
+    Attributes:
+      folder: <data_dir>/<name>/<version>.
+      names: its files, below what was searched.
+    """
+
+    folder: Path
+    names: Sequence[str]
+
+
+def find(files: Files, wanted: Collection[str]) -> Prepared | None:
+    """Looks for a prepared data set.
+
+    Args:
+      files: where to look.
+      wanted: names of data sets.
+
+    Raises:
+      DataError: it was prepared in a format that needs TensorFlow, or lies in an archive.
+    """
+    for name in files.names:
+        if name.split("/")[-1] != _INFO:
+            continue
+        info = json.loads(files.content(name))
+        if not isinstance(info, dict) or info.get("name") not in wanted:
+            continue
+        folder = Path(files.path(name)).parent
+        if not folder.is_dir():
+            raise DataError(f"{folder} is in an archive: extract it")
+        if info.get("fileFormat") != "array_record":
+            raise DataError(
+                f"{folder} was prepared as {info.get('fileFormat', 'tfrecord')}, which only "
+                "TensorFlow reads; prepare it again with file_format='array_record'"
+            )
+        inside = name.removesuffix(_INFO)
+        return Prepared(folder, [n for n in files.names if n.startswith(inside)])
+    return None
+
+
+def read(
+    prepared: Prepared,
+    class_name: Callable[[Any, Mapping[str, Any]], str],
+    split: StandardSplit,
+    *,
+    channels: int,
+) -> dict[str, Arrays]:
+    """The images of all its splits, split anew by class.
+
+    Args:
+      prepared: from `find`.
+      class_name: the class of an example, from the data set's features and the example.
+      split: the standard split.
+      channels: the first ones of the images are kept: 1 where all are equal, else 3.
+
+    Raises:
+      DataError: the copy is incomplete.
+    """
+    import tensorflow_datasets as tfds  # here: it takes seconds
+
+    builder = tfds.builder_from_directory(prepared.folder)
+    features = builder.info.features
+    images, classes, file_names = [], [], []
+    for part in (name for name in _SPLITS if name in builder.info.splits):
+        for example in builder.as_data_source(split=part):
+            images.append(example["image"][..., :channels])
+            classes.append(class_name(features, example))
+            file_names.append(example.get("file_name", b"").decode().split("/")[-1])
+    named = file_names if all(file_names) else []
+    return standard.arrange_arrays(
+        np.stack(images), classes, split, str(prepared.folder), file_names=named
+    )

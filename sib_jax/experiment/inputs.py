@@ -1,0 +1,116 @@
+"""What methods read: the features of every image, computed once; or the images themselves."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from sib_jax.backbones.pretrained import Pretrained
+from sib_jax.data import holdout
+from sib_jax.data.split import SPLITS, DataSet, FeatureSplit, Split
+from sib_jax.experiment import features
+from sib_jax.methods.method import Classes
+from sib_jax.report.console import progress
+from sib_jax.tasks.setting import Sources
+from sib_jax.tasks.table import FeatureTable, feature_table
+
+
+class Inputs(NamedTuple):
+    """What training, validation and test episodes are drawn from.
+
+    Attributes:
+      train: the training classes, without what is kept for base queries.
+      evaluation: "val" and "test".
+      classes: what methods make their parameters for.
+    """
+
+    train: FeatureTable
+    evaluation: dict[str, Sources]
+    classes: Classes
+
+
+def of_features(
+    data: DataSet, found: Pretrained | None, base_holdout: float, stop: Callable[[], None]
+) -> Inputs:
+    """Features of every image, from the cache where they were computed before.
+
+    Args:
+      data: the data set, of images or of features.
+      found: the backbone; None where the data are features.
+      base_holdout: share of each training class kept as base queries.
+      stop: called between batches; raises to end the work.
+    """
+    parts = _parts(data)
+    total = sum(len(part.labels) for part in parts.values())
+    with progress("features", total, "images") as advance:
+
+        def done(count: int) -> None:
+            advance(count)
+            stop()
+
+        arrays = {}
+        for name, part in parts.items():
+            if isinstance(part, FeatureSplit):
+                arrays[name] = part.features
+            else:
+                assert found is not None
+                arrays[name] = features.cached(found, part, done)
+    weights = None if found is None or found.weights is None else np.asarray(found.weights)
+    return _inputs(data, parts, arrays, base_holdout, weights)
+
+
+def of_images(data: DataSet, base_holdout: float) -> Inputs:
+    """Images, uint8 [.., height, width, channels], for methods with a backbone of their own."""
+    parts = _parts(data)
+    arrays = {n: part.images for n, part in parts.items() if isinstance(part, Split)}
+    return _inputs(data, parts, arrays, base_holdout, None)
+
+
+def _parts(data: DataSet) -> dict[str, Split | FeatureSplit]:
+    parts: dict[str, Split | FeatureSplit] = {split: data.split(split) for split in SPLITS}
+    return parts | {f"base {split}": part for split, part in data.base.items()}
+
+
+def _inputs(
+    data: DataSet,
+    parts: dict[str, Split | FeatureSplit],
+    arrays: dict[str, np.ndarray],
+    base_holdout: float,
+    weights: np.ndarray | None,
+) -> Inputs:
+    held = holdout.of_training(data, base_holdout)
+    kept = ~held if held.any() else slice(None)  # a mask would copy all of it
+    train_array, train_labels = arrays["train"][kept], data.train.labels[kept]
+
+    def sources(split: str) -> Sources:
+        novel = feature_table(arrays[split], parts[split].labels)
+        if split in data.base:  # images of their own, which the data set keeps for this
+            base = feature_table(arrays[f"base {split}"], data.base[split].labels)
+        elif held.any():
+            base = feature_table(arrays["train"][held], data.train.labels[held])
+        else:
+            base = None
+        return Sources(novel, base)
+
+    if weights is None and train_array.ndim == 2:
+        weights = _class_means(train_array, train_labels)
+    classes = Classes(
+        shape=tuple(train_array.shape[1:]),
+        base=len(data.train.class_names),
+        # Of unit length, like the features that theta^0 is a mean of.
+        base_weights=None if weights is None else jnp.asarray(_unit(weights)),
+    )
+    evaluation = {split: sources(split) for split in ("val", "test")}
+    return Inputs(feature_table(train_array, train_labels), evaluation, classes)
+
+
+def _class_means(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Of normalised features: what stands in for the weights of base classes without others."""
+    starts = np.flatnonzero(np.diff(labels, prepend=-1))
+    blocks = np.split(features, starts[1:])
+    return np.stack([_unit(np.asarray(block, np.float32)).mean(0) for block in blocks])
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

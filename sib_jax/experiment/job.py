@@ -1,0 +1,279 @@
+"""A whole experiment, top to bottom: pretrain, features, meta-train each head, evaluate, report."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from sib_jax.backbones import Backbone, pretrained
+from sib_jax.backbones.pretrained import Pretrained
+from sib_jax.config import ConfigError, describe
+from sib_jax.data import holdout
+from sib_jax.data.load import load
+from sib_jax.data.split import SPLITS, DataSet, FeatureSplit
+from sib_jax.experiment import inputs, settings
+from sib_jax.experiment import workdir as files
+from sib_jax.experiment.evaluate import evaluate
+from sib_jax.experiment.inputs import Inputs
+from sib_jax.experiment.meta_train import meta_train
+from sib_jax.experiment.pretrain import pretrain
+from sib_jax.experiment.settings import Experiment, Head
+from sib_jax.report import markdown, results
+from sib_jax.report.console import log
+from sib_jax.report.metrics import Metrics
+from sib_jax.runtime import devices, interrupt, weights
+from sib_jax.runtime.seeds import Stream, key
+
+MODES = ("all", "pretrain", "train", "evaluate")
+
+
+def run(
+    config: Any, workdir: Path, mode: str = "all", trace_to: Path | None = None
+) -> list[results.Row]:
+    """Runs a config, or one stage of it; finished stages in `workdir` are not repeated.
+
+    Args:
+      config: see `sib_jax.config.default`.
+      workdir: gets config.json, metrics.jsonl, results.json, table.md, the weights and checkpoints.
+      mode: "all", or one stage: "pretrain", "train" (meta-training) or "evaluate".
+      trace_to: gets traces of a few steps of each training, see `runtime.trace`.
+
+    Returns:
+      The rows of results.json; none where `mode` stops earlier.
+
+    Raises:
+      ConfigError, DataError: before any work starts.
+      Interrupted: the run was asked to stop; what it had done is saved.
+    """
+    # 1. Everything that can be wrong is found before any work.
+    begun = time.monotonic()
+    experiment = settings.read(config)
+    files.check_same(config, workdir)
+    _check_stages(experiment, workdir, mode)
+    shown = "none" if experiment.data.name == "features" else experiment.backbone.name
+    log.info("data set %s, backbone %s, workdir %s", experiment.data.name, shown, workdir)
+    data = load(
+        experiment.data.name,
+        experiment.data.data_dir,
+        image_size=experiment.data.image_size,
+        ratios=experiment.data.ratios,
+        seed=experiment.data.seed,
+    )
+    _check_fits(experiment, data, mode)
+    for split in SPLITS:
+        part = data.split(split)
+        log.info("%6s: %d classes, %d images", split, len(part.class_names), len(part.labels))
+    devices.once(files.write_config, config, workdir)
+    silent = not devices.is_main()
+    metrics = Metrics(workdir, tensorboard=experiment.tensorboard, silent=silent)
+
+    with interrupt.handled():
+        # 2. The backbone: from a file, from an earlier run here, or trained now.
+        found = _backbone(experiment, workdir, data, metrics, trace_to)
+        if mode == "pretrain":
+            return []
+        # 3. What the heads read: features of every image, once.
+        of = _inputs(experiment, data, found)
+        # 4. Meta-training of each head.
+        params = {}
+        for head in experiment.heads:
+            _stop_if_asked()
+            params[head.name] = _params(head, workdir, of[head.method.reads], metrics, trace_to)
+        if mode == "train":
+            return []
+        # 5. Evaluation: every head on the same tasks.
+        rows = []
+        for head in experiment.heads:
+            for split in experiment.evaluation.tasks:
+                _stop_if_asked()
+                sources = of[head.method.reads]
+                rows.append(_evaluate(experiment, head, split, params[head.name], sources))
+    devices.once(results.write, workdir, rows)
+    devices.once(markdown.write, workdir, rows)
+    log.info("")
+    log.info("%s", results.summary(rows))
+    log.info("")
+    log.info("%.0f s in all; %s", time.monotonic() - begun, workdir / results.FILE)
+    return rows
+
+
+def _backbone(
+    experiment: Experiment, workdir: Path, data: DataSet, metrics: Metrics, trace_to: Path | None
+) -> Pretrained | None:
+    """Its weights are kept in `workdir`, wherever they come from: it can be moved as a whole."""
+    if isinstance(data.train, FeatureSplit):
+        return None
+    path = workdir / files.BACKBONE
+    backbone = settings.make_backbone(experiment.backbone, data.train.images.shape[-1])
+    given = experiment.backbone.file
+    if given and Path(given).is_file():
+        log.info("backbone from %s", given)
+        found = pretrained.load(given, backbone)
+        if path.exists():
+            _check_same_backbone(given, found, path, backbone)
+        else:
+            devices.once(pretrained.save, path, found, source=Path(given).name)
+        return found
+    if not path.exists():
+        found = _pretrain(experiment, workdir, data, backbone, metrics, trace_to)
+        about = {"dataset": data.name, "seed": experiment.pretraining.seed}
+        about["epochs"] = experiment.pretraining.epochs
+        devices.once(pretrained.save, path, found, **about)
+    elif given:
+        log.info("backbone from %s: %s is not there any more", path, given)
+    return pretrained.load(path, backbone)
+
+
+def _pretrain(
+    experiment: Experiment,
+    workdir: Path,
+    data: DataSet,
+    backbone: Backbone,
+    metrics: Metrics,
+    trace_to: Path | None,
+) -> Pretrained:
+    return pretrain(
+        experiment.pretraining,
+        data,
+        backbone,
+        experiment.base_holdout,
+        files.checkpoints(workdir, "pretrain"),
+        metrics,
+        trace_to and trace_to / "pretrain",
+    )
+
+
+def _inputs(experiment: Experiment, data: DataSet, found: Pretrained | None) -> dict[str, Inputs]:
+    """By what methods read; on every device once, and not for each head."""
+    made = {}
+    for reads in {head.method.reads for head in experiment.heads}:
+        if reads == "images":
+            of = inputs.of_images(data, experiment.base_holdout)
+        else:
+            of = inputs.of_features(data, found, experiment.base_holdout, _stop_if_asked)
+        mesh = devices.episode_mesh(devices.filled(experiment.evaluation.batch))
+        made[reads] = of._replace(evaluation=devices.to_all(of.evaluation, mesh))
+    return made
+
+
+def _params(head: Head, workdir: Path, of: Inputs, metrics: Metrics, trace_to: Path | None) -> Any:
+    """Trained now, or in an earlier run; as they start where the method is not trained."""
+    start = head.method.init(key(head.training.seed, Stream.INIT), of.classes)
+    if not head.method.trained:
+        return start
+    path = files.params_file(workdir, head.name)
+    if not path.exists():
+        trained = meta_train(
+            head,
+            start,
+            of.train,
+            of.evaluation["val"],
+            files.checkpoints(workdir, head.name),
+            metrics,
+            trace_to and trace_to / head.name,
+        )
+        about = {"method": head.method.name, "steps": head.method.steps}
+        devices.once(weights.save, path, trained, {**about, "seed": head.training.seed})
+    return weights.load(path, start)
+
+
+def _evaluate(
+    experiment: Experiment, head: Head, split: str, params: Any, of: Inputs
+) -> results.Row:
+    begun = time.monotonic()
+    tasks = experiment.evaluation.tasks[split]
+    stream = {"val": Stream.VAL_TASKS, "test": Stream.TEST_TASKS}[split]
+    found = evaluate(
+        head.method,
+        params,
+        head.setting,
+        of.evaluation[split],
+        tasks=tasks,
+        # Of the experiment and not of the head: every head sees the same tasks.
+        key=key(experiment.evaluation.seed, stream),
+        batch=experiment.evaluation.batch,
+    )
+    task = head.setting.task
+    return {
+        "dataset": experiment.data.name,
+        "split": split,
+        "setting": head.setting.name,
+        "method": head.method.name,
+        "backbone": experiment.backbone.name if experiment.data.name != "features" else None,
+        "ways": task.ways,
+        "shots": task.shots,
+        "steps": head.method.steps,
+        "tasks": tasks,
+        "seed": head.training.seed,
+        **{name: found[name]._asdict() if name in found else None for name in results.ACCURACIES},
+        "seconds": round(time.monotonic() - begun, 3),
+        "head": head.name,
+        "queries": task.queries,
+    }
+
+
+def _stop_if_asked() -> None:
+    if devices.anywhere(interrupt.requested()):
+        raise interrupt.Interrupted
+
+
+def _check_same_backbone(given: str, found: Pretrained, path: Path, backbone: Backbone) -> None:
+    if pretrained.load(path, backbone).fingerprint() != found.fingerprint():
+        raise ConfigError(
+            f"{path.parent} holds a run with another backbone than {given}; choose another "
+            "--workdir, or delete it to start anew"
+        )
+
+
+def _check_fits(experiment: Experiment, data: DataSet, mode: str) -> None:
+    """Episodes must fit into every split."""
+    of_features = isinstance(data.train, FeatureSplit)
+    if of_features and mode == "pretrain":
+        raise ConfigError("--mode=pretrain trains a backbone, but the data are features already")
+    for head in experiment.heads:
+        if of_features and head.method.reads == "images":
+            raise ConfigError(f"{head.method.name} reads images, but the data are features")
+        _check_task(head, data)
+    held = holdout.of_training(data, experiment.base_holdout)
+    kept = len(held) - int(held.sum())
+    if not of_features and experiment.pretraining.batch > kept:
+        wanted = f"at most {kept}, the images that training sees"
+        raise ConfigError(describe("pretrain.batch", experiment.pretraining.batch, wanted))
+
+
+def _check_task(head: Head, data: DataSet) -> None:
+    task = head.setting.task
+    for split in SPLITS:
+        part = data.split(split)
+        if task.ways > len(part.class_names):
+            wanted = f"at most {len(part.class_names)}, the classes of the {split} split"
+            raise ConfigError(describe("ways", task.ways, wanted))
+        smallest = int(part.class_counts.argmin())
+        if task.shots + task.queries > part.class_counts[smallest]:
+            raise ConfigError(
+                f"config.shots + config.queries is {task.shots} + {task.queries}, but class "
+                f"{part.class_names[smallest]!r} of the {split} split has only "
+                f"{part.class_counts[smallest]} images; lower config.queries or config.shots"
+            )
+
+
+def _check_stages(experiment: Experiment, workdir: Path, mode: str) -> None:
+    """What `mode` builds upon must be there."""
+    if mode not in MODES:
+        raise ConfigError(f"mode is {mode!r}, but must be one of {', '.join(MODES)}")
+    needed: dict[Path, str] = {}
+    given, kept = experiment.backbone.file, workdir / files.BACKBONE
+    if given:
+        if not Path(given).is_file() and not kept.exists():
+            wanted = "an existing .npz or .pth file"
+            raise ConfigError(describe("backbone_file", given, wanted))
+    elif mode in ("train", "evaluate") and experiment.data.name != "features":
+        needed[kept] = "pretrain"
+    if mode == "evaluate":
+        trained = [head.name for head in experiment.heads if head.method.trained]
+        needed |= {files.params_file(workdir, name): "train" for name in trained}
+    for path, stage in needed.items():
+        if not path.exists():
+            raise ConfigError(
+                f"--mode={mode} needs {path}, which does not exist: "
+                f"run with --mode={stage} or --mode=all first"
+            )

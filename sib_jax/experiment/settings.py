@@ -1,0 +1,195 @@
+"""A config, read once into small static values: below this nobody sees a ConfigDict."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from sib_jax import backbones, config
+from sib_jax.backbones import Backbone
+from sib_jax.config import ConfigError
+from sib_jax.methods import METHODS, Method
+from sib_jax.methods.sib import Settings as SibSettings
+from sib_jax.sib.inner_loop import Inner
+from sib_jax.tasks import setting as settings_of_tasks
+from sib_jax.tasks.setting import Setting, Task
+
+
+class Data(NamedTuple):
+    """Which data set; the arguments of `data.load.load`."""
+
+    name: str
+    data_dir: str
+    image_size: int
+    ratios: tuple[float, float, float]
+    seed: int
+
+
+class BackboneSettings(NamedTuple):
+    """Which backbone, and the file of its weights, if it is not trained here."""
+
+    name: str
+    crop: int
+    final_relu: bool
+    dtype: str
+    file: str
+
+
+class Pretraining(NamedTuple):
+    """How the backbone is trained; the fields of config.pretrain, and `seed` and `crop`."""
+
+    seed: int
+    crop: int
+    epochs: int
+    batch: int
+    lr: float
+    momentum: float
+    weight_decay: float
+    padding: int
+    flip: bool
+    jitter: float
+    val_images: int
+    val_tasks: int
+
+
+class Optimizer(NamedTuple):
+    """How a head's parameters are updated; drops are counted in steps."""
+
+    name: str
+    lr: float
+    momentum: float
+    weight_decay: float
+    drop_steps: tuple[int, ...]
+    drop_factor: float
+
+
+class Training(NamedTuple):
+    """How a head is meta-trained."""
+
+    seed: int
+    optimizer: Optimizer
+    batch: int
+    epochs: int
+    steps_per_epoch: int
+    val_tasks: int
+    val_batch: int
+
+
+class Head(NamedTuple):
+    """A method, the tasks that it is for, and how it is meta-trained."""
+
+    name: str
+    method: Method
+    setting: Setting
+    training: Training
+
+
+class Evaluation(NamedTuple):
+    """What is evaluated: every head on the same tasks of each split."""
+
+    seed: int
+    tasks: dict[str, int]
+    batch: int
+
+
+class Experiment(NamedTuple):
+    """One data set, one backbone, its features once, and a list of heads."""
+
+    data: Data
+    backbone: BackboneSettings
+    pretraining: Pretraining
+    base_holdout: float
+    heads: tuple[Head, ...]
+    evaluation: Evaluation
+    tensorboard: bool
+
+
+def read(c: Any) -> Experiment:
+    """Reads a checked config.
+
+    Args:
+      c: see `sib_jax.config.default`.
+
+    Raises:
+      ConfigError: a value that cannot work.
+    """
+    config.check(c)
+    make_backbone(_backbone(c), channels=3)  # a name that cannot be fails here, not after decoding
+    heads = tuple(_head(name, head) for name, head in config.heads(c).items())
+    return Experiment(
+        data=Data(c.dataset, c.data_dir, c.image_size, tuple(c.split_ratios), c.seed),
+        backbone=_backbone(c),
+        pretraining=Pretraining(seed=c.seed, crop=c.crop, **c.pretrain.to_dict()),
+        base_holdout=c.base_holdout,
+        heads=heads,
+        evaluation=Evaluation(
+            c.seed, {split: c.eval[f"{split}_tasks"] for split in c.eval.splits}, c.eval.batch
+        ),
+        tensorboard=c.tensorboard,
+    )
+
+
+def make_backbone(settings: BackboneSettings, channels: int) -> Backbone:
+    """The backbone that a config names, for images of `channels`."""
+    try:
+        return backbones.make(
+            settings.name,
+            image_size=settings.crop,
+            channels=channels,
+            final_relu=settings.final_relu,
+            dtype=jnp.dtype(settings.dtype),
+        )
+    except ValueError as error:
+        raise ConfigError(f"config.backbone: {error}") from error
+
+
+def _backbone(c: Any) -> BackboneSettings:
+    return BackboneSettings(c.backbone, c.crop, c.final_relu, c.dtype, c.backbone_file)
+
+
+def _head(name: str, c: Any) -> Head:
+    optimizer = c.optimizer
+    task = Task(c.ways, c.shots, c.queries)
+    return Head(
+        name=name,
+        method=_method(c),
+        setting=settings_of_tasks.make(c.setting, task),
+        training=Training(
+            seed=c.seed,
+            optimizer=Optimizer(
+                optimizer.name,
+                optimizer.lr,
+                optimizer.momentum,
+                optimizer.weight_decay,
+                tuple(epoch * optimizer.steps_per_epoch for epoch in optimizer.drop_epochs),
+                optimizer.drop_factor,
+            ),
+            batch=optimizer.batch,
+            epochs=optimizer.epochs,
+            steps_per_epoch=optimizer.steps_per_epoch,
+            val_tasks=optimizer.val_tasks,
+            val_batch=c.eval.batch,
+        ),
+    )
+
+
+def _method(c: Any) -> Method:
+    entry = METHODS[c.method]
+    settings = sib_settings(c) if c.method == "sib" else entry.settings(**c.get(c.method, {}))
+    try:
+        return entry.make(settings, c.ways)
+    except ValueError as error:
+        raise ConfigError(f"config.{c.method}: {error}") from error
+
+
+def sib_settings(c: Any) -> SibSettings:
+    """SIB's own fields, which stand at the top of a config."""
+    return SibSettings(
+        inner=Inner(beta=c.elbo.beta, summary=c.base_summary, **c.inner.to_dict()),
+        posterior=c.posterior,
+        prior=None if c.prior == "none" else c.prior,
+        learn_prior=c.learn_prior,
+        init_net=c.init_net,
+        classifier=c.classifier,
+        initial_std=c.initial_std,
+        prior_std=c.prior_std,
+    )

@@ -1,0 +1,89 @@
+"""A field of the config: its default, what values it may have, and what it means; said once."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+
+class Kind(NamedTuple):
+    """What values a field may have.
+
+    Attributes:
+      wanted: in words, for messages and documentation: "config.x is 3, but must be <wanted>".
+      fits: whether a value is one of them; never raises.
+    """
+
+    wanted: str
+    fits: Callable[[Any], bool]
+
+
+class Field(NamedTuple):
+    """One hyper-parameter.
+
+    Attributes:
+      default: its value where nothing else is said.
+      kind: what values it may have.
+      help: what it means, a clause without a full stop.
+    """
+
+    default: Any
+    kind: Kind
+    help: str
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def whole(least: int, most: int) -> Kind:
+    """An integer from `least` to `most`."""
+    return Kind(
+        f"{least} or more (at most {most:,})",
+        lambda v: _is_number(v) and isinstance(v, int) and least <= v <= most,
+    )
+
+
+def number(least: float, most: float, *, above: bool = False) -> Kind:
+    """A number from `least` to `most`; with `above`, greater than `least`."""
+    wanted = f"above {least:g}" if above else f"{least:g} or more"
+    return Kind(
+        f"{wanted} (at most {most:g})",
+        lambda v: _is_number(v) and (least < v if above else least <= v) and v <= most,
+    )
+
+
+def choice(*known: str) -> Kind:
+    """One of some words."""
+    return Kind(f"one of {', '.join(known)}", lambda v: v in known)
+
+
+def flag() -> Kind:
+    """True or False."""
+    return Kind("True or False", lambda v: isinstance(v, bool))
+
+
+def text() -> Kind:
+    """Any text."""
+    return Kind("text", lambda v: isinstance(v, str))
+
+
+def matching(pattern: str, wanted: str) -> Kind:
+    """Text of a form."""
+    return Kind(wanted, lambda v: isinstance(v, str) and bool(re.fullmatch(pattern, v)))
+
+
+def several(
+    kind: Kind, wanted: str, *, least: int = 0, most: int | None = None, distinct: bool = False
+) -> Kind:
+    """A tuple of values, `least` to `most` of them."""
+
+    def fits(values: Any) -> bool:
+        return (
+            isinstance(values, Sequence)
+            and not isinstance(values, str)
+            and least <= len(values) <= (len(values) if most is None else most)
+            and all(kind.fits(v) for v in values)
+            and (not distinct or len(set(values)) == len(values))
+        )
+
+    return Kind(wanted, fits)

@@ -1,0 +1,79 @@
+"""What a method is: something that learns from episodes and answers their queries."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sib_jax.tasks.episode import Episode
+
+
+class Classes(NamedTuple):
+    """What a method is made parameters for.
+
+    Attributes:
+      shape: of one input: (d,) for features, (height, width, channels) for images.
+      base: number of base classes, which are the training classes.
+      base_weights: their weights under the backbone's own cosine classifier, of unit length,
+        [base, d]; None where there are none (images as inputs).
+    """
+
+    shape: tuple[int, ...]
+    base: int
+    base_weights: jax.Array | None = None
+
+
+class Method(NamedTuple):
+    """A method, its hyper-parameters and the number of ways k closed over. Pure functions.
+
+    Each is for one episode, of any number of shots and queries; a job vmaps them.
+
+    Attributes:
+      name: begins with the system's name, such as "SIB point"; stands in results.json.
+      init: (key, `Classes`) -> parameters, a pytree of float arrays; {} where there are none.
+      logits: (parameters, `Episode`, key) -> [n, k], or [n, k + b] where the episode has b base
+        classes. The query labels are not read.
+      loss: (parameters, `Episode`, key) -> (loss, {name: scalar to log}), both means over the
+        queries. One of the names is "accuracy", 0 to 1. None for a method that is not trained.
+      reads: "features" of the frozen backbone, or "images".
+      steps: T of SIB's inner loop; None for others.
+      frozen: parameters -> pytree of bools like it, True where they stay as they start, also under
+        weight decay; None if all are learned.
+    """
+
+    name: str
+    init: Callable[[jax.Array, Classes], Any]
+    logits: Callable[[Any, Episode, jax.Array], jax.Array]
+    loss: Callable[[Any, Episode, jax.Array], tuple[jax.Array, dict[str, jax.Array]]] | None = None
+    reads: str = "features"
+    steps: int | None = None
+    frozen: Callable[[Any], Any] | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Whether a job meta-trains it."""
+        return self.loss is not None
+
+
+def no_parameters(key: jax.Array, classes: Classes) -> dict[str, jax.Array]:
+    """`Method.init` of a method that has nothing to learn."""
+    del key, classes
+    return {}
+
+
+def cross_entropy(
+    logits: Callable[[Any, Episode, jax.Array], jax.Array],
+) -> Callable[[Any, Episode, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]:
+    """`Method.loss` of a method that learns by the mean cross-entropy of its logits."""
+
+    def loss(
+        params: Any, episode: Episode, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        scores = logits(params, episode, key)
+        labels = episode.query_labels
+        found = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(scores, labels))
+        return found, {"accuracy": jnp.mean(jnp.argmax(scores, axis=1) == labels)}
+
+    return loss

@@ -1,0 +1,73 @@
+"""Prototypical networks: the nearest class mean, under the squared Euclidean distance.
+
+References:
+  Snell et al., "Prototypical networks for few-shot learning", NeurIPS 2017 (arXiv 1703.05175).
+  github.com/gidariss/FewShotWithoutForgetting: the learned scale, and the mean over dimensions.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sib_jax.methods.method import Classes, Method, cross_entropy
+from sib_jax.sib.init_net import class_means
+from sib_jax.tasks.episode import Episode
+
+
+class Settings(NamedTuple):
+    """Hyper-parameters.
+
+    Attributes:
+      scale: of the distances, before training.
+    """
+
+    scale: float = 1.0
+
+
+class Prototypical(NamedTuple):
+    """Scale of the distances, a scalar."""
+
+    scale: jax.Array
+
+
+def logits(
+    params: Prototypical,
+    support: jax.Array,
+    support_labels: jax.Array,
+    query: jax.Array,
+    *,
+    ways: int,
+) -> jax.Array:
+    """Minus the scaled squared distance to each class mean.
+
+    The squared distance is averaged over the d dimensions, as Gidaris and Komodakis do, rather than
+    summed; `scale = d` gives the form of the paper.
+
+    Args:
+      params: the scale.
+      support: features [m, d].
+      support_labels: int [m], in 0..ways-1.
+      query: features [n, d].
+      ways: k.
+
+    Returns:
+      [n, k].
+    """
+    means = class_means(support, support_labels, ways)
+    squares = jnp.sum(query * query, axis=1)[:, None] + jnp.sum(means * means, axis=1)[None]
+    return -params.scale * (squares - 2 * query @ means.T) / query.shape[1]
+
+
+def make(settings: Settings, ways: int) -> Method:
+    """Prototypical networks on features."""
+
+    def init(key: jax.Array, classes: Classes) -> Prototypical:
+        del key, classes
+        return Prototypical(jnp.asarray(settings.scale))
+
+    def of_episode(params: Prototypical, episode: Episode, key: jax.Array) -> jax.Array:
+        del key
+        return logits(params, episode.support, episode.support_labels, episode.query, ways=ways)
+
+    return Method("prototypical", init, of_episode, cross_entropy(of_episode))

@@ -1,0 +1,93 @@
+"""SIB as a method: theta^0 from the support set, T steps of eq. 9 on the queries, the ELBO as loss.
+
+References:
+  "Empirical Bayes Meta-Learning with Synthetic Gradients" (ICLR 2020, arXiv 2004.12696).
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+
+from sib_jax.methods.method import Classes, Method
+from sib_jax.sib import elbo, params
+from sib_jax.sib.inner_loop import Inner
+from sib_jax.sib.params import Params
+from sib_jax.tasks.episode import Episode
+
+
+class Settings(NamedTuple):
+    """Hyper-parameters; what each means stands in `sib_jax.init` and `sib_jax.adapt`.
+
+    Attributes:
+      inner: the inner loop.
+      posterior: "point" or "gaussian".
+      prior: None, "gaussian", or "mixture" of the base classes.
+      learn_prior: False keeps the prior as it starts.
+      init_net: "support", "query" or "global".
+      classifier: "cosine" or "dot".
+      initial_std: of a Gaussian posterior, before training.
+      prior_std: of the prior, before training.
+    """
+
+    inner: Inner
+    posterior: str = "point"
+    prior: str | None = None
+    learn_prior: bool = True
+    init_net: str = "support"
+    classifier: str = "cosine"
+    initial_std: float = 0.01
+    prior_std: float = 1.0
+
+
+def make(settings: Settings, ways: int) -> Method:
+    """SIB with T = `settings.inner.steps`."""
+    inner = settings.inner
+
+    def init(key: jax.Array, classes: Classes) -> Params:
+        start = functools.partial(
+            params.init,
+            ways=ways,
+            features=classes.shape[-1],
+            posterior=settings.posterior,
+            prior=settings.prior,
+            init_net=settings.init_net,
+            classifier=settings.classifier,
+            initial_std=settings.initial_std,
+            prior_std=settings.prior_std,
+            components=max(classes.base, 1),
+            summary=0 if inner.summary == "none" else 1,
+        )
+        # As one program: one by one, its small steps would take seconds to compile.
+        base_weights = classes.base_weights if settings.prior == "mixture" else None
+        return jax.jit(start)(key, base_weights=base_weights)
+
+    def loss(
+        parameters: Params, episode: Episode, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        # In nats a query: without a KL term the mean cross-entropy of the official code.
+        total, aux = elbo.loss(parameters, episode, inner, key)
+        queries = len(episode.query)
+        logged = {
+            "log_likelihood": aux.log_likelihood / queries,
+            "kl": aux.kl / queries,
+            "accuracy": aux.accuracy,
+        }
+        return total / queries, logged
+
+    def logits(parameters: Params, episode: Episode, key: jax.Array) -> jax.Array:
+        return elbo.predict(parameters, episode, inner, key)
+
+    return Method(
+        name=f"SIB {settings.posterior}",
+        init=init,
+        logits=logits,
+        loss=loss,
+        steps=inner.steps,
+        frozen=None if settings.learn_prior else _prior,
+    )
+
+
+def _prior(parameters: Params) -> Any:
+    learned = jax.tree.map(lambda _: False, parameters)
+    return learned._replace(prior=jax.tree.map(lambda _: True, parameters.prior))

@@ -1,0 +1,144 @@
+"""Backbone variables from arrays under the names of the official PyTorch code.
+
+official                                   | here
+-------------------------------------------|---------------------------------------
+conv_blocks.I.layers.Conv                  | conv_I
+conv_blocks.I.layers.BatchNorm             | batch_norm_I
+conv1, bn1                                 | the same
+blockG.layer.I.{bn1,conv1,bn2,conv2}       | blockG_I/{bn1,conv1,bn2,conv2}
+blockG.layer.I.convShortcut                | blockG_I/shortcut
+weight [out, in, 3, 3] of a convolution    | kernel [3, 3, in, out]
+weight, bias of a batch normalization      | scale, bias
+running_mean, running_var                  | mean, var in the collection batch_stats
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from sib_jax import backbones
+from sib_jax.backbones import conv4
+
+State = Mapping[str, ArrayLike]
+
+_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+
+
+def variables_from_official(backbone: backbones.Backbone, state: State) -> dict[str, Any]:
+    """Variables of a backbone from a state dict of the official code.
+
+    Args:
+      backbone: what to fill.
+      state: official name -> array. A prefix `module.` on all names (of `DataParallel`) is dropped,
+        and the counters `num_batches_tracked` are ignored.
+
+    Returns:
+      {"params": ..., "batch_stats": ...}, all float32, as `backbone.init` gives them.
+
+    Raises:
+      ValueError: if names are missing or left over, or shapes differ; it lists them.
+    """
+    state = _plain(state)
+    template = jax.eval_shape(backbone.init, jax.random.key(0))
+    paths, structure = jax.tree_util.tree_flatten_with_path(template)
+    wanted = {_official_name([key.key for key in path]): leaf.shape for path, leaf in paths}
+    _check(backbone.name, wanted, state)
+    leaves = [_to_channels_last(state[name]) for name in wanted]
+    return jax.tree_util.tree_unflatten(structure, leaves)
+
+
+def infer_backbone(state: State) -> str:
+    """Name of the backbone that a state dict of the official code holds, such as `wrn_28_10`.
+
+    The 80-pixel and the 32-pixel form of a wide residual network have the same names and shapes:
+    `first_stride` of `backbones.make` has to be known from elsewhere.
+
+    Args:
+      state: official name -> array; `module.` and `num_batches_tracked` as above.
+
+    Returns:
+      A name for `backbones.make`.
+
+    Raises:
+      ValueError: if it is no backbone of the official code.
+    """
+    state = _plain(state)
+    filters = tuple(
+        state[name].shape[0]
+        for name in sorted(state)
+        if re.fullmatch(r"conv_blocks\.\d\.layers\.Conv\.weight", name)
+    )
+    for name, known in conv4.FILTERS.items():
+        if filters == known:
+            return name
+    blocks = sum(bool(re.fullmatch(r"block1\.layer\.\d+\.conv1\.weight", name)) for name in state)
+    if blocks and "bn1.weight" in state and state["bn1.weight"].shape[0] % 64 == 0:
+        return f"wrn_{6 * blocks + 4}_{state['bn1.weight'].shape[0] // 64}"
+    raise ValueError(
+        "no backbone of the official code: neither the convolutions conv_blocks.0 to 3 of "
+        f"ConvNet_4_64 nor block1 and bn1 of WideResNet among {_some(state)}"
+    )
+
+
+def _plain(state: State) -> dict[str, np.ndarray]:
+    prefix = "module."
+    if all(name.startswith(prefix) for name in state):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return {
+        name: np.asarray(value)
+        for name, value in state.items()
+        if not name.endswith("num_batches_tracked")
+    }
+
+
+def _official_name(path: list[str]) -> str:
+    """["params", "block1_0", "bn1", "scale"] -> "block1.layer.0.bn1.weight"."""
+    _, *modules, leaf = path
+    name = ".".join([*modules, _LEAVES[leaf]])
+    name = re.sub(r"^conv_(\d)", r"conv_blocks.\1.layers.Conv", name)
+    name = re.sub(r"^batch_norm_(\d)", r"conv_blocks.\1.layers.BatchNorm", name)
+    name = re.sub(r"^(block\d)_(\d+)", r"\1.layer.\2", name)
+    return name.replace("shortcut", "convShortcut")
+
+
+def _check(
+    backbone: str, wanted: Mapping[str, tuple[int, ...]], state: Mapping[str, np.ndarray]
+) -> None:
+    problems = []
+    if missing := wanted.keys() - state.keys():
+        problems.append(f"missing {_some(missing)}")
+    if unexpected := state.keys() - wanted.keys():
+        problems.append(f"unexpected {_some(unexpected)}")
+    for name in sorted(wanted.keys() & state.keys()):
+        shape = _channels_first(wanted[name])
+        if state[name].shape != shape:
+            problems.append(f"{name} has shape {state[name].shape}, wanted {shape}")
+    if problems:
+        raise ValueError(f"the state dict does not fit {backbone}: " + "; ".join(problems))
+
+
+def _some(names: Any) -> str:
+    """The first few names, sorted, and how many more there are."""
+    names = sorted(names)
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
+
+
+def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (shape[3], shape[2], shape[0], shape[1]) if len(shape) == 4 else shape
+
+
+def _to_channels_last(array: np.ndarray) -> jax.Array:
+    array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+    return jnp.asarray(array, jnp.float32)

@@ -1,0 +1,1 @@
+"""What the machine needs: devices, checkpoints, interrupts, traces, weights, memory."""

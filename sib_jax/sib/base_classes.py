@@ -1,0 +1,73 @@
+"""Base classes beside the k novel ones: their scores, and what the gradient network sees of them.
+
+The prior of learning without forgetting is a mixture whose component means are the weights of the
+base classes (section 4, (b)). The queries mix novel and base images; beside the k novel logits, the
+gradient network may see a summary of the base logits, so that it can leave base queries alone.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from sib_jax.sib import classifier
+from sib_jax.sib.classifier import Classifier
+from sib_jax.sib.distributions import Mixture
+from sib_jax.sib.params import Params
+
+SUMMARIES = ("none", "max", "logsumexp")
+
+
+def present(params: Params, base: jax.Array) -> Params:
+    """`params` whose prior has the components `base` [b] alone.
+
+    A base class that an episode pretends to be novel must not be in its prior: the component would
+    give its weights away.
+    """
+    return params._replace(prior=_mixture(params)._replace(chosen=base))
+
+
+def logits(params: Params, query: jax.Array) -> jax.Array:
+    """Scores of the base classes; those of the k novel classes are `sib_jax.logits`.
+
+    The learned bias is left out, so that it is an offset of the novel against the base classes:
+    their weights come from a few examples, those of the base classes from hundreds.
+
+    Args:
+      params: with a mixture prior; its chosen components are the base classes present.
+      query: features [n, d].
+
+    Returns:
+      [n, b].
+    """
+    prior = _mixture(params)
+    unbiased: Classifier = params.classifier._replace(bias=jnp.zeros(()))
+    scores = classifier.logits(unbiased, prior.means, query)
+    return scores if prior.chosen is None else scores[:, prior.chosen]
+
+
+def summarize(scores: jax.Array, kind: str) -> jax.Array:
+    """What the gradient network sees of the base classes.
+
+    Args:
+      scores: their logits [n, b].
+      kind: one of `SUMMARIES`: "logsumexp", all that a softmax over both kinds of classes needs of
+        them; "max"; or "none".
+
+    Returns:
+      [n, 1], or for "none" [n, 0].
+    """
+    if kind == "logsumexp":
+        return jax.nn.logsumexp(scores, axis=1, keepdims=True)
+    if kind == "max":
+        return jnp.max(scores, axis=1, keepdims=True)
+    if kind == "none":
+        return scores[:, :0]
+    raise ValueError(f"unknown summary {kind!r}; known are {', '.join(SUMMARIES)}")
+
+
+def _mixture(params: Params) -> Mixture:
+    if not isinstance(params.prior, Mixture):
+        raise ValueError(
+            "the episode has base classes, but the parameters know none: make them with "
+            "prior='mixture' and base_weights="
+        )
+    return params.prior

@@ -1,0 +1,174 @@
+"""The evidence lower bound of one task (eq. 4), on its query set."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sib_jax.sib import base_classes, classifier, distributions
+from sib_jax.sib.distributions import PointMass, Posterior
+from sib_jax.sib.inner_loop import Inner, adapt_with_logits
+from sib_jax.sib.params import Params, initial_posterior, logits
+from sib_jax.tasks.episode import Episode
+
+
+class Aux(NamedTuple):
+    """What a training loop logs beside the loss.
+
+    Attributes:
+      log_likelihood: E_q[sum_j log p(y_j | x_j, w)] in nats, a scalar.
+      kl: KL(q || p) in nats, a scalar; 0 without a prior.
+      accuracy: share of queries classified correctly at the posterior mean, 0 to 1.
+      posterior: theta^T.
+    """
+
+    log_likelihood: jax.Array
+    kl: jax.Array
+    accuracy: jax.Array
+    posterior: Posterior
+
+
+def elbo(
+    params: Params,
+    posterior: Posterior,
+    query: jax.Array,
+    query_labels: jax.Array,
+    *,
+    key: jax.Array | None = None,
+    samples: int = 1,
+    beta: float | jax.Array = 1.0,
+    base_logits: jax.Array | None = None,
+    mean_logits: jax.Array | None = None,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """E_q[sum_j log p(y_j | x_j, w)] - beta KL(q || p), in nats (eq. 4).
+
+    Args:
+      params: meta-learned parameters.
+      posterior: q, mean [k, d].
+      query: features [n, d].
+      query_labels: int [n].
+      key: PRNG key, needed for a Gaussian posterior.
+      samples: S, samples that estimate the expectation; a point mass needs none.
+      beta: weight of the KL term; 1 is the bound itself.
+      base_logits: [n, b], scores of further classes k..k+b-1 (see `base_classes`).
+      mean_logits: [n, k], `sib_jax.logits` of the queries, where the caller has them already: a
+        point mass needs no others.
+
+    Returns:
+      The bound, and its two parts (log-likelihood, KL).
+    """
+
+    def log_likelihood(scores: jax.Array) -> jax.Array:
+        if base_logits is not None:
+            scores = jnp.concatenate([scores, base_logits], axis=1)
+        scores = jax.nn.log_softmax(scores)
+        return jnp.sum(jnp.take_along_axis(scores, query_labels[:, None], axis=1))
+
+    def of_sample(epsilon: jax.Array) -> jax.Array:
+        weights = distributions.sample(posterior, epsilon)
+        return log_likelihood(classifier.logits(params.classifier, weights, query))
+
+    if isinstance(posterior, PointMass):
+        if mean_logits is None:
+            mean_logits = logits(params, posterior, query)
+        expected = log_likelihood(mean_logits)
+    elif key is None:
+        raise ValueError("the expectation over a Gaussian posterior is sampled: pass key=")
+    else:
+        noise = jax.random.normal(key, (samples, *posterior.mean.shape))
+        expected = jnp.mean(jax.vmap(of_sample)(noise))
+    divergence = (
+        jnp.zeros(())
+        if params.prior is None
+        else jnp.sum(distributions.kl(posterior, params.prior))
+    )
+    return expected - beta * divergence, (expected, divergence)
+
+
+def negative_elbo(
+    params: Params,
+    episode: Episode,
+    *,
+    steps: int,
+    step_size: float | jax.Array,
+    key: jax.Array | None = None,
+    samples: int = 1,
+    beta: float | jax.Array = 1.0,
+    checkpoint: bool = False,
+    summary: str = "none",
+) -> tuple[jax.Array, Aux]:
+    """The training loss of one episode: minus the ELBO at theta^T, summed over its queries.
+
+    The query labels enter here alone, never theta^T. Where the episode has base classes, the
+    queries are classified among both kinds (see `base_classes`).
+
+    Args:
+      params: meta-learned parameters.
+      episode: support may be empty where the initialization network needs none.
+      steps: T.
+      step_size: eta.
+      key: PRNG key, needed for a Gaussian posterior.
+      samples: S, for the inner loop and for the expectation in the bound.
+      beta: weight of the KL term, in the bound and in the inner loop alike: both descend on the
+        same objective.
+      checkpoint: see `adapt`.
+      summary: what the gradient network sees of base classes: "none", "max" or "logsumexp".
+
+    Returns:
+      Loss in nats (a scalar), `Aux`.
+    """
+    return loss(params, episode, Inner(steps, step_size, samples, beta, checkpoint, summary), key)
+
+
+def loss(
+    params: Params, episode: Episode, inner: Inner, key: jax.Array | None
+) -> tuple[jax.Array, Aux]:
+    """`negative_elbo`, its settings in one value."""
+    inner_key, outer_key = (None, None) if key is None else jax.random.split(key)
+    params, posterior, novel, base = adapt_to(params, episode, inner, inner_key)
+    bound, (expected, divergence) = elbo(
+        params,
+        posterior,
+        episode.query,
+        episode.query_labels,
+        key=outer_key,
+        samples=inner.samples,
+        beta=inner.beta,
+        base_logits=base,
+        mean_logits=novel,
+    )
+    correct = jnp.argmax(_joined(novel, base), axis=1) == episode.query_labels
+    return -bound, Aux(expected, divergence, jnp.mean(correct), posterior)
+
+
+def predict(
+    params: Params, episode: Episode, inner: Inner, key: jax.Array | None = None
+) -> jax.Array:
+    """Logits of the queries at the mean of theta^T: [n, k], or [n, k + b] with b base classes."""
+    _, _, novel, base = adapt_to(params, episode, inner, key)
+    return _joined(novel, base)
+
+
+def adapt_to(
+    params: Params, episode: Episode, inner: Inner, key: jax.Array | None
+) -> tuple[Params, Posterior, jax.Array, jax.Array | None]:
+    """theta^T of an episode, from its support set and its queries without their labels.
+
+    Returns:
+      `params` with the base classes of this episode alone; theta^T; the logits at its mean of the
+      novel classes [n, k], and of the base classes [n, b], None where there are none.
+    """
+    base = seen = None
+    if episode.base is not None:
+        params = base_classes.present(params, episode.base)
+        base = base_classes.logits(params, episode.query)
+        seen = base_classes.summarize(base, inner.summary)
+    start = initial_posterior(
+        params, episode.support, episode.support_labels, ways=params.ways, query=episode.query
+    )
+    posterior, novel = adapt_with_logits(params, start, episode.query, inner, key=key, summary=seen)
+    return params, posterior, novel, base
+
+
+def _joined(novel: jax.Array, base: jax.Array | None) -> jax.Array:
+    return novel if base is None else jnp.concatenate([novel, base], axis=1)

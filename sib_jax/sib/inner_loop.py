@@ -1,0 +1,211 @@
+"""Eq. 9: T steps on theta by synthetic gradients, from the queries without their labels."""
+
+import operator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sib_jax.sib import classifier, distributions, gradient_net, inner_products
+from sib_jax.sib.classifier import Cosine
+from sib_jax.sib.distributions import PointMass, Posterior
+from sib_jax.sib.params import Params
+from sib_jax.sib.params import logits as mean_logits
+
+
+class Inner(NamedTuple):
+    """How theta is adapted to a task.
+
+    Attributes:
+      steps: T, 0 or more; static.
+      step_size: eta.
+      samples: S, samples that estimate the expectation in each step; static.
+      beta: weight of the KL term; 1 is eq. 9.
+      checkpoint: recompute each step in the backward pass instead of storing it: memory for the
+        activations of one step instead of T, for about a third more time.
+      summary: what the gradient network sees of base classes, see `base_classes.summarize`.
+    """
+
+    steps: int
+    step_size: float | jax.Array
+    samples: int = 1
+    beta: float | jax.Array = 1.0
+    checkpoint: bool = False
+    summary: str = "none"
+
+
+def adapt(
+    params: Params,
+    posterior: Posterior,
+    query: jax.Array,
+    *,
+    steps: int,
+    step_size: float | jax.Array,
+    key: jax.Array | None = None,
+    samples: int = 1,
+    beta: float | jax.Array = 1.0,
+    checkpoint: bool = False,
+    summary: jax.Array | None = None,
+) -> Posterior:
+    """theta^T from theta^0, by eq. 9:
+
+        theta <- theta - eta [ E_eps sum_j xi(y_j) dy_j/dw dw/dtheta + beta grad_theta KL(q || p) ]
+
+    A scan over T, differentiable with respect to every array, through all steps.
+
+    Args:
+      params: meta-learned parameters. Where `params.prior` is None there is no KL term.
+      posterior: theta^0, mean [k, d]; a Gaussian's mean and log-std are both updated.
+      query: query features [n, d], unlabelled.
+      steps: T, static; 0 returns `posterior` unchanged.
+      step_size: eta.
+      key: PRNG key, needed to sample a Gaussian posterior; a point mass ignores it.
+      samples: S, samples that estimate the expectation in each step.
+      beta: weight of the KL term; 1 is eq. 9.
+      checkpoint: recompute each step in the backward pass instead of storing it: memory for the
+        activations of one step instead of T, for about a third more time.
+      summary: [n, s], what the gradient network reads of each query beside its k logits, if it was
+        made to (see `sib_jax.sib.base_classes`).
+
+    Returns:
+      theta^T, of the form of `posterior`.
+
+    Raises:
+      ValueError: negative `steps`, `samples` below 1, no key for a Gaussian, or shapes that do not
+        fit.
+    """
+    inner = Inner(steps, step_size, samples, beta, checkpoint)
+    return adapt_with_logits(params, posterior, query, inner, key=key, summary=summary)[0]
+
+
+def adapt_with_logits(
+    params: Params,
+    posterior: Posterior,
+    query: jax.Array,
+    inner: Inner,
+    *,
+    key: jax.Array | None = None,
+    summary: jax.Array | None = None,
+) -> tuple[Posterior, jax.Array]:
+    """theta^T, and the logits [n, k] of the queries at its mean; arguments as in `adapt`.
+
+    A point mass without a KL term, under the cosine classifier, takes the fast form of
+    `inner_products` where that pays, and then has its logits for nothing.
+    """
+    inner = inner._replace(steps=operator.index(inner.steps))
+    if summary is None:
+        summary = jnp.zeros((query.shape[0], 0))
+    _check(params, posterior, query, inner, key, summary)
+    if inner.steps == 0:
+        return posterior, mean_logits(params, posterior, query)
+    prepared = classifier.prepare(params.classifier, query)
+    if (
+        isinstance(params.classifier, Cosine)
+        and isinstance(posterior, PointMass)
+        and (params.prior is None or (isinstance(inner.beta, float | int) and inner.beta == 0))
+        and inner_products.pays(query.shape[0], posterior.mean.shape[0], inner.steps)
+    ):
+        mean, logits = inner_products.adapt(
+            params.gradient_net,
+            params.classifier,
+            posterior.mean,
+            prepared,
+            summary,
+            steps=inner.steps,
+            step_size=inner.step_size,
+            checkpoint=inner.checkpoint,
+        )
+        return PointMass(mean), logits
+    adapted = general(params, posterior, prepared, summary, inner, key)
+    return adapted, classifier.logits_of_prepared(params.classifier, adapted.mean, prepared)
+
+
+def general(
+    params: Params,
+    posterior: Posterior,
+    prepared: jax.Array,
+    summary: jax.Array,
+    inner: Inner,
+    key: jax.Array | None,
+) -> Posterior:
+    """Eq. 9 for every posterior, prior and classifier: each step one pull-back. The reference form.
+
+    Args:
+      params: meta-learned parameters.
+      posterior: theta^0, mean [k, d].
+      prepared: `classifier.prepare` of the query features, [n, d].
+      summary: what the gradient network reads beside the logits, [n, s].
+      inner: with at least one step.
+      key: as in `adapt`.
+    """
+
+    def step(theta: Posterior, t: jax.Array) -> tuple[Posterior, None]:
+        noise = _noise(theta, key, t, inner.samples)
+        gradient = _synthetic_gradient(params, theta, prepared, summary, noise)
+        prior = params.prior
+        if prior is not None:
+            pull = jax.grad(lambda q: jnp.sum(distributions.kl(q, prior)))(theta)
+            gradient = jax.tree.map(lambda g, p: g + inner.beta * p, gradient, pull)
+        return jax.tree.map(lambda x, g: x - inner.step_size * g, theta, gradient), None
+
+    if inner.checkpoint:
+        step = jax.checkpoint(step)
+    unroll = inner_products.unroll(inner.steps)
+    return jax.lax.scan(step, posterior, jnp.arange(inner.steps), unroll=unroll)[0]
+
+
+def _synthetic_gradient(
+    params: Params, theta: Posterior, prepared: jax.Array, summary: jax.Array, noise: jax.Array
+) -> Posterior:
+    """E_eps sum_j xi(y_j) dy_j/dw dw/dtheta, the mean over the S samples in `noise` [S, k, d]."""
+
+    def sampled_logits(q: Posterior, epsilon: jax.Array) -> jax.Array:
+        weights = distributions.sample(q, epsilon)
+        return classifier.logits_of_prepared(params.classifier, weights, prepared)
+
+    logits, pull_back = jax.vjp(lambda q: jax.vmap(sampled_logits, (None, 0))(q, noise), theta)
+    seen = jax.vmap(lambda y: jnp.concatenate([y, summary], axis=1))(logits)
+    synthetic = jax.vmap(gradient_net.apply, (None, 0))(params.gradient_net, seen)
+    return pull_back(synthetic / noise.shape[0])[0]
+
+
+def _noise(theta: Posterior, key: jax.Array | None, t: jax.Array, samples: int) -> jax.Array:
+    if isinstance(theta, PointMass) or key is None:
+        return jnp.zeros((1, *theta.mean.shape), theta.mean.dtype)  # a point mass ignores it
+    return jax.random.normal(
+        jax.random.fold_in(key, t), (samples, *theta.mean.shape), theta.mean.dtype
+    )
+
+
+def _check(
+    params: Params,
+    posterior: Posterior,
+    query: jax.Array,
+    inner: Inner,
+    key: jax.Array | None,
+    summary: jax.Array,
+) -> None:
+    mean, net = posterior.mean, params.gradient_net
+    if inner.steps < 0:
+        raise ValueError(f"steps must be 0 or more, got {inner.steps}")
+    if inner.samples < 1:
+        raise ValueError(f"samples must be at least 1, got {inner.samples}")
+    if query.ndim != 2 or mean.ndim != 2 or query.shape[1] != mean.shape[1]:
+        raise ValueError(
+            "query must be [n, d] and the posterior mean [k, d], for one episode (use jax.vmap for "
+            f"more); got query {query.shape} and mean {mean.shape}"
+        )
+    if inner.steps == 0:
+        return
+    if mean.shape[0] != params.ways:
+        raise ValueError(
+            f"the posterior is of {mean.shape[0]} ways, but the gradient network of these "
+            f"parameters is for {params.ways}: make parameters with ways={mean.shape[0]}"
+        )
+    if summary.shape != (query.shape[0], net.summary):
+        raise ValueError(
+            f"the gradient network reads {net.summary} further numbers of each of the "
+            f"{query.shape[0]} queries, but summary has shape {summary.shape}"
+        )
+    if not isinstance(posterior, PointMass) and key is None:
+        raise ValueError("a Gaussian posterior is sampled in each step: pass key=")

@@ -1,0 +1,196 @@
+"""All that is meta-learned, as one pytree, and the two maps that need only parts of it."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from sib_jax.sib import classifier as _classifier
+from sib_jax.sib import gradient_net as _gradient_net
+from sib_jax.sib import init_net as _init_net
+from sib_jax.sib.distributions import Gaussian, Mixture, Posterior, Prior
+
+
+class Params(NamedTuple):
+    """The meta-learned parameters; their types say which form each part has.
+
+    Attributes:
+      init_net: lambda.
+      gradient_net: xi.
+      prior: psi, a Gaussian with mean [d] (every class alike) or [k, d], or a mixture over [d];
+        None for no prior, that is no KL term anywhere (as in the official code).
+      classifier: scale and bias of the likelihood.
+    """
+
+    init_net: _init_net.InitNet
+    gradient_net: _gradient_net.GradientNet
+    prior: Prior | None
+    classifier: _classifier.Classifier
+
+    @property
+    def ways(self) -> int:
+        """k, the classes of the tasks that they are for."""
+        return self.gradient_net.ways
+
+
+def init(
+    key: jax.Array,
+    *,
+    ways: int,
+    features: int,
+    posterior: str = "point",
+    prior: str | None = "gaussian",
+    init_net: str = "support",
+    classifier: str = "cosine",
+    hidden: int | None = None,
+    normalize: bool = True,
+    initial_std: float = 0.01,
+    prior_std: float = 1.0,
+    components: int = 64,
+    base_weights: jax.Array | None = None,
+    summary: int = 0,
+) -> Params:
+    """Parameters before any training.
+
+    Args:
+      key: PRNG key.
+      ways: k, the classes of a task.
+      features: d, the length of the backbone's features.
+      posterior: "gaussian", or "point" for a point mass.
+      prior: "gaussian", "mixture" (for learning without forgetting) or None.
+      init_net: where theta^0 comes from: "support", "query" (from x alone) or "global".
+      classifier: "cosine" or "dot".
+      hidden: width of the gradient network's hidden layers, 8k unless given.
+      normalize: whether the gradient network normalises over the queries.
+      initial_std: standard deviation that a Gaussian posterior starts with. Features are
+        normalised, so weights have entries of about 1/sqrt(d).
+      prior_std: standard deviation that the prior starts with.
+      components: components of a mixture prior.
+      base_weights: [components, d], the means that a mixture prior starts with; random unless
+        given.
+      summary: s, further numbers that the gradient network reads of each query beside its k logits;
+        1 for learning without forgetting (see `sib_jax.sib.base_classes`).
+
+    Returns:
+      `Params`; float32 throughout.
+
+    Example:
+      >>> params = init(jax.random.key(0), ways=5, features=640)
+      >>> params.init_net.coefficient.shape
+      (640,)
+    """
+    for name, value in {"ways": ways, "features": features, "components": components}.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if posterior not in ("gaussian", "point"):
+        raise ValueError(f"unknown posterior {posterior!r}; known are 'gaussian' and 'point'")
+    init_key, gradient_key, prior_key = jax.random.split(key, 3)
+    return Params(
+        init_net=_init_net.init(
+            init_key,
+            kind=init_net,
+            ways=ways,
+            features=features,
+            initial_std=initial_std if posterior == "gaussian" else None,
+        ),
+        gradient_net=_gradient_net.init(
+            gradient_key,
+            ways=ways,
+            hidden=hidden,
+            normalize=normalize,
+            summary=summary,
+        ),
+        prior=_prior(prior_key, prior, features, prior_std, components, base_weights),
+        classifier=_classifier.init(classifier),
+    )
+
+
+def initial_posterior(
+    params: Params,
+    support: jax.Array | None,
+    support_labels: jax.Array | None,
+    *,
+    ways: int,
+    query: jax.Array | None = None,
+) -> Posterior:
+    """theta^0, what the initialization network makes of a task (section 2 (b)).
+
+    Args:
+      params: meta-learned parameters.
+      support: support features [m, d]; None for a zero-shot task.
+      support_labels: int [m], in 0..ways-1; any number of each.
+      ways: k.
+      query: query features [n, d]; needed by init_net="query" alone.
+
+    Returns:
+      theta^0, a Gaussian with mean and log_std [k, d] or a point mass with mean [k, d].
+
+    Raises:
+      ValueError: the support set is empty but needed, shapes or labels do not fit.
+    """
+    if support is not None and support_labels is not None:
+        support, support_labels = _checked_support(support, support_labels, ways)
+    return _init_net.apply(params.init_net, support, support_labels, query, ways)
+
+
+def logits(params: Params, posterior: Posterior, query: jax.Array) -> jax.Array:
+    """Scores of the queries at the posterior mean.
+
+    Args:
+      params: meta-learned parameters.
+      posterior: theta, mean [k, d].
+      query: query features [n, d].
+
+    Returns:
+      [n, k].
+    """
+    return _classifier.logits(params.classifier, posterior.mean, query)
+
+
+def _prior(
+    key: jax.Array,
+    kind: str | None,
+    features: int,
+    std: float,
+    components: int,
+    means: jax.Array | None,
+) -> Prior | None:
+    log_std = jnp.full((features,), jnp.log(std))
+    if kind is None:
+        return None
+    if kind == "gaussian":
+        return Gaussian(jnp.zeros(features), log_std)
+    if kind == "mixture":
+        if means is None:
+            means = jax.random.normal(key, (components, features)) / jnp.sqrt(features)
+        if means.ndim != 2 or means.shape[1] != features:
+            raise ValueError(f"base_weights must be [components, {features}], got {means.shape}")
+        return Mixture(means, log_std)
+    raise ValueError(f"unknown prior {kind!r}; known are 'gaussian', 'mixture' and None")
+
+
+def _checked_support(
+    support: ArrayLike, labels: ArrayLike, ways: int
+) -> tuple[jax.Array, jax.Array]:
+    """Both as arrays."""
+    features, known = jnp.asarray(support), labels
+    labels = jnp.asarray(labels)
+    if features.ndim != 2 or labels.ndim != 1 or features.shape[0] != labels.shape[0]:
+        raise ValueError(
+            "support must be [m, d] with labels [m], for one episode (use jax.vmap for more); "
+            f"got support {features.shape} and labels {labels.shape}"
+        )
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"support_labels must be integers in 0..ways-1, got dtype {labels.dtype}")
+    # Values inside jit are unknown. Constants are not: NumPy reads them, where an operation of
+    # jax.numpy on a constant would give a tracer there.
+    if not isinstance(known, jax.core.Tracer):
+        values = np.asarray(known)
+        if np.any((values < 0) | (values >= ways)):
+            raise ValueError(
+                f"support_labels must lie in 0..{ways - 1} for ways={ways}, "
+                f"got {values.min()}..{values.max()}"
+            )
+    return features, labels

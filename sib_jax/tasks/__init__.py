@@ -1,0 +1,1 @@
+"""What a task is, and how tasks are drawn and scored in each setting."""

@@ -1,0 +1,88 @@
+"""A setting: how episodes are drawn, in training and in evaluation, and what is measured."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+
+from sib_jax.tasks import standard, without_forgetting
+from sib_jax.tasks.accuracy import BASE, BOTH, NOVEL
+from sib_jax.tasks.episode import Episode
+from sib_jax.tasks.table import FeatureTable
+
+
+class Task(NamedTuple):
+    """The size of an episode.
+
+    Attributes:
+      ways: k, novel classes.
+      shots: support examples of each.
+      queries: of each.
+    """
+
+    ways: int
+    shots: int
+    queries: int
+
+
+class Sources(NamedTuple):
+    """What evaluation tasks are drawn from.
+
+    Attributes:
+      novel: the classes to learn.
+      base: images of the base classes that no training stage saw, where a setting needs them.
+    """
+
+    novel: FeatureTable
+    base: FeatureTable | None = None
+
+
+class Setting(NamedTuple):
+    """How episodes of one size are drawn. Make one with `make`.
+
+    Attributes:
+      name: "standard" or "lwof".
+      task: the size of an episode.
+      measures: what `tasks.accuracy.accuracies` gives of its episodes; the last one chooses the
+        best epoch.
+      sample_training: (key, table of the training classes) -> `Episode`.
+      sample_evaluation: (key, `Sources`) -> `Episode`.
+    """
+
+    name: str
+    task: Task
+    measures: tuple[str, ...]
+    sample_training: Callable[[jax.Array, FeatureTable], Episode]
+    sample_evaluation: Callable[[jax.Array, Sources], Episode]
+
+
+def _standard(task: Task) -> Setting:
+    def draw(key: jax.Array, table: FeatureTable) -> Episode:
+        return standard.sample(key, table, **task._asdict())
+
+    return Setting("standard", task, (NOVEL,), draw, lambda key, sources: draw(key, sources.novel))
+
+
+def _without_forgetting(task: Task) -> Setting:
+    size = task._asdict()
+
+    def training(key: jax.Array, table: FeatureTable) -> Episode:
+        return without_forgetting.sample_training(key, table, **size)
+
+    def evaluation(key: jax.Array, sources: Sources) -> Episode:
+        if sources.base is None:
+            raise ValueError("learning without forgetting needs images of the base classes")
+        return without_forgetting.sample_evaluation(key, sources.novel, sources.base, **size)
+
+    return Setting("lwof", task, (NOVEL, BASE, BOTH), training, evaluation)
+
+
+SETTINGS: dict[str, Callable[[Task], Setting]] = {
+    "standard": _standard,
+    "lwof": _without_forgetting,
+}
+
+
+def make(name: str, task: Task) -> Setting:
+    """The setting of this name, for episodes of this size."""
+    return SETTINGS[name](task)

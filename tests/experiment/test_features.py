@@ -1,0 +1,78 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from sib_jax import backbones
+from sib_jax.backbones.preprocess import Preprocessing
+from sib_jax.backbones.pretrained import Pretrained
+from sib_jax.data.split import Split
+from sib_jax.experiment import features
+
+
+@pytest.fixture
+def split():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (6, 20, 20, 3), np.uint8)
+    return Split(images, np.repeat(np.arange(3), 2).astype(np.int32), ("a", "b", "c"), "print")
+
+
+@pytest.fixture
+def pretrained():
+    backbone = backbones.make("conv4_64", image_size=16)
+    variables = backbone.init(jax.random.key(0))
+    return Pretrained(backbone, variables, Preprocessing(16, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2)))
+
+
+def test_features_are_the_backbone_of_the_central_crop(pretrained, split):
+    crop = split.images[:, 2:18, 2:18] / 255.0
+    inputs = ((crop - np.array([0.5, 0.4, 0.3])) / 0.2).astype(np.float32)
+    wanted = pretrained.backbone.apply(pretrained.variables, inputs)
+    np.testing.assert_allclose(features.cached(pretrained, split), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_more_images_than_a_batch(pretrained, split, monkeypatch):
+    whole = features.compute(pretrained, split.images)
+    monkeypatch.setattr(features, "BATCH", 4)
+    counts = []
+    parts = features.compute(pretrained, split.images, counts.append)
+    np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-5)
+    assert counts == [4, 2]
+
+
+def test_features_are_computed_once(pretrained, split, monkeypatch):
+    first = np.array(features.cached(pretrained, split))
+    monkeypatch.setattr(features, "compute", None)
+    np.testing.assert_array_equal(features.cached(pretrained, split), first)
+
+
+@pytest.mark.parametrize("changed", ["weights", "statistics", "images", "crop", "mean", "relu"])
+def test_the_cache_is_never_stale(pretrained, split, changed, monkeypatch):
+    features.cached(pretrained, split)
+    if changed in ("weights", "statistics"):
+        part = {"weights": "params", "statistics": "batch_stats"}[changed]
+        leaves, structure = jax.tree.flatten(pretrained.variables[part])
+        leaves[0] = leaves[0] + 1e-3
+        variables = {**pretrained.variables, part: jax.tree.unflatten(structure, leaves)}
+        pretrained = pretrained._replace(variables=variables)
+    elif changed == "images":
+        split = dataclasses.replace(split, fingerprint="another")
+    elif changed == "crop":
+        bigger = pretrained.preprocessing._replace(crop=17)
+        pretrained = pretrained._replace(preprocessing=bigger)
+    elif changed == "mean":
+        other = pretrained.preprocessing._replace(mean=(0.5, 0.4, 0.31))
+        pretrained = pretrained._replace(preprocessing=other)
+    elif changed == "relu":
+        backbone = backbones.make("conv4_64", image_size=16, final_relu=False)
+        pretrained = pretrained._replace(backbone=backbone)
+    computed = []
+
+    def compute(*_):
+        computed.append(True)
+        return np.zeros((6, 64), np.float32)
+
+    monkeypatch.setattr(features, "compute", compute)
+    features.cached(pretrained, split)
+    assert computed

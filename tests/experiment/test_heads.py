@@ -1,0 +1,202 @@
+"""Several heads on one backbone: settings and methods beside each other, in one results.json."""
+
+import json
+import os
+import shutil
+import signal
+from typing import NamedTuple
+
+import pytest
+
+from sib_jax.errors import UserError
+from sib_jax.experiment import job
+from sib_jax.methods import METHODS, Entry, Method
+from sib_jax.methods import method as methods
+from sib_jax.report.metrics import Metrics
+from sib_jax.runtime import interrupt
+
+
+class NoSettings(NamedTuple):
+    pass
+
+
+LWOF = {"setting": "lwof", "prior": "mixture"}
+HEADS = {
+    "standard": {"shots": 2},
+    "lwof": LWOF,
+    "prototypical": {"method": "prototypical"},
+    "matching": {"method": "matching", "matching.scale": 5.0},
+    "average": {"method": "weight_generator", "setting": "lwof"},
+    "attention": {
+        "method": "weight_generator",
+        "setting": "lwof",
+        "weight_generator.generator": "attention",
+    },
+}
+
+
+@pytest.fixture
+def config(config):
+    config.base_holdout = 1 / 6
+    config.inner.steps = 1
+    config.heads = tuple(HEADS.items())
+    return config
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    return tmp_path_factory.mktemp("heads")
+
+
+@pytest.fixture
+def rows(config, workdir):
+    if not (workdir / "results.json").exists():
+        job.run(config, workdir)
+    return json.loads((workdir / "results.json").read_text())
+
+
+def without_seconds(rows):
+    return [{**row, "seconds": 0} for row in rows]
+
+
+def test_each_head_differs_in_its_own_fields(rows):
+    assert [(r["head"], r["method"], r["setting"], r["shots"], r["steps"]) for r in rows[::2]] == [
+        ("standard", "SIB gaussian", "standard", 2, 1),
+        ("lwof", "SIB gaussian", "lwof", 1, 1),
+        ("prototypical", "prototypical", "standard", 1, None),
+        ("matching", "matching", "standard", 1, None),
+        ("average", "weight_generator average", "lwof", 1, None),
+        ("attention", "weight_generator attention", "lwof", 1, None),
+    ]
+    assert [r["split"] for r in rows] == ["val", "test"] * len(HEADS)
+
+
+def test_novel_base_and_both(rows):
+    for row in rows:
+        for name in ("base", "both"):
+            assert (row[name] is None) == (row["setting"] == "standard")
+        assert row["novel"]["mean"] > 38  # of 3 classes, told apart by their colours
+        if row["setting"] == "lwof":
+            assert row["base"]["mean"] > 30  # of 6 base classes
+            assert row["both"]["mean"] > 20
+
+
+def test_started_again_nothing_is_trained_again(rows, workdir, config):
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*.npz")}
+    (workdir / "heads" / "standard.npz").unlink()
+    again = job.run(config, workdir)
+    for path, time in before.items():
+        assert (path.stat().st_mtime_ns != time) == (path.stem == "standard"), path
+    assert without_seconds(again) == without_seconds(rows)
+
+
+def test_a_folder_can_be_moved_and_goes_on_without_the_backbones_file(
+    rows, workdir, config, tmp_path
+):
+    given = tmp_path / "given.npz"
+    shutil.copy(workdir / "backbone.npz", given)
+    config.backbone_file = str(given)
+    config.heads = config.heads[:1]
+    job.run(config, tmp_path / "here", "train")
+    given.unlink()
+    (tmp_path / "here").rename(tmp_path / "there")
+    found = job.run(config, tmp_path / "there", "evaluate")
+    assert without_seconds(found) == without_seconds(rows[:2])
+
+
+def test_another_backbone_in_the_same_folder_is_refused(rows, workdir, config, tmp_path):
+    shutil.copytree(workdir, tmp_path / "run")
+    config.pretrain.epochs = 1
+    job.run(config, tmp_path / "other", "pretrain")
+    config.pretrain.epochs = 2
+    config.backbone_file = str(tmp_path / "other" / "backbone.npz")
+    with pytest.raises(UserError, match="with another backbone than"):
+        job.run(config, tmp_path / "run")
+
+
+def test_a_signal_stops_the_whole_experiment(rows, workdir, config, tmp_path, monkeypatch):
+    """Also when it comes in the last epoch of a head, and not only the head at work."""
+    shutil.copytree(workdir, tmp_path / "run")
+    for name in ("standard", "lwof"):
+        (tmp_path / "run" / "heads" / f"{name}.npz").unlink()
+        shutil.rmtree(tmp_path / "run" / "checkpoints" / "heads" / name)
+    write, trained = Metrics.write, []
+
+    def terminated(self, stage, step, **values):
+        write(self, stage, step, **values)
+        trained.append(stage)
+        if step == 10:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Metrics, "write", terminated)
+        with pytest.raises(interrupt.Interrupted):
+            job.run(config, tmp_path / "run")
+    assert set(trained) == {"standard"}
+    again = job.run(config, tmp_path / "run")
+    assert without_seconds(again) == without_seconds(rows)
+
+
+def test_the_table_is_written_as_markdown(rows, workdir):
+    text = (workdir / "table.md").read_text()
+    val = rows[0]["novel"]
+    cell = f"| {val['mean']:.2f} ± {val['ci95']:.2f} |"
+    assert f"| standard | SIB gaussian | 1 | standard | 3-way 2-shot {cell}" in text
+    assert "paper" not in text  # it has no rows for this data set
+
+
+@pytest.mark.parametrize(
+    ("heads", "message"),
+    [
+        ((("a", {"setting": "lwof"}),), "head a: config.prior is 'gaussian', but must be mixture"),
+        ((("a", {"shotz": 3}),), "config.heads: a has unknown field config.shotz"),
+        ((("a", {"shots": 0}),), "head a: config.shots is 0, but must be 1 or more"),
+        ((("a", {"ways": "x"}),), "config.heads: a: config.ways is 'x', but must be 2"),
+        ((("a", {}), ("a", {})), "two heads named 'a'"),
+        ((("../a", {}),), "a head named '../a'"),
+        ((("a", {"crop": 8}),), "a changes crop, which all heads of an experiment share"),
+        ((("a", 3),), "a must have a dict of fields, got 3"),
+        ((3,), "config.heads is (3,), but must be a tuple of pairs"),
+        (
+            (("a", {"method": "weight_generator", "weight_generator.generator": "mean"}),),
+            "config.weight_generator: generator is 'mean', but must be one of",
+        ),
+    ],
+)
+def test_a_mistake_in_one_head_is_found_before_any_work(config, tmp_path, heads, message):
+    with config.unlocked():
+        config.heads = heads
+    with pytest.raises(UserError) as raised:
+        job.run(config, tmp_path / "run")
+    assert message in str(raised.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_splits_that_are_not_asked_for_are_not_evaluated(rows, workdir, config, tmp_path):
+    config.backbone_file = str(workdir / "backbone.npz")
+    config.eval.splits = ("val",)
+    config.heads = (("untrained", {"method": "prototypical"}),)
+    assert [row["split"] for row in job.run(config, tmp_path / "run")] == ["val"]
+
+
+def test_a_method_may_read_images_and_need_no_training(config, tmp_path, monkeypatch):
+    """Nearest mean colour: it sees the images themselves."""
+
+    def make(settings, ways):
+        def logits(params, episode, key):
+            assert episode.query.shape[1:] == (16, 16, 3)
+            assert episode.query.dtype == "uint8"
+            colour = lambda images: images.astype("float32").mean((1, 2))  # noqa: E731
+            support, query = colour(episode.support), colour(episode.query)
+            distances = ((query[:, None] - support[None]) ** 2).sum(-1)  # one shot
+            return -distances
+
+        return Method("mean_colour", methods.no_parameters, logits, reads="images")
+
+    with monkeypatch.context() as patch:
+        patch.setitem(METHODS, "mean_colour", Entry(NoSettings, make))
+        config.heads = (("mean_colour", {"method": "mean_colour"}),)
+        rows = job.run(config, tmp_path / "run")
+    assert [row["method"] for row in rows] == ["mean_colour"] * 2
+    assert rows[0]["novel"]["mean"] > 40
+    assert not (tmp_path / "run" / "heads" / "mean_colour.npz").exists()

@@ -1,0 +1,213 @@
+"""The whole job at toy size: what a user finds afterwards, and what interruptions do to it."""
+
+import json
+import os
+import shutil
+import signal
+
+import pytest
+
+from sib_jax.config import steps
+from sib_jax.errors import UserError
+from sib_jax.experiment import job
+from sib_jax.report.metrics import Metrics
+from sib_jax.runtime import interrupt
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return tmp_path_factory.mktemp("finished") / "run"
+
+
+@pytest.fixture
+def reference(config, finished):
+    """The workdir of an undisturbed run."""
+    if not finished.exists():
+        job.run(config, finished)
+    return finished
+
+
+def results(workdir):
+    rows = json.loads((workdir / "results.json").read_text())
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def metrics(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_results_hold_every_steps_and_split(reference, config):
+    rows = json.loads((reference / "results.json").read_text())
+    assert [(r["steps"], r["split"], r["tasks"]) for r in rows] == [
+        (0, "val", 20),
+        (0, "test", 15),
+        (2, "val", 20),
+        (2, "test", 15),
+    ]
+    for row in rows:
+        assert (row["dataset"], row["setting"], row["backbone"]) == (
+            "folder",
+            "standard",
+            "conv4_64",
+        )
+        assert (row["ways"], row["shots"], row["seed"]) == (3, 1, 0)
+        assert row["base"] is None
+        assert row["both"] is None
+        assert row["seconds"] >= 0
+        # The classes are told apart by their colours: better than the 33.3 % of chance.
+        assert 40 < row["novel"]["mean"] <= 100
+        assert row["novel"]["ci95"] >= 0
+
+
+def test_metrics_hold_every_epoch(reference):
+    assert [(m["stage"], m["step"]) for m in metrics(reference)] == [
+        ("pretrain", 6),
+        ("pretrain", 12),
+        ("T0", 5),
+        ("T0", 10),
+        ("T2", 5),
+        ("T2", 10),
+    ]
+    assert {"loss", "log_likelihood", "kl", "accuracy", "val_novel"} <= metrics(reference)[
+        -1
+    ].keys()
+
+
+def test_config_json_is_the_resolved_config(reference, config):
+    assert json.loads((reference / "config.json").read_text()) == json.loads(config.to_json())
+
+
+def test_the_same_run_twice_is_identical(reference, config, tmp_path):
+    job.run(config, tmp_path / "again")
+    assert results(tmp_path / "again") == results(reference)
+    assert metrics(tmp_path / "again") == metrics(reference)
+
+
+def test_a_trace_of_both_trainings_changes_no_result(reference, config, tmp_path):
+    job.run(config, tmp_path / "traced", trace_to=tmp_path / "trace")
+    assert results(tmp_path / "traced") == results(reference)
+    for stage in ("pretrain", "T0", "T2"):
+        assert list((tmp_path / "trace" / stage).glob("plugins/profile/*/*.trace.json.gz"))
+
+
+def test_another_seed_is_another_run(reference, config, tmp_path):
+    config.seed = 1
+    job.run(config, tmp_path / "other")
+    assert metrics(tmp_path / "other")[0]["loss"] != metrics(reference)[0]["loss"]
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "T0", "T2"])
+def test_an_interrupted_run_goes_on_to_the_same_result(
+    reference, config, tmp_path, monkeypatch, stage
+):
+    write = Metrics.write
+
+    def terminated(self, name, step, **values):
+        write(self, name, step, **values)
+        if name == stage:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Metrics, "write", terminated)
+        with pytest.raises(interrupt.Interrupted):
+            job.run(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "results.json").exists()
+    job.run(config, tmp_path / "run")
+    assert results(tmp_path / "run") == results(reference)
+    assert metrics(tmp_path / "run") == metrics(reference)
+
+
+def test_a_killed_run_logs_no_epoch_twice(reference, config, tmp_path, monkeypatch):
+    """Killed after metrics were written and before the checkpoint was: the epoch is redone."""
+    write = Metrics.write
+
+    def killed(self, name, step, **values):
+        write(self, name, step, **values)
+        if (name, step) == ("T0", 10):
+            raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Metrics, "write", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            job.run(config, tmp_path / "run")
+    job.run(config, tmp_path / "run")
+    assert metrics(tmp_path / "run") == metrics(reference)
+
+
+def test_finished_stages_are_not_repeated(reference, config, tmp_path, monkeypatch):
+    shutil.copytree(reference, tmp_path / "run")
+
+    def repeated(*_, **__):
+        raise AssertionError("a finished stage was repeated")
+
+    monkeypatch.setattr(job, "pretrain", repeated)
+    monkeypatch.setattr(job, "meta_train", repeated)
+    job.run(config, tmp_path / "run")
+    assert results(tmp_path / "run") == results(reference)
+
+
+def test_a_further_number_of_steps_is_added_to_a_run(reference, config, tmp_path):
+    shutil.copytree(reference, tmp_path / "run")
+    config.heads = steps(0, 1, 2)
+    rows = job.run(config, tmp_path / "run")
+    assert [r["steps"] for r in rows] == [0, 0, 1, 1, 2, 2]
+    assert [r for r in results(tmp_path / "run") if r["steps"] != 1] == results(reference)
+
+
+def test_one_stage_at_a_time_equals_all_at_once(reference, config, tmp_path):
+    for mode in ("pretrain", "train"):
+        assert job.run(config, tmp_path / "run", mode) == []
+        assert not (tmp_path / "run" / "results.json").exists()
+    job.run(config, tmp_path / "run", "evaluate")
+    assert results(tmp_path / "run") == results(reference)
+
+
+@pytest.mark.parametrize(("mode", "stage"), [("train", "pretrain"), ("evaluate", "pretrain")])
+def test_a_stage_without_what_it_builds_upon(config, tmp_path, mode, stage):
+    with pytest.raises(UserError, match=f"backbone.npz.*does not exist: run with --mode={stage}"):
+        job.run(config, tmp_path / "run", mode)
+    assert not (tmp_path / "run").exists()
+
+
+def test_evaluation_without_parameters(reference, config, tmp_path):
+    shutil.copytree(reference, tmp_path / "run")
+    (tmp_path / "run" / "heads" / "T2.npz").unlink()
+    with pytest.raises(UserError, match=r"heads/T2.npz.*run with --mode=train"):
+        job.run(config, tmp_path / "run", "evaluate")
+
+
+def test_a_workdir_of_another_config_is_refused(reference, config, tmp_path):
+    config.optimizer.lr = 0.5
+    with pytest.raises(
+        UserError,
+        match=r"holds head T0 of a run with config.optimizer.lr = 0.001",
+    ):
+        job.run(config, reference)
+    config.optimizer.lr = 1e-3
+    config.eval.test_tasks = 12  # evaluation may differ
+    shutil.copytree(reference, tmp_path / "run")
+    assert job.run(config, tmp_path / "run", "evaluate")[1]["tasks"] == 12
+
+
+def test_a_backbone_file_skips_pretraining(reference, config, tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "pretrain", None)
+    config.backbone_file = str(reference / "backbone.npz")
+    job.run(config, tmp_path / "run")
+    assert results(tmp_path / "run") == results(reference)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"posterior": "point", "prior": "none", "elbo.beta": 0.0, "optimizer.name": "sgd"},
+        {"init_net": "query"},
+        {"init_net": "global", "classifier": "dot"},
+        {"inner.checkpoint": True, "inner.samples": 2},
+    ],
+)
+def test_every_variant_runs(reference, config, tmp_path, changes):
+    config.backbone_file = str(reference / "backbone.npz")
+    config.heads = ()
+    config.update_from_flattened_dict(changes)
+    rows = job.run(config, tmp_path / "run")
+    assert [r["split"] for r in rows] == ["val", "test"]

@@ -1,0 +1,60 @@
+"""One compiled loop for every method: what it leaves alone, and how it may be cut into calls."""
+
+import jax
+import numpy as np
+import pytest
+
+import sib_jax
+from sib_jax.config import default
+from sib_jax.experiment import meta_train, settings
+from sib_jax.methods import Classes
+
+
+@pytest.fixture
+def table():
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((64, 8)).astype(np.float32)
+    return sib_jax.feature_table(features, np.repeat(np.arange(8), 8))
+
+
+def trained(table, calls=(6,), **fields):
+    """Parameters before and after six steps, made in so many calls."""
+    config = default()
+    config.ways, config.queries, config.optimizer.batch = 3, 4, 2
+    config.update_from_flattened_dict(fields)
+    (head,) = settings.read(config).heads
+    weights = np.random.default_rng(1).standard_normal((8, 8)).astype(np.float32)
+    params = head.method.init(jax.random.key(0), Classes((8,), 8, weights))
+    optimizer = meta_train.make_optimizer(head.training.optimizer, head.method, params)
+    state = meta_train.start_state(head.method, head.setting, optimizer, params, table)
+    before = jax.tree.map(np.array, state.model)
+    run = meta_train.compile_steps(head.method, head.setting, optimizer, head.training.batch)
+    first = 0
+    for count in calls:
+        state = run(state, table, jax.random.key(4), first, count)
+        first += count
+    return before, jax.tree.map(np.array, state)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_a_fixed_prior_stays_as_it_starts_also_under_weight_decay(table, name):
+    fields = {"prior": "gaussian", "optimizer.weight_decay": 0.5, "optimizer.name": name}
+    before, state = trained(table, **fields, learn_prior=False, prior_std=0.5)
+    jax.tree.map(np.testing.assert_array_equal, state.model.prior, before.prior)
+    assert np.any(state.model.init_net.coefficient != before.init_net.coefficient)
+    before, state = trained(table, **fields, prior_std=0.5)
+    assert np.any(state.model.prior.log_std != before.prior.log_std)
+
+
+def test_however_steps_are_divided_into_calls_the_result_is_the_same(table):
+    _, one = trained(table, (6,))
+    _, more = trained(table, (1, 3, 2))
+    jax.tree.map(np.testing.assert_array_equal, one, more)
+
+
+@pytest.mark.parametrize("method", ["sib", "prototypical", "matching", "weight_generator"])
+def test_every_method_logs_its_loss_and_accuracy(table, method):
+    _, state = trained(table, method=method)
+    assert {"loss", "accuracy"} <= state.sums.keys()
+    assert np.isfinite(state.sums["loss"])
+    assert 0 <= state.sums["accuracy"] <= 12  # of six steps of two episodes

@@ -1,0 +1,91 @@
+"""1, 2, 4 and 8 devices give the same training: each number in a process of its own."""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+PROGRAM = """
+import json, sys
+import jax, numpy as np
+jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
+from sib_jax.config import default
+from sib_jax.experiment import meta_train, settings
+from sib_jax.experiment.evaluate import accuracies
+from sib_jax.methods import Classes
+from sib_jax.runtime import devices
+from sib_jax.tasks.setting import Sources
+from sib_jax.tasks.table import feature_table
+
+rng = np.random.default_rng(0)
+labels = np.repeat(np.arange(8), 20)
+centres = rng.standard_normal((8, 16))
+
+def table():
+    noise = rng.standard_normal((160, 16))
+    return feature_table((centres[labels] + noise).astype(np.float32), labels)
+
+train, base = table(), table()
+
+def case(setting, posterior):
+    config = default(setting=setting)
+    config.queries = 5
+    config.posterior = posterior
+    if (setting, posterior) == ("standard", "gaussian"):
+        config.prior = "gaussian"
+    (head,) = settings.read(config).heads
+    method, setting = head.method, head.setting
+    weights = rng.standard_normal((8, 16)).astype(np.float32)
+    params = method.init(jax.random.key(0), Classes((16,), 8, weights))
+    optimizer = meta_train.make_optimizer(head.training.optimizer, method, params)
+    state = meta_train.start_state(method, setting, optimizer, params, train)
+    run = meta_train.compile_steps(method, setting, optimizer, head.training.batch)
+    state = run(state, train, jax.random.key(0), 0, 10)
+    accuracy = accuracies(
+        method, state.model, setting, Sources(train, base),
+        tasks=12, key=jax.random.key(1), batch=12,
+    )
+    return {
+        "sums": [float(s) for s in state.sums.values()],
+        "params": [np.asarray(leaf).ravel().tolist() for leaf in jax.tree.leaves(state.model)],
+        "accuracy": accuracy.tolist(),
+    }
+
+found = {f"{s} {p}": case(s, p) for s, p in json.loads(sys.argv[2])}
+mesh = devices.episode_mesh(8)
+print(json.dumps({"devices": mesh.shape["episode"], **found}))
+"""
+# Compiling takes most of the time, and its optimizations matter little here.
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+CASES = [("standard", "point"), ("standard", "gaussian"), ("lwof", "gaussian")]
+
+
+@functools.cache
+def trained(devices):
+    """What each case gives on so many devices."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(devices), json.dumps(CASES)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK},
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["devices"] == devices
+    return found
+
+
+@pytest.mark.parametrize("setting", CASES, ids=" ".join)
+@pytest.mark.parametrize("devices", [2, 4, 8])
+def test_more_devices_train_like_one(devices, setting):
+    one, more = (trained(n)[" ".join(setting)] for n in (1, devices))
+    np.testing.assert_allclose(more["sums"], one["sums"], rtol=1e-4)
+    for a, b in zip(more["params"], one["params"], strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-4)
+    assert len(more["accuracy"]) == 12  # of 16, where 8 devices take as many each
+    np.testing.assert_allclose(more["accuracy"], one["accuracy"], atol=0.05)

@@ -1,0 +1,124 @@
+"""SIB beside base classes: which weights take part, what xi sees, what the loss is."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sib_jax
+from sib_jax import Mixture
+from sib_jax.sib import base_classes, classifier, distributions, elbo
+from sib_jax.sib.inner_loop import Inner
+from sib_jax.tasks import without_forgetting
+from sib_jax.tasks.accuracy import accuracies
+
+CLASSES, FEATURES, WAYS = 8, 6, 3
+
+
+def _params(posterior="point", summary=1):
+    return sib_jax.init(
+        jax.random.key(1),
+        ways=WAYS,
+        features=FEATURES,
+        posterior=posterior,
+        prior="mixture",
+        components=CLASSES,
+        initial_std=0.1,
+        summary=summary,
+    )
+
+
+@pytest.fixture
+def episode():
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(CLASSES), 12)
+    table = sib_jax.feature_table(rng.standard_normal((96, FEATURES)).astype(np.float32), labels)
+    return without_forgetting.sample_training(
+        jax.random.key(0), table, ways=WAYS, shots=2, queries=4
+    )
+
+
+def test_at_t0_the_weights_are_class_means_and_the_base_classes_own(episode):
+    params = _params()
+    found = elbo.predict(params, episode, Inner(0, 0.0, summary="max"))
+    start = sib_jax.initial_posterior(params, episode.support, episode.support_labels, ways=WAYS)
+    weights = np.concatenate([start.mean, params.prior.means[episode.base]])
+    weights /= np.linalg.norm(weights, axis=1, keepdims=True)
+    cosine = np.asarray(classifier.normalize(episode.query)) @ weights.T
+    np.testing.assert_allclose(found, 10 * cosine, rtol=1e-4, atol=1e-4)
+
+
+def test_the_learned_bias_stands_between_novel_and_base_classes(episode):
+    params, inner = _params(), Inner(0, 0.0, summary="max")
+    given = params._replace(classifier=params.classifier._replace(bias=jnp.asarray(-5.0)))
+    found, without = (
+        accuracies(elbo.predict(p, episode, inner), episode.query_labels, WAYS)
+        for p in (given, params)
+    )
+    # Cosines differ by 2 at most, so no query is called novel any more; within each kind of
+    # classes nothing changes.
+    for name in ("novel", "base"):
+        np.testing.assert_allclose(found[name], without[name], atol=1e-6)
+    np.testing.assert_allclose(found["both"], without["base"] / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("posterior", ["point", "gaussian"])
+def test_query_labels_do_not_reach_the_posterior(episode, posterior):
+    params = _params(posterior)
+    other = episode._replace(query_labels=jnp.roll(episode.query_labels, 5))
+    run = lambda e: sib_jax.negative_elbo(  # noqa: E731
+        params, e, steps=3, step_size=0.1, key=jax.random.key(0), summary="max"
+    )
+    (loss, aux), (other_loss, other_aux) = run(episode), run(other)
+    jax.tree.map(np.testing.assert_array_equal, aux.posterior, other_aux.posterior)
+    assert loss != other_loss
+
+
+def test_the_loss_is_the_bound_over_all_classes(episode):
+    params = _params()
+    loss, aux = sib_jax.negative_elbo(
+        params, episode, steps=2, step_size=0.05, beta=0.3, summary="logsumexp"
+    )
+    means = params.prior.means[episode.base]
+    scale, bias = params.classifier
+    unit = classifier.normalize(episode.query)
+    novel = scale * (bias + unit @ classifier.normalize(aux.posterior.mean).T)
+    base = scale * (unit @ classifier.normalize(means).T)
+    scores = jax.nn.log_softmax(jnp.concatenate([novel, base], axis=1))
+    expected = -jnp.sum(scores[jnp.arange(len(unit)), episode.query_labels])
+    prior = Mixture(means, params.prior.log_std)
+    expected += 0.3 * jnp.sum(distributions.kl(aux.posterior, prior))
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", base_classes.SUMMARIES)
+def test_the_gradient_network_sees_of_the_base_classes_what_was_asked_for(episode, kind):
+    params = _params(summary=0 if kind == "none" else 1)
+
+    def adapted(means):
+        changed = params._replace(prior=params.prior._replace(means=means))
+        # Without a KL term only the summary can carry the base weights to theta.
+        _, aux = sib_jax.negative_elbo(
+            changed, episode, steps=2, step_size=0.1, beta=0.0, summary=kind
+        )
+        return aux.posterior.mean
+
+    means = params.prior.means
+    one, other = adapted(means), adapted(jnp.flip(means, axis=1))
+    assert bool(jnp.all(one == other)) == (kind == "none")
+    logits = jax.random.normal(jax.random.key(5), (7, 4))
+    expected = {"logsumexp": np.log(np.sum(np.exp(logits), 1)), "max": np.max(logits, 1)}
+    if kind != "none":
+        found = base_classes.summarize(logits, kind)[:, 0]
+        np.testing.assert_allclose(found, expected[kind], rtol=1e-5)
+
+
+def test_parameters_without_base_classes_are_refused(episode):
+    params = sib_jax.init(jax.random.key(0), ways=WAYS, features=FEATURES)
+    with pytest.raises(ValueError, match="prior='mixture'"):
+        sib_jax.negative_elbo(params, episode, steps=0, step_size=0.0)
+
+
+def test_a_summary_that_the_gradient_network_was_not_made_for_is_refused(episode):
+    with pytest.raises(ValueError, match=r"reads 0 further numbers.*summary has shape"):
+        sib_jax.negative_elbo(_params(summary=0), episode, steps=1, step_size=0.1, summary="max")

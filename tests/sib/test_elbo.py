@@ -1,0 +1,77 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sib_jax
+from sib_jax import Gaussian, PointMass
+
+WAYS, FEATURES, QUERIES = 2, 3, 6
+
+
+def _setup(posterior="gaussian"):
+    params = sib_jax.init(
+        jax.random.key(0), ways=WAYS, features=FEATURES, posterior=posterior, initial_std=0.3
+    )
+    query = jax.random.normal(jax.random.key(1), (QUERIES, FEATURES))
+    labels = jnp.arange(QUERIES) % WAYS
+    mean = jax.random.normal(jax.random.key(2), (WAYS, FEATURES))
+    return params, query, labels, mean
+
+
+def test_the_bound_of_a_point_mass_is_log_likelihood_plus_log_prior():
+    params, query, labels, mean = _setup("point")
+    unit = lambda x: np.asarray(x) / np.linalg.norm(x, axis=1, keepdims=True)  # noqa: E731
+    scores = 10 * unit(query) @ unit(mean).T
+    log_likelihood = sum(
+        s[y] - np.log(np.exp(s).sum()) for s, y in zip(scores, labels, strict=True)
+    )
+    log_prior = np.sum(-0.5 * np.asarray(mean) ** 2 - 0.5 * np.log(2 * np.pi))
+    bound, parts = sib_jax.elbo(params, PointMass(mean), query, labels)
+    np.testing.assert_allclose(bound, log_likelihood + log_prior, rtol=1e-5)
+    np.testing.assert_allclose(parts, (log_likelihood, -log_prior), rtol=1e-5)
+
+
+def test_the_bound_lies_below_the_log_evidence():
+    # log p(y | x) by brute force: the mean likelihood over many draws from the prior.
+    params, query, labels, mean = _setup()
+    keys = jax.random.split(jax.random.key(3), 2)
+    draws = jax.random.normal(keys[0], (100_000, WAYS, FEATURES))  # the prior is standard normal
+
+    def log_likelihood(w):
+        scores = jax.nn.log_softmax(sib_jax.logits(params, PointMass(w), query))
+        return jnp.sum(jnp.take_along_axis(scores, labels[:, None], axis=1))
+
+    evidence = jax.nn.logsumexp(jax.lax.map(log_likelihood, draws, batch_size=1000)) - jnp.log(1e5)
+    for scale in (0.1, 1.0):
+        for log_std in (-1.0, 0.0):
+            q = Gaussian(scale * mean, jnp.full((WAYS, FEATURES), log_std))
+            bound, _ = sib_jax.elbo(params, q, query, labels, key=keys[1], samples=4000)
+            assert bound < evidence
+
+
+def test_beta_weighs_the_kl_term():
+    params, query, labels, mean = _setup()
+    q = Gaussian(mean, jnp.full((WAYS, FEATURES), -1.0))
+    key = jax.random.key(0)
+    bound, (log_likelihood, kl) = sib_jax.elbo(params, q, query, labels, key=key, beta=0.25)
+    np.testing.assert_allclose(bound, log_likelihood - 0.25 * kl, rtol=1e-6)
+    assert kl > 0
+
+
+def test_without_prior_the_loss_is_the_cross_entropy():
+    params, query, labels, _ = _setup("point")
+    params = params._replace(prior=None)
+    episode = sib_jax.Episode(query[:2], jnp.asarray([0, 1]), query, labels)
+    loss, aux = sib_jax.negative_elbo(params, episode, steps=2, step_size=0.1)
+    scores = np.float64(sib_jax.logits(params, aux.posterior, query))
+    expected = sum(np.log(np.exp(s).sum()) - s[y] for s, y in zip(scores, labels, strict=True))
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    assert aux.kl == 0
+    np.testing.assert_allclose(aux.accuracy, np.mean(scores.argmax(1) == labels), rtol=1e-6)
+
+
+def test_a_gaussian_needs_a_key():
+    params, query, labels, mean = _setup()
+    with pytest.raises(ValueError, match="pass key="):
+        sib_jax.elbo(params, Gaussian(mean, mean), query, labels)

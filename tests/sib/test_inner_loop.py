@@ -1,0 +1,272 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+import sib_jax
+from sib_jax import Gaussian, Mixture, PointMass
+from sib_jax.sib import classifier, distributions, gradient_net
+
+WAYS, FEATURES, QUERIES = 3, 8, 12
+
+
+def _params(posterior="point", prior="gaussian", **options):
+    return sib_jax.init(
+        jax.random.key(0),
+        ways=WAYS,
+        features=FEATURES,
+        posterior=posterior,
+        prior=prior,
+        initial_std=0.1,
+        components=4,
+        **options,
+    )
+
+
+def _episode(seed=0, shots=2):
+    keys = jax.random.split(jax.random.key(seed), 2)
+    return sib_jax.Episode(
+        jax.random.normal(keys[0], (WAYS * shots, FEATURES)),
+        jnp.repeat(jnp.arange(WAYS), shots),
+        jax.random.normal(keys[1], (QUERIES, FEATURES)),
+        jnp.arange(QUERIES) % WAYS,
+    )
+
+
+def _assert_close(one, other, tolerance):
+    close = functools.partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance)
+    jax.tree.map(close, one, other)
+
+
+def _start(params, episode):
+    return sib_jax.initial_posterior(params, episode.support, episode.support_labels, ways=WAYS)
+
+
+@pytest.mark.parametrize("prior", [None, "gaussian", "mixture"])
+@pytest.mark.parametrize("posterior", ["point", "gaussian"])
+def test_no_steps_change_nothing(posterior, prior):
+    params, episode = _params(posterior, prior), _episode()
+    start = _start(params, episode)
+    end = sib_jax.adapt(params, start, episode.query, steps=0, step_size=1.0)
+    jax.tree.map(np.testing.assert_array_equal, start, end)
+
+
+@pytest.mark.parametrize("prior", [None, "gaussian", "mixture"])
+@pytest.mark.parametrize("kind", ["cosine", "dot"])
+def test_a_step_of_a_point_mass_is_eq_9_written_out(kind, prior):
+    # The sum over queries, one Jacobian of one logit at a time, and the prior's gradient.
+    params, episode = _params(prior=prior, classifier=kind), _episode()
+    start, eta, beta = _start(params, episode), 0.1, 0.5
+    logits = sib_jax.logits(params, start, episode.query)
+    synthetic = gradient_net.apply(params.gradient_net, logits)
+    expected = np.zeros((WAYS, FEATURES))
+    for j in range(QUERIES):
+        jacobian = jax.jacrev(
+            lambda w, j=j: classifier.logits(params.classifier, w, episode.query[j : j + 1])[0]
+        )(start.mean)
+        expected += np.einsum("k,kab->ab", synthetic[j], jacobian)
+    if prior is not None:
+        log_prior = lambda w: jnp.sum(distributions.log_density(params.prior, w))  # noqa: E731
+        expected -= beta * np.asarray(jax.grad(log_prior)(start.mean))
+    end = sib_jax.adapt(params, start, episode.query, steps=1, step_size=eta, beta=beta)
+    np.testing.assert_allclose(end.mean, start.mean - eta * expected, atol=1e-5)
+
+
+def test_a_step_of_a_gaussian_moves_mean_and_log_std_by_the_reparameterized_gradient():
+    params, episode = _params("gaussian", prior=None), _episode()
+    start, key, samples = _start(params, episode), jax.random.key(5), 4
+    end = sib_jax.adapt(
+        params, start, episode.query, steps=1, step_size=1.0, key=key, samples=samples
+    )
+    noise = jax.random.normal(jax.random.fold_in(key, 0), (samples, WAYS, FEATURES))
+    by_mean, by_log_std = 0.0, 0.0
+    for epsilon in noise:
+        weights = start.mean + jnp.exp(start.log_std) * epsilon
+        logits, pull = jax.vjp(
+            lambda w: classifier.logits(params.classifier, w, episode.query), weights
+        )
+        by_weights = pull(gradient_net.apply(params.gradient_net, logits))[0]
+        by_mean += by_weights / samples
+        by_log_std += by_weights * jnp.exp(start.log_std) * epsilon / samples
+    np.testing.assert_allclose(start.mean - end.mean, by_mean, atol=1e-5)
+    np.testing.assert_allclose(start.log_std - end.log_std, by_log_std, atol=1e-5)
+
+
+def test_without_synthetic_gradient_the_posterior_descends_to_the_prior():
+    params, episode = _params("gaussian"), _episode()
+    silent = jax.tree.map(jnp.zeros_like, params.gradient_net)
+    prior = Gaussian(jnp.full(FEATURES, 0.2), jnp.full(FEATURES, -1.0))
+    params = params._replace(gradient_net=silent, prior=prior)
+    end = sib_jax.adapt(
+        params,
+        _start(params, episode),
+        episode.query,
+        steps=500,
+        step_size=0.05,
+        key=jax.random.key(0),
+    )
+    np.testing.assert_allclose(end.mean, 0.2, atol=1e-4)
+    np.testing.assert_allclose(end.log_std, -1.0, atol=1e-4)
+
+
+@pytest.mark.parametrize("posterior", ["point", "gaussian"])
+def test_gradients_through_all_steps_are_those_of_finite_differences(posterior):
+    params, episode = _params(posterior, "mixture"), _episode()
+
+    def loss(params, support, query, step_size):
+        return sib_jax.negative_elbo(
+            params,
+            episode._replace(support=support, query=query),
+            steps=3,
+            step_size=step_size,
+            key=jax.random.key(1),
+            samples=2,
+            beta=0.1,
+        )[0]
+
+    with jax.enable_x64(True):
+        arguments = jax.tree.map(
+            lambda x: jnp.asarray(x, jnp.float64), (params, episode.support, episode.query, 0.05)
+        )
+        check_grads(loss, arguments, order=1, modes=("rev",), eps=1e-6, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("posterior", ["point", "gaussian"])
+def test_checkpointing_changes_memory_not_values(posterior):
+    params, episode = _params(posterior), _episode()
+
+    def loss(params, checkpoint):
+        return sib_jax.negative_elbo(
+            params,
+            episode,
+            steps=5,
+            step_size=0.05,
+            key=jax.random.key(1),
+            checkpoint=checkpoint,
+        )[0]
+
+    plain = jax.value_and_grad(loss)(params, False)
+    checkpointed = jax.value_and_grad(loss)(params, True)
+    _assert_close(plain, checkpointed, 1e-4)
+
+
+def test_fifty_steps_stay_finite():
+    params, episode = _params("gaussian"), _episode()
+    loss = lambda p: sib_jax.negative_elbo(  # noqa: E731
+        p, episode, steps=50, step_size=1e-3, key=jax.random.key(1), checkpoint=True
+    )[0]
+    gradient = jax.grad(loss)(params)
+    assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize("prior", ["gaussian", "mixture"])
+def test_a_gaussian_of_vanishing_scale_is_the_point_mass(prior):
+    point, episode = _params(prior=prior), _episode()
+    thin = point._replace(init_net=point.init_net._replace(log_std=jnp.full(FEATURES, -14.0)))
+    options = {"steps": 4, "step_size": 0.05}
+    expected = sib_jax.adapt(point, _start(point, episode), episode.query, **options)
+    found = sib_jax.adapt(
+        thin, _start(thin, episode), episode.query, key=jax.random.key(3), **options
+    )
+    np.testing.assert_allclose(found.mean, expected.mean, atol=2e-4)
+
+
+@pytest.mark.parametrize("posterior", ["point", "gaussian"])
+def test_query_labels_cannot_influence_the_posterior(posterior):
+    params, episode = _params(posterior), _episode()
+
+    def final(labels):
+        return sib_jax.negative_elbo(
+            params,
+            episode._replace(query_labels=labels),
+            steps=3,
+            step_size=0.1,
+            key=jax.random.key(0),
+        )
+
+    (loss, aux), (other_loss, other) = final(episode.query_labels), final(episode.query_labels * 0)
+    assert loss != other_loss
+    jax.tree.map(np.testing.assert_array_equal, aux.posterior, other.posterior)
+
+
+def test_the_order_of_the_queries_does_not_matter():
+    params, episode = _params(), _episode()
+    order = jax.random.permutation(jax.random.key(2), QUERIES)
+    start = _start(params, episode)
+    one = sib_jax.adapt(params, start, episode.query, steps=3, step_size=0.1)
+    other = sib_jax.adapt(params, start, episode.query[order], steps=3, step_size=0.1)
+    np.testing.assert_allclose(one.mean, other.mean, atol=1e-5)
+
+
+def test_permuted_classes_permute_the_result():
+    # xi is no equivariant network: its first and last layer are permuted alike.
+    params, episode = _params(), _episode()
+    permutation = jnp.asarray([2, 0, 1])
+    inverse = jnp.argsort(permutation)
+    first, second, last = params.gradient_net.layers
+    layers = (
+        first._replace(kernel=first.kernel[inverse]),
+        second,
+        last._replace(kernel=last.kernel[:, inverse], bias=last.bias[inverse]),
+    )
+    permuted = params._replace(gradient_net=params.gradient_net._replace(layers=layers))
+    relabelled = episode._replace(support_labels=permutation[episode.support_labels])
+
+    def scores(params, episode, steps):
+        end = sib_jax.adapt(
+            params, _start(params, episode), episode.query, steps=steps, step_size=0.1
+        )
+        return sib_jax.logits(params, end, episode.query)
+
+    for steps in (0, 3):
+        np.testing.assert_allclose(
+            scores(permuted, relabelled, steps)[:, permutation],
+            scores(params, episode, steps),
+            atol=1e-4,
+        )
+
+
+def test_vmap_over_episodes_is_a_loop_over_them():
+    params = _params("gaussian", "mixture")
+    batch = [_episode(seed) for seed in range(4)]
+    keys = jax.random.split(jax.random.key(9), 4)
+
+    def loss(params, episode, key):
+        return sib_jax.negative_elbo(params, episode, steps=3, step_size=0.05, key=key)[0]
+
+    gradient = jax.value_and_grad(loss)
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *batch)
+    at_once = jax.jit(jax.vmap(gradient, (None, 0, 0)))(params, stacked, keys)
+    one_by_one = [gradient(params, e, k) for e, k in zip(batch, keys, strict=True)]
+    one_by_one = jax.tree.map(lambda *x: jnp.stack(x), *one_by_one)
+    _assert_close(at_once, one_by_one, 2e-4)
+
+
+def test_bad_arguments_are_named():
+    params, episode = _params("gaussian"), _episode()
+    start = _start(params, episode)
+    with pytest.raises(ValueError, match="pass key="):
+        sib_jax.adapt(params, start, episode.query, steps=1, step_size=0.1)
+    with pytest.raises(ValueError, match="steps must be 0 or more, got -1"):
+        sib_jax.adapt(params, start, episode.query, steps=-1, step_size=0.1)
+    with pytest.raises(ValueError, match="samples must be at least 1"):
+        sib_jax.adapt(
+            params, start, episode.query, steps=1, step_size=0.1, samples=0, key=jax.random.key(0)
+        )
+    with pytest.raises(ValueError, match="one episode"):
+        sib_jax.adapt(params, start, episode.query[None], steps=1, step_size=0.1)
+
+
+def test_mixture_prior_pulls_towards_the_nearest_component():
+    params, episode = _params(), _episode()
+    means = 3 * jnp.eye(FEATURES)[:2]
+    params = params._replace(
+        gradient_net=jax.tree.map(jnp.zeros_like, params.gradient_net),
+        prior=Mixture(means, jnp.full(FEATURES, -1.0)),
+    )
+    start = PointMass(jnp.stack([means[0] * 0.9, means[1] * 0.9, means[0] * 0.8]))
+    end = sib_jax.adapt(params, start, episode.query, steps=200, step_size=0.01)
+    np.testing.assert_allclose(end.mean, means[jnp.asarray([0, 1, 0])], atol=1e-2)

@@ -1,0 +1,66 @@
+import itertools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sib_jax
+from sib_jax.tasks.draw import distinct
+
+
+def _table(counts=(4, 6, 5, 9)):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    rows = np.arange(len(labels))
+    return sib_jax.feature_table(np.stack([rows, labels], 1).astype(np.float32), labels)
+
+
+def test_every_ordered_choice_is_equally_likely():
+    draws = jax.vmap(lambda k: distinct(k, 4, 3))(jax.random.split(jax.random.key(0), 48_000))
+    choices, counts = np.unique(np.asarray(draws), axis=0, return_counts=True)
+    assert [tuple(c) for c in choices] == list(itertools.permutations(range(4), 3))
+    # Chi-squared with 23 degrees of freedom; 49.7 is its 99.9% quantile.
+    assert np.sum((counts - 2000) ** 2 / 2000) < 49.7
+
+
+def test_drawing_all_gives_a_permutation():
+    for seed in range(5):
+        drawn = distinct(jax.random.key(seed), 30, 30)
+        np.testing.assert_array_equal(np.sort(drawn), np.arange(30))
+
+
+def test_an_episode_has_distinct_images_of_its_classes():
+    table = _table()
+    for seed in range(30):
+        episode = sib_jax.sample(jax.random.key(seed), table, ways=3, shots=1, queries=3)
+        assert episode.support.shape == (3, 2)
+        assert episode.query.shape == (9, 2)
+        classes = np.asarray(episode.support[:, 1])
+        assert len(set(classes)) == 3
+        np.testing.assert_array_equal(classes[episode.query_labels], episode.query[:, 1])
+        rows = np.concatenate([episode.support[:, 0], episode.query[:, 0]])
+        assert len(set(rows)) == 12
+
+
+def test_every_image_and_class_is_drawn_as_often():
+    table = _table((5, 5, 5))
+    draw = lambda k: sib_jax.sample(k, table, ways=2, shots=1, queries=1)  # noqa: E731
+    drawn = jax.vmap(draw)(jax.random.split(jax.random.key(1), 6000))
+    for features in (drawn.support, drawn.query):
+        counts = np.bincount(np.asarray(features[..., 0], int).ravel(), minlength=15)
+        # Chi-squared with 14 degrees of freedom; 36.1 is its 99.9% quantile.
+        assert np.sum((counts - 800) ** 2 / 800) < 36.1
+
+
+def test_drawing_compiles_once_for_all_class_sizes():
+    sizes = jax.jit(chex.assert_max_traces(lambda k, n: distinct(k, n, 3), 1))
+    for size in (3, 10, 600):
+        assert jnp.max(sizes(jax.random.key(0), size)) < size
+
+
+def test_labels_must_be_in_blocks():
+    with pytest.raises(ValueError, match="ascend"):
+        sib_jax.feature_table(np.zeros((3, 2)), np.array([0, 1, 0]))
+    with pytest.raises(ValueError, match="3 features but 2 labels"):
+        sib_jax.feature_table(np.zeros((3, 2)), np.array([0, 1]))
