@@ -1,29 +1,51 @@
 """Decode once, then memory-map: prepared data sets on disk, one folder per content key."""
 
+import contextlib
+import functools
 import hashlib
 import json
+import logging
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from sib_jax.data import identical
 from sib_jax.data.split import SPLITS, DataSet, Split
+from sib_jax.errors import UserError
+from sib_jax.runtime import files
 
 BASE_SPLITS = ("base_val", "base_test")  # where a `Writer` puts `DataSet.base`
 
 _DONE = "dataset.json"
 
 
+log = logging.getLogger(__name__)
+
+
+class CacheError(UserError):
+    """The cache cannot be written; the message says how to point it elsewhere."""
+
+
 def cache_dir() -> Path:
-    """Folder of all that is prepared once: $SIB_JAX_CACHE, else sib_jax in the user's cache."""
-    own = os.environ.get("SIB_JAX_CACHE")
-    if own:
-        return Path(own).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "sib_jax"
+    """Folder of all that is prepared once: $SIB_JAX_CACHE, else sib_jax in the user's cache.
+
+    Raises:
+      CacheError: the user has no home folder.
+    """
+    try:
+        own = os.environ.get("SIB_JAX_CACHE")
+        if own:
+            return Path(own).expanduser().absolute()
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return Path(base) / "sib_jax"
+    except RuntimeError as error:
+        raise CacheError(
+            f"there is no folder for prepared data ({error}); set SIB_JAX_CACHE to one"
+        ) from error
 
 
 def digest(*parts: object) -> str:
@@ -42,11 +64,22 @@ class Writer:
         """Writes below `directory`, which exists."""
         self._directory = directory
         self._described: dict[str, dict] = {}
+        self._digests: dict[str, np.ndarray] = {}
 
     def allocate(self, split: str, shape: tuple[int, int, int, int]) -> np.ndarray:
-        """A writable, memory-mapped uint8 array [n, height, width, channels] to put images into."""
+        """A writable, memory-mapped uint8 array [n, height, width, channels] to put images into.
+
+        Raises:
+          CacheError: there is no room for it.
+        """
         path = self._directory / f"{split}_images.npy"
-        return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        header = {"descr": "|u1", "fortran_order": False, "shape": tuple(map(int, shape))}
+        size = int(np.prod(shape, dtype=object))
+        with _writing(path, f"{size:,} bytes for the images of {split}"), path.open("wb") as file:
+            np.lib.format.write_array_header_2_0(file, header)
+            file.flush()
+            files.reserve(file, file.tell() + size)
+        return np.load(path, mmap_mode="r+")
 
     def describe(
         self,
@@ -73,7 +106,10 @@ class Writer:
             range(len(class_names))
         ):
             raise ValueError(f"{split}: labels must ascend and use every class once or more")
-        np.save(self._directory / f"{split}_labels.npy", labels)
+        path = self._directory / f"{split}_labels.npy"
+        with _writing(path, f"{labels.nbytes:,} bytes for the labels of {split}"):
+            _save(path, labels)
+        self._digests[split] = identical.digests(images)
         self._described[split] = {
             "class_names": list(class_names),
             "fingerprint": _fingerprint(images, labels, class_names),
@@ -90,11 +126,37 @@ class Writer:
                 raise ValueError(f"unknown split {base!r}")
             if self._described[base]["class_names"] != self._described["train"]["class_names"]:
                 raise ValueError(f"{base}: the classes must be those of train, in their order")
-        (self._directory / _DONE).write_text(json.dumps(self._described))
+        about: dict[str, Any] = {
+            "splits": self._described,
+            "identical": self._identical(),
+            "files": {},
+        }
+        for path in sorted(self._directory.glob("*.npy")):
+            with _writing(path, f"{path.stat().st_size:,} bytes"):
+                files.sync(path)
+                about["files"][path.name] = [path.stat().st_size, files.checksum(path)]
+        path = self._directory / _DONE
+        content = _with_checksum(about)
+        with _writing(path, f"{len(content):,} bytes for its description"):
+            files.write_atomically(path, lambda file: file.write(content))
+
+    def _identical(self) -> str:
+        labels = {
+            split: np.load(self._directory / f"{split}_labels.npy") for split in self._digests
+        }
+        return identical.describe(
+            self._digests,
+            labels,
+            {split: about["class_names"] for split, about in self._described.items()},
+            {split: about["file_names"] for split, about in self._described.items()},
+        )
 
 
 def load_or_build(name: str, key: str, build: Callable[[Writer], None]) -> DataSet:
     """The prepared data set `name`, from the cache or made now by `build`.
+
+    What is in the cache is verified, once per process: a file that is missing, damaged or
+    unreadable is told in the log, and the data set is made anew.
 
     Args:
       name: the data set's name.
@@ -105,26 +167,134 @@ def load_or_build(name: str, key: str, build: Callable[[Writer], None]) -> DataS
 
     Returns:
       The data set; its images are memory-mapped read-only.
+
+    Raises:
+      CacheError: the cache cannot be written; the message says why and how to mend it.
     """
     final = cache_dir() / "datasets" / f"{name}-{key}"
-    if not (final / _DONE).exists():
-        final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=final.parent))
-        try:
-            writer = Writer(temporary)
-            build(writer)
-            writer.finish()
-            try:
-                temporary.rename(final)
-            except OSError:
-                if not (final / _DONE).exists():  # else: another process was first, with the same
-                    raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    described = json.loads((final / _DONE).read_text())
-    splits = {split: _read(final, split, **described[split]) for split in described}
+    try:
+        about = _verified(final)
+    except _Damage as damage:
+        if damage.args:
+            log.warning("%s %s: preparing it anew", final, damage)
+        _build(final, build)
+        about = _verified(final)
+    if about["identical"]:
+        log.warning("%s: %s", name, about["identical"])
+    splits = {split: _read(final, split, **of_split) for split, of_split in about["splits"].items()}
     base = {split.removeprefix("base_"): splits[split] for split in BASE_SPLITS if split in splits}
     return DataSet(name, **{split: splits[split] for split in SPLITS}, base=base)
+
+
+class _Damage(Exception):
+    """Why a cached data set is not used; without words where there is none."""
+
+
+def _build(final: Path, build: Callable[[Writer], None]) -> None:
+    with contextlib.ExitStack() as stack:
+        with _writing(final, "a data set"):
+            temporary = stack.enter_context(files.temporary_folder(final))
+            files.sweep(final.parent)
+        writer = Writer(temporary)
+        build(writer)
+        writer.finish()
+        with _writing(final, "a data set"):
+            _put(temporary, final)
+
+
+def _put(made: Path, final: Path) -> None:
+    for attempt in range(3):
+        try:
+            made.rename(final)
+            files.sync_folder(final.parent)
+            return
+        except OSError:
+            if attempt == 2:
+                raise
+        try:
+            _verified(final)
+            return  # another process was first, with the same
+        except _Damage:
+            with contextlib.suppress(FileNotFoundError):  # another one put it aside
+                files.put_aside(final)
+
+
+def _verified(final: Path) -> dict[str, Any]:
+    """What `dataset.json` says of a data set whose files are as they were written.
+
+    Raises:
+      _Damage: they are not, or there are none.
+    """
+    if not os.path.lexists(final):
+        raise _Damage
+    try:
+        about = _without_checksum((final / _DONE).read_bytes())
+        for name, (size, crc) in about["files"].items():
+            _verify(final / name, size, crc)
+    except OSError as error:
+        name = Path(error.filename or "a file").name
+        raise _Damage(f"is damaged ({name}: {error.strerror or error})") from error
+    return about
+
+
+def _verify(path: Path, size: int, crc: int) -> None:
+    status = path.stat()
+    if status.st_size != size:
+        raise _Damage(f"is damaged ({path.name} has {status.st_size:,} bytes, not {size:,})")
+    if _checksum(path, status.st_ino, status.st_dev, status.st_mtime_ns) != crc:
+        raise _Damage(f"is damaged ({path.name} has another checksum than when it was written)")
+
+
+@functools.lru_cache(maxsize=256)
+def _checksum(path: Path, *_: int) -> int:
+    """Read once per process: the further arguments change when the file does."""
+    return files.checksum(path)
+
+
+def _with_checksum(about: dict[str, Any]) -> bytes:
+    text = json.dumps(about)
+    return f'{{"crc32": {zlib.crc32(text.encode())}, "about": {text}}}'.encode()
+
+
+def _without_checksum(content: bytes) -> dict[str, Any]:
+    try:
+        stored = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise _Damage(f"is damaged ({_DONE} is no JSON: {error})") from error
+    if not isinstance(stored, dict) or not {"crc32", "about"} <= stored.keys():
+        raise _Damage("was written by an older version, without checksums")
+    if zlib.crc32(json.dumps(stored["about"]).encode()) != stored["crc32"]:
+        raise _Damage(f"is damaged ({_DONE} has another checksum than when it was written)")
+    return stored["about"]
+
+
+@contextlib.contextmanager
+def _writing(path: Path, what: str) -> Iterator[None]:
+    """Errors of the disk while preparing a data set, in one line that says what to do."""
+    try:
+        with files.writing(path, "set SIB_JAX_CACHE to a folder that can be written to"):
+            yield
+    except files.DiskFullError as error:
+        raise CacheError(
+            f"no room in the cache for {what}: {files.free_bytes(path):,} bytes are free in "
+            f"{files.shown(cache_dir())}; free some there, or set SIB_JAX_CACHE to a folder on "
+            "another disk"
+        ) from error
+    except files.FileError as error:
+        raise CacheError(str(error)) from error
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    """Like `np.save`, whose own error for a full disk has no number."""
+    with path.open("wb") as file:
+        np.save(cast(BinaryIO, _Plain(file)), array)
+
+
+class _Plain:
+    """A file that numpy does not take for one of the system's: it calls `write`."""
+
+    def __init__(self, file: BinaryIO):
+        self.write = file.write
 
 
 def _read(
