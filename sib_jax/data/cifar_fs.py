@@ -100,16 +100,26 @@ def _read_pickles(
     files: Files, parts: Sequence[str], meta: str, split: StandardSplit
 ) -> Mapping[str, Arrays]:
     (names,) = _fields(files, meta, "fine_label_names")
+    if not _all(names, str):
+        raise DataError(f"{files.path(meta)} holds no list of names")
     pixels, classes, file_names = [], [], []
     for part in parts:
         rows, labels, of_rows = _fields(files, part, "data", "fine_labels", "filenames")
-        if np.shape(rows) != (len(labels), 3 * _SIDE**2) or len(of_rows) != len(labels):
+        right = isinstance(rows, np.ndarray) and rows.dtype == np.uint8
+        right = right and _all(labels, int) and _all(of_rows, str)
+        if not right or rows.shape != (len(labels), 3 * _SIDE**2) or len(of_rows) != len(labels):
             raise DataError(f"{files.path(part)} must hold images [n, 3072], n labels and n names")
-        pixels.append(np.asarray(rows, np.uint8).reshape(-1, 3, _SIDE, _SIDE))
+        if unknown := [label for label in labels if not 0 <= label < len(names)]:
+            raise DataError(f"{files.path(part)} names no class for the label {unknown[0]}")
+        pixels.append(rows.reshape(-1, 3, _SIDE, _SIDE))
         classes += [names[label] for label in labels]
         file_names += of_rows
     images = np.concatenate(pixels).transpose(0, 2, 3, 1)
     return standard.arrange_arrays(images, classes, split, files.where, file_names=file_names)
+
+
+def _all(values: Any, kind: type) -> bool:
+    return isinstance(values, list) and all(type(value) is kind for value in values)
 
 
 def _fields(files: Files, name: str, *keys: str) -> list[Any]:

@@ -139,20 +139,24 @@ def _unpickle(files: Files, name: str) -> Arrays:
     if not isinstance(content, dict) or not set(wanted) <= content.keys():
         raise DataError(f"{where} is no dict of {', '.join(wanted)}")
     images, labels, names = (content[key] for key in wanted)
-    labels = np.asarray(labels)
+    if isinstance(labels, list) and all(type(label) is int for label in labels):
+        labels = np.array(labels)
     if not (
         isinstance(names, dict)
+        and all(type(n) is str and type(label) is int for n, label in names.items())
         and isinstance(images, np.ndarray)
         and images.dtype == np.uint8
         and images.shape[1:] == (*images.shape[1:3], 3)
+        and 0 not in images.shape
+        and isinstance(labels, np.ndarray)
+        and labels.dtype.kind in "iu"
         and labels.shape == images.shape[:1]
     ):
         raise DataError(
             f"{where} must hold uint8 images [n, height, width, 3], n labels and a dict"
         )
-    unknown = set(labels.tolist()) - set(names.values())
-    if unknown:
-        raise DataError(f"{where} names no class for the labels {sorted(unknown)}")
+    if unknown := sorted(set(labels.tolist()) - set(names.values())):
+        raise DataError(f"{where} names no class for the label {unknown[0]}")
     present = [name for name in sorted(names) if np.any(labels == names[name])]
     return Arrays({name: images[labels == names[name]] for name in present}, {})
 

@@ -4,25 +4,32 @@ A .pth is a pickle beside raw tensor data, and a pickle may name any function to
 what state_dicts are made of is let through: plain values, OrderedDict, and tensors, which are
 rebuilt as numpy arrays by this module. Anything else is refused by name.
 
-Two layouts exist: a zip archive (torch 1.6 and later) and the older sequence of pickles.
+Two layouts exist: a zip archive (torch 1.6 and later) and the older sequence of pickles. Memory and
+time to read either are bounded by the file's size.
 """
 
 import collections
 import functools
 import io
+import math
 import os
-import pickle
+import stat
 import sys
 import zipfile
 from collections.abc import Callable
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from sib_jax.data.reading import plain_pickle
+from sib_jax.data.reading.plain_pickle import Budget, Function, PickleError
 from sib_jax.errors import UserError
+from sib_jax.runtime.files import shown
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _BFLOAT16 = "bfloat16"
+# Times the file's size: what all tensors may take. Tied weights are copied, bfloat16 is doubled.
+_COPIES = 16
 _STORAGES = {
     "DoubleStorage": "f8",
     "FloatStorage": "f4",
@@ -59,22 +66,33 @@ def read(path: str | os.PathLike[str]) -> Any:
       UnsafeFileError: the file names something other than tensors and plain values.
       TorchFileError: the file is missing, damaged, or no PyTorch file.
     """
+    where = shown(path)
     try:
+        _check_regular(path, where)
         with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
             if zipfile.is_zipfile(file):
-                return _read_zip(file, path)
+                return _read_zip(file, size, where)
             file.seek(0)
-            return _read_legacy(file, path)
+            return _read_legacy(file, size, where)
     except TorchFileError:
         raise
     except FileNotFoundError:
-        raise TorchFileError(f"{path} does not exist") from None
+        raise TorchFileError(f"{where} does not exist") from None
     except OSError as error:
-        raise TorchFileError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise TorchFileError(f"{where} cannot be read: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise TorchFileError(f"{where} is too large for the memory there is") from error
     except Exception as error:  # a damaged pickle fails in any way there is
-        raise TorchFileError(
-            f"{path} is damaged or no file of torch.save ({type(error).__name__}: {error})"
-        ) from error
+        reason = plain_pickle.reason(error)
+        raise TorchFileError(f"{where} is damaged or no file of torch.save ({reason})") from error
+
+
+def _check_regular(path: str | os.PathLike[str], where: str) -> None:
+    """Before it is opened: to open a pipe is to wait for its writer."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise TorchFileError(f"{where} is a pipe or device; give a file that torch.save wrote")
 
 
 class _Storage:
@@ -95,97 +113,168 @@ class _Type:
         self.kind = kind
 
 
-class _Unpickler(pickle.Unpickler):
-    """Finds nothing but what state_dicts are made of."""
+class _Content:
+    """What state_dicts are made of; all else is refused by name."""
 
-    def __init__(self, file: IO[bytes], path: object, load: Callable[[str, str, int], _Storage]):
-        super().__init__(file, encoding="utf-8")
-        self._path = path
-        self._load = load
+    def __init__(self, where: str, size: int, load: Callable[[str, str, int], _Storage]):
+        self._where, self._size, self._load = where, size, load
+        self._budget = Budget(_COPIES * size + 1000)
 
-    def find_class(self, module: str, name: str) -> Any:
+    def read(self, file: BinaryIO) -> Any:
+        """The pickle where `file` stands."""
+        return plain_pickle.load(
+            file,
+            self._size,
+            self.find,
+            persistent=self.persistent_load,
+            build=_drop_state,
+            encoding="utf-8",
+        )
+
+    def find(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
+            return Function(self._ordered)
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return functools.partial(_tensor, self._path)
+            return Function(self.tensor)
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
-            return _parameter
+            return Function(_parameter)
         if (module, name) == ("torch", "Size"):
-            return tuple
+            return Function(self._torch_size)
         if module == "torch" and name in _STORAGES:
             return _Type(_STORAGES[name])
         raise UnsafeFileError(
-            f"{self._path} wants to use {module}.{name}, which is refused: only tensors and plain "
-            "values are read, nothing is run. If you trust the file, load it where torch is and "
-            "save the weights alone: torch.save(model.state_dict(), 'weights.pth')"
+            f"{self._where} wants to use {plain_pickle.brief(f'{module}.{name}')[1:-1]}, which is "
+            "refused: only tensors and plain values are read, nothing is run. If you trust the "
+            "file, load it where torch is and save the weights alone: "
+            "torch.save(model.state_dict(), 'weights.pth')"
         )
 
     def persistent_load(self, pid: Any) -> _Storage:
         if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage"):
-            raise TorchFileError(f"{self._path} refers to {pid!r}, which is no tensor storage")
+            raise TorchFileError(
+                f"{self._where} refers to {plain_pickle.brief(pid)}, which is no tensor storage"
+            )
         kind, key, count = pid[1], pid[2], pid[4]
         if not isinstance(kind, _Type) or not isinstance(count, int) or count < 0:
-            raise TorchFileError(f"{self._path} holds a storage of an unknown type")
+            raise TorchFileError(f"{self._where} holds a storage of an unknown type")
+        if not isinstance(key, (str, int)):
+            raise TorchFileError(f"{self._where} names a storage by {plain_pickle.brief(key)}")
         if len(pid) > 5 and pid[5] is not None:
-            raise TorchFileError(f"{self._path} holds a view of a storage, which is not supported")
+            raise TorchFileError(f"{self._where} holds a view of a storage, which is not supported")
         return self._load(kind.kind, str(key), count)
 
+    def tensor(self, *arguments: Any) -> Any:
+        """A copy of a tensor's part of its storage."""
+        if len(arguments) < 4:
+            raise TorchFileError(f"{self._where} describes a tensor that makes no sense")
+        view = _tensor(self._where, *arguments)
+        self._budget.spend(view.nbytes)
+        return view.copy()
 
-def _tensor(
-    path: object, storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
-) -> np.ndarray:
-    """A tensor as torch lays it out: entry i... is at offset + sum(i * stride)."""
-    plain = all(type(n) is int and n >= 0 for n in (offset, *size, *stride))
-    if not isinstance(storage, _Storage) or not plain or len(size) != len(stride):
-        raise TorchFileError(f"{path} describes a tensor that makes no sense")
+    def _ordered(self, pairs: Any = ()) -> dict[Any, Any]:
+        """An OrderedDict, whose pairs Python 2 wrote as an argument."""
+        made: dict[Any, Any] = collections.OrderedDict()
+        if not isinstance(pairs, (list, tuple)):
+            raise PickleError("a dict of no pairs")
+        self._budget.spend(len(pairs))
+        for pair in pairs:
+            if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+                raise PickleError("a dict of no pairs")
+            made[plain_pickle.checked_key(pair[0])] = pair[1]
+        return made
+
+    def _torch_size(self, sizes: Any = ()) -> tuple[Any, ...]:
+        if not isinstance(sizes, (list, tuple)):
+            raise PickleError("a size of no numbers")
+        self._budget.spend(len(sizes))
+        return tuple(sizes)
+
+
+def _drop_state(made: Any, state: Any) -> None:
+    """A state_dict has one: versions of its modules, which no weight depends on."""
+    if not isinstance(made, dict):
+        raise PickleError("a state of something that has none")
+
+
+def _tensor(where: str, storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:
+    """A tensor as torch lays it out, a view: entry i... is at offset + sum(i * stride)."""
+    plain = (
+        isinstance(storage, _Storage)
+        and isinstance(size, tuple)
+        and isinstance(stride, tuple)
+        and len(size) == len(stride) <= 32
+        and all(type(n) is int and 0 <= n < 2**62 for n in (offset, *size, *stride))
+    )
+    if not plain:
+        raise TorchFileError(f"{where} describes a tensor that makes no sense")
     values = storage.values
     if 0 in size:
         return np.zeros(size, values.dtype)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if last >= len(values):
-        raise TorchFileError(f"{path} describes a tensor that reaches beyond its data")
-    strides = tuple(step * values.itemsize for step in stride)
-    view = np.lib.stride_tricks.as_strided(values[offset:], size, strides, writeable=False)
+        raise TorchFileError(f"{where} describes a tensor that reaches beyond its data")
     # Strides of 0 could make a small file an enormous array.
-    if view.size > len(values):
-        raise TorchFileError(f"{path} describes a tensor larger than its data")
-    return view.copy()
+    if math.prod(size) > len(values):
+        raise TorchFileError(f"{where} describes a tensor larger than its data")
+    # A stride along an axis of one entry is never taken, and may be any.
+    steps = (step if n > 1 else 0 for n, step in zip(size, stride, strict=True))
+    strides = tuple(step * values.itemsize for step in steps)
+    return np.lib.stride_tricks.as_strided(values[offset:], size, strides, writeable=False)
 
 
-def _parameter(data: Any, *_: Any) -> Any:
+def _parameter(data: Any = None, *_: Any) -> Any:
     return data
 
 
-def _read_zip(file: IO[bytes], path: str | os.PathLike[str]) -> Any:
+def _read_zip(file: BinaryIO, size: int, where: str) -> Any:
+    budget = Budget(size)  # entries that overlap could hold more than the file
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
         pickles = [n for n in names if n.count("/") == 1 and n.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise TorchFileError(f"{path} is a zip archive, but not one of torch.save")
+            raise TorchFileError(f"{where} is a zip archive, but not one of torch.save")
         root = pickles[0].removesuffix("data.pkl")
-        little = f"{root}byteorder" not in names or archive.read(f"{root}byteorder") == b"little"
+
+        def content(name: str) -> bytes:
+            member = archive.getinfo(name)
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise TorchFileError(f"{where}: {shown(name)} is compressed; torch.save does not")
+            budget.spend(max(member.file_size, member.compress_size))
+            return archive.read(member)
+
+        little = f"{root}byteorder" not in names or content(f"{root}byteorder") == b"little"
 
         @functools.cache
         def load(kind: str, key: str, count: int) -> _Storage:
-            member = archive.getinfo(f"{root}data/{key}")
-            if member.compress_type != zipfile.ZIP_STORED or member.file_size != _size(kind, count):
-                raise TorchFileError(f"{path}: the data of storage {key} have the wrong size")
-            return _Storage(kind, archive.read(member), little)
+            name = f"{root}data/{key}"
+            if name not in archive.NameToInfo:
+                raise TorchFileError(f"{where} lacks the data of storage {shown(key)}")
+            if archive.getinfo(name).file_size != _size(kind, count):
+                raise TorchFileError(
+                    f"{where}: the data of storage {shown(key)} have the wrong size"
+                )
+            return _Storage(kind, content(name), little)
 
-        return _Unpickler(io.BytesIO(archive.read(pickles[0])), path, load).load()
+        return _Content(where, size, load).read(io.BytesIO(content(pickles[0])))
 
 
-def _read_legacy(file: IO[bytes], path: str | os.PathLike[str]) -> Any:
+def _read_legacy(file: BinaryIO, size: int, where: str) -> Any:
+    if file.read(1) != b"\x80":  # before all of a large file is read
+        raise PickleError("it begins with no pickle")
+    file.seek(0)
+    file = io.BytesIO(file.read())
+
     def no_storage(kind: str, key: str, count: int) -> _Storage:
-        raise TorchFileError(f"{path} is no file of torch.save")
+        raise TorchFileError(f"{where} is no file of torch.save")
 
-    def unpickle() -> Any:
-        return _Unpickler(file, path, no_storage).load()
-
-    if unpickle() != _MAGIC:
-        raise TorchFileError(f"{path} is no file of torch.save")
-    unpickle()  # the protocol's version
-    little = bool(unpickle().get("little_endian", sys.byteorder == "little"))
+    plain = _Content(where, size, no_storage)
+    if plain.read(file) != _MAGIC:
+        raise TorchFileError(f"{where} is no file of torch.save")
+    plain.read(file)  # the protocol's version
+    system = plain.read(file)
+    little = sys.byteorder == "little"
+    if isinstance(system, dict):
+        little = bool(system.get("little_endian", little))
     start = file.tell()
 
     # The data stand behind the pickle that describes them: it is read twice, first for the types.
@@ -195,27 +284,29 @@ def _read_legacy(file: IO[bytes], path: str | os.PathLike[str]) -> Any:
         wanted[key] = (kind, count)
         return _Storage(kind, b"", little)
 
-    _Sketch(file, path, note).load()
-    storages = {}
-    for key in unpickle():
+    _Sketch(where, size, note).read(file)
+    storages: dict[str, _Storage] = {}
+    for key in plain.read(file):
         kind, count = wanted[str(key)]
         if int.from_bytes(file.read(8), "little" if little else "big") != count:
-            raise TorchFileError(f"{path}: the data of storage {key} have the wrong size")
+            raise TorchFileError(f"{where}: the data of storage {key} have the wrong size")
         data = file.read(_size(kind, count))
         if len(data) != _size(kind, count):
-            raise TorchFileError(f"{path} ends in the middle of storage {key}")
+            raise TorchFileError(f"{where} ends in the middle of storage {key}")
         storages[str(key)] = _Storage(kind, data, little)
     file.seek(start)
-    return _Unpickler(file, path, lambda kind, key, count: storages[key]).load()
+
+    def load(kind: str, key: str, count: int) -> _Storage:
+        return storages[key]
+
+    return _Content(where, size, load).read(file)
 
 
-class _Sketch(_Unpickler):
+class _Sketch(_Content):
     """Goes through a pickle for its storages alone; tensors are left empty."""
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return lambda *_: None
-        return super().find_class(module, name)
+    def tensor(self, *_: Any) -> None:
+        """None: the data are not read yet."""
 
 
 def _size(kind: str, count: int) -> int:

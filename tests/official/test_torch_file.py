@@ -2,6 +2,7 @@ import collections
 import io
 import os
 import pickle
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -211,3 +212,73 @@ def test_wrong_sizes_and_damage_are_told(tmp_path):
         torch_file.read(tmp_path / "other.pth")
     with pytest.raises(TorchFileError, match="cannot be read"):
         torch_file.read(os.fspath(tmp_path))
+
+
+# Memory and time are bounded by the file's size
+
+
+def _zip_of(path, content, storages=(), compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("archive/data.pkl", content)
+        for key, data in dict(storages).items():
+            archive.writestr(f"archive/data/{key}", data)
+    return path
+
+
+def test_an_enormous_index_into_the_memo(tmp_path):
+    # 127 bytes; Python's unpickler takes 2.7 GB for it.
+    path = _zip_of(tmp_path / "a.pth", b"\x80\x02}r\x00\x00\x00\x0a.")
+    tracemalloc.start()
+    assert torch_file.read(path) == {}
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
+
+
+def test_a_compressed_file_is_refused_before_it_is_unpacked(tmp_path):
+    path = _zip_of(tmp_path / "a.pth", bytes(30_000_000), compression=zipfile.ZIP_DEFLATED)
+    tracemalloc.start()
+    with pytest.raises(TorchFileError, match=r"data\.pkl is compressed; torch\.save does not"):
+        torch_file.read(path)
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
+
+
+def test_many_copies_of_one_storage_are_refused(tmp_path):
+    one = _tensor("FloatStorage", "0", 10_000, 0, (10_000,), (1,))
+    path = _write_zip(tmp_path / "a.pth", (one, one), {"0": bytes(40_000)})
+    assert len(torch_file.read(path)) == 2
+    path = _write_zip(tmp_path / "a.pth", (one,) * 300, {"0": bytes(40_000)})
+    with pytest.raises(TorchFileError, match="more than a file of its size can hold"):
+        torch_file.read(path)
+
+
+def test_a_pipe_or_device_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(TorchFileError, match="is a pipe or device"):
+            torch_file.read(path)
+
+
+def test_paths_that_are_none(tmp_path):
+    for path in (tmp_path / ("x" * 300), tmp_path / "a\0b", f"{tmp_path}/a\nb"):
+        with pytest.raises(TorchFileError) as raised:
+            torch_file.read(path)
+        assert "\n" not in str(raised.value)
+
+
+def test_pairs_and_sizes_are_not_copied_without_end(tmp_path):
+    ordered = _pickle(_Global("collections", "OrderedDict"))
+    pairs = b"(" + b"".join(b"K%cK\x00\x86" % (i % 250) for i in range(5_000)) + b"l\x85q\x05"
+    path = _zip_of(tmp_path / "a.pth", b"\x80\x02(" + ordered + pairs + b"Rt.")
+    assert len(torch_file.read(path)[0]) == 250
+    again = (ordered + b"h\x05R") * 5_000
+    path = _zip_of(tmp_path / "a.pth", b"\x80\x02(" + ordered + pairs + b"R" + again + b"t.")
+    with pytest.raises(TorchFileError, match="more than a file of its size can hold"):
+        torch_file.read(path)
+
+
+def test_what_python_2_and_torch_write_of_a_state_dict(tmp_path):
+    ordered = _pickle(_Global("collections", "OrderedDict"))
+    content = b"\x80\x02" + ordered + b"(((U\x01aK\x01l(U\x01bK\x02lltR}U\x09_metadata)sb."
+    found = torch_file.read(_zip_of(tmp_path / "a.pth", content))
+    assert found == {"a": 1, "b": 2}

@@ -5,14 +5,19 @@ through, and arrays are rebuilt by this module; anything else is refused by name
 """
 
 import io
-import pickle
+import math
+import re
 from typing import Any
 
 import numpy as np
 
 from sib_jax.data.errors import DataError
+from sib_jax.data.reading import plain_pickle
+from sib_jax.data.reading.plain_pickle import Budget, Function, PickleError
 
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
+_TYPES = re.compile(r"[biufcSU]\d{0,9}")  # nothing that holds Python's objects
+_COPIES = 4  # times the file's size: what arrays may take in all
 
 
 class UnsafePickleError(DataError):
@@ -27,58 +32,124 @@ def loads(content: bytes, where: str) -> Any:
       where: what messages call it.
 
     Returns:
-      What was stored; byte strings of Python 2 as str (latin-1).
+      What was stored; byte strings of Python 2 as str (latin-1). Memory and time are bounded by
+      the size of `content`.
 
     Raises:
       UnsafePickleError: the pickle names something other than arrays and plain values.
       DataError: it is damaged, or no pickle.
     """
+    arrays = _Arrays(where, Budget(_COPIES * len(content) + 1000))
     try:
-        return _Unpickler(content, where).load()
+        return plain_pickle.load(io.BytesIO(content), len(content), arrays.find, build=arrays.build)
     except DataError:
         raise
     except Exception as error:  # a damaged pickle fails in any way there is
         raise DataError(
-            f"{where} is damaged or no pickle ({type(error).__name__}: {error})"
+            f"{where} is damaged or no pickle ({plain_pickle.reason(error)})"
         ) from error
 
 
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, content: bytes, where: str):
-        super().__init__(io.BytesIO(content), encoding="latin1")
-        self._where = where
+class _Type:
+    """Stands for a dtype: numpy's own are shared by all, and a pickle would change them."""
 
-    def find_class(self, module: str, name: str) -> Any:
+    def __init__(self, name: str):
+        self.name, self.order = name, "|"
+
+    def dtype(self) -> np.dtype:
+        return np.dtype(self.order + self.name)
+
+
+class _Arrays:
+    """What arrays are made of."""
+
+    def __init__(self, where: str, budget: Budget):
+        self._where, self._budget = where, budget
+
+    def find(self, module: str, name: str) -> Any:
         if (module, name) == ("numpy", "ndarray"):
             return np.ndarray
         if (module, name) == ("numpy", "dtype"):
-            return np.dtype
+            return Function(_type)
         if module in _MULTIARRAY and name == "_reconstruct":
-            return _empty
+            return Function(_empty)
         if module in _MULTIARRAY and name == "scalar":
-            return _scalar
+            return Function(self._scalar)
         if (module, name) == ("_codecs", "encode"):
-            return _encode
+            return Function(self._encode)
+        if (module, name) in (("__builtin__", "bytes"), ("builtins", "bytes")):
+            return Function(_no_bytes)
         raise UnsafePickleError(
-            f"{self._where} wants to use {module}.{name}, which is refused: only numpy arrays and "
-            "plain values are read, nothing is run"
+            f"{self._where} wants to use {plain_pickle.brief(f'{module}.{name}')[1:-1]}, which is "
+            "refused: only numpy arrays and plain values are read, nothing is run"
         )
+
+    def build(self, made: Any, state: Any) -> None:
+        """Fills what `_type` and `_empty` made, as numpy's __setstate__ does."""
+        if isinstance(made, _Type):
+            made.order = _order(state)
+            return
+        if not isinstance(made, np.ndarray) or not isinstance(state, tuple) or len(state) != 5:
+            raise PickleError("a state of something that has none")
+        _, shape, kind, fortran, raw = state
+        if made.size or not isinstance(kind, _Type) or not _is_shape(shape):
+            raise PickleError("an array that numpy would not write")
+        raw = self._raw(raw)
+        dtype = kind.dtype()
+        if len(raw) != math.prod(shape) * dtype.itemsize:
+            raise PickleError("an array whose data have another size than its shape")
+        state = (1, shape, dtype, bool(fortran), raw)
+        made.__setstate__(state)
+
+    def _raw(self, raw: Any) -> bytes:
+        if not isinstance(raw, (str, bytes, bytearray)):
+            raise PickleError("an array whose data are no bytes")
+        self._budget.spend(len(raw))
+        return raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
+
+    def _scalar(self, kind: Any, data: Any) -> Any:
+        if not isinstance(kind, _Type):
+            raise PickleError("a number of an unknown type")
+        return np.frombuffer(self._raw(data), kind.dtype(), count=1)[0]
+
+    def _encode(self, text: Any, encoding: Any) -> bytes:
+        """How Python 3 stores bytes in pickles that Python 2 can read."""
+        if encoding != "latin1" or not isinstance(text, str):
+            raise PickleError("bytes in an unknown encoding")
+        return self._raw(text)
+
+
+def _type(name: Any, *_: Any) -> _Type:
+    if not isinstance(name, str) or not _TYPES.fullmatch(name):
+        raise PickleError(f"an array of {plain_pickle.brief(name)}")
+    return _Type(name)
+
+
+def _order(state: Any) -> str:
+    """The byte order in a dtype's state, which holds nothing else for plain types."""
+    if not isinstance(state, tuple) or len(state) < 5 or state[2:5] != (None, None, None):
+        raise PickleError("an array of an unknown type")
+    if state[1] not in ("<", ">", "|", "="):
+        raise PickleError("an array of an unknown byte order")
+    return state[1]
+
+
+def _no_bytes() -> bytes:
+    """How Python 3 stores b"" in pickles that Python 2 can read."""
+    return b""
 
 
 def _empty(kind: Any, shape: Any, code: Any) -> np.ndarray:
-    """An array that numpy's own __setstate__ fills next: its shape there is always (0,)."""
+    """An array that `_Arrays.build` fills next: its shape here is always (0,)."""
     if kind is not np.ndarray or shape != (0,):
-        raise ValueError("an array that numpy would not write")
+        raise PickleError("an array that numpy would not write")
     return np.empty(0, np.uint8)
 
 
-def _scalar(kind: np.dtype, data: str | bytes) -> Any:
-    raw = data.encode("latin1") if isinstance(data, str) else data
-    return np.frombuffer(raw, kind, count=1)[0]
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """How Python 3 stores bytes in pickles that Python 2 can read."""
-    if encoding != "latin1":
-        raise ValueError(f"bytes as {encoding!r}")
-    return text.encode("latin1")
+def _is_shape(shape: Any) -> bool:
+    # Of more dimensions numpy would complain itself.
+    return (
+        isinstance(shape, tuple)
+        and len(shape) <= 32
+        and all(type(n) is int and 0 <= n < 2**62 for n in shape)
+    )
