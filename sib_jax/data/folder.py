@@ -2,14 +2,14 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-import numpy as np
-
-from sib_jax.data import prepare
+from sib_jax.data import class_split, prepare
 from sib_jax.data.errors import EMBEDDED, DataError
 from sib_jax.data.reading import files
+from sib_jax.data.reading.walk import Walked, walk
 from sib_jax.data.split import SPLITS, DataSet
+from sib_jax.runtime.files import shown
 
 _VERSION = 2  # raise when decoding changes: old cache entries are then not found
 _SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
@@ -32,7 +32,8 @@ def load(
     The directory holds either train, val and test, each of class folders, or class folders alone,
     whose classes (not images) are then split by a shuffle of their sorted names. The images of a
     class may lie in folders below it. Hidden files and files that are no images are skipped, and
-    counted in the log.
+    counted in the log. So are links that lead out of the directory, and links to what is counted
+    where it lies: each real file is one image of one class.
 
     Args:
       data_dir: the directory.
@@ -50,15 +51,12 @@ def load(
     """
     if not data_dir:
         raise DataError(f"where are your images? Say it with --data_dir=DIR. {EMBEDDED}")
-    root = Path(data_dir).expanduser()
     if image_size < 1:
         raise DataError(f"image_size must be 1 or more, got {image_size}")
-    if not root.exists():
-        raise DataError(f"{root} does not exist; --data_dir must be a directory of class folders")
+    root = files.given(data_dir, "a directory of class folders")
     if not root.is_dir():
-        raise DataError(f"{root} is a file; --data_dir must be a directory of class folders")
+        raise DataError(f"{shown(root)} is a file; --data_dir must be a directory of class folders")
     splits = find(root, ratios, seed)
-    _check(root, splits)
     found = files.directory(root)
     return prepare.load(
         "folder",
@@ -78,72 +76,66 @@ def find(root: Path, ratios: tuple[float, float, float], seed: int) -> dict[str,
       ratios: shares of the classes, in the second case.
       seed: of their shuffle, in the second case.
     """
-    names = {folder.name for folder in _folders(root)}
+    names = set(_folders(root))
     found = {s: [n for n in of_split if n in names] for s, of_split in _SPLIT_FOLDERS.items()}
     if all(found.values()):
-        return {split: _classes(root, found[split][0]) for split in SPLITS}
-    if any(found.values()) and names <= {n for of in _SPLIT_FOLDERS.values() for n in of}:
+        folders = {s: [f"{found[s][0]}/{n}" for n in _folders(root / found[s][0])] for s in SPLITS}
+    elif any(found.values()) and names <= {n for of in _SPLIT_FOLDERS.values() for n in of}:
         missing = [split for split in SPLITS if not found[split]]
         raise DataError(
-            f"{root} holds {', '.join(sorted(names))}, but no {' and no '.join(missing)}"
+            f"{shown(root)} holds {', '.join(sorted(names))}, but no {' and no '.join(missing)}"
         )
-    return _by_ratio(root, _classes(root, ""), ratios, seed)
+    else:
+        wanted = "class folders (expected DIR/CLASS/IMAGE or DIR/{train,val,test}/CLASS/IMAGE)"
+        folders = dict(class_split.by_ratio(names, ratios, seed, shown(root), wanted))
+    return _images(root, folders)
 
 
-def _folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _classes(root: Path, below: str) -> dict[str, list[str]]:
-    classes: dict[str, list[str]] = {}
-    skipped = []
-    for folder in _folders(root / below):
-        found = [f"{folder.relative_to(root)}/{n}" for n in files.directory(folder).names]
-        classes[folder.name] = [name for name in found if files.is_image(name)]
-        skipped += [name for name in found if not files.is_image(name)]
-    if skipped:
-        log.info("%s: skipped %d other files, such as %s", root, len(skipped), skipped[0])
-    return classes
-
-
-def _by_ratio(
-    root: Path, classes: Classes, ratios: tuple[float, float, float], seed: int
-) -> dict[str, Classes]:
-    if len(classes) < len(SPLITS):
-        raise DataError(
-            f"{root} holds {len(classes)} class folders ({', '.join(classes) or 'none'}), but "
-            "needs at least 3 to split into train, val and test; expected DIR/CLASS/IMAGE or "
-            "DIR/{train,val,test}/CLASS/IMAGE"
+def _folders(directory: Path) -> list[str]:
+    with files.reading(directory):
+        return sorted(
+            path.name
+            for path in directory.iterdir()
+            if not path.name.startswith(".") and path.is_dir()
         )
-    if len(ratios) != 3 or min(ratios) <= 0:
-        raise DataError(f"the split ratios must be three numbers above 0, got {tuple(ratios)}")
-    names = sorted(classes)
-    order = np.random.default_rng(seed).permutation(len(names))
-    ends = np.round(np.cumsum(ratios) / sum(ratios) * len(names)).astype(int)
-    # Every split gets a class, however small its ratio.
-    ends = np.maximum(ends, [1, 2, len(names)])
-    ends = np.minimum(ends, [len(names) - 2, len(names) - 1, len(names)])
-    return {
-        split: {name: classes[name] for name in sorted(names[i] for i in order[start:end])}
-        for split, start, end in zip(SPLITS, [0, *ends[:-1]], ends, strict=True)
+
+
+def _images(root: Path, folders: Mapping[str, Sequence[str]]) -> dict[str, Classes]:
+    """The images below the class folders of each split, after a check."""
+    with files.reading(root):
+        walked = walk(root, [f for of_split in folders.values() for f in of_split], leave=False)
+    left_out = _tell(root, walked)
+    splits: dict[str, Classes] = {
+        split: {
+            PurePosixPath(folder).name: [n for n in walked.names[folder] if files.is_image(n)]
+            for folder in of_split
+        }
+        for split, of_split in folders.items()
     }
+    class_split.check(
+        {split: {c: len(n) for c, n in classes.items()} for split, classes in splits.items()},
+        shown(root),
+        "image",
+        f"add images or remove the folder{left_out}",
+    )
+    return splits
 
 
-def _check(root: Path, splits: Mapping[str, Classes]) -> None:
-    owner: dict[str, str] = {}
-    for split, classes in splits.items():
-        if not any(classes.values()):
-            raise DataError(f"{root}: no images found for {split}; expected files in class folders")
-        for name, images in classes.items():
-            if name in owner:
-                raise DataError(
-                    f"class {name!r} is in both {owner[name]} and {split}; the classes of the "
-                    "splits must be disjoint, or accuracy on them means nothing"
-                )
-            owner[name] = split
-            if len(images) < 2:
-                raise DataError(
-                    f"class {name!r} of {split} has {len(images)} image{'' if images else 's'}, "
-                    "but an episode needs at least 2 (a support example and a query); add "
-                    f"images or remove the folder {name!r} below {root}"
-                )
+def _tell(root: Path, walked: Walked) -> str:
+    """Logs what is left out; gives what an error about missing images should add."""
+    others = [n for names in walked.names.values() for n in names if not files.is_image(n)]
+    reasons = {
+        "skipped %d other files": others,
+        "skipped %d links to what is counted where it lies": walked.again,
+        "skipped %d links that lead nowhere": walked.broken,
+        "skipped %d links that lead out of the directory": walked.outside,
+    }
+    for reason, names in reasons.items():
+        if names:
+            log.info(f"%s: {reason}, such as %s", shown(root), len(names), shown(names[0]))
+    if not walked.outside:
+        return ""
+    return (
+        f". Links that lead out of the directory are not followed, here {len(walked.outside)} such "
+        f"as {shown(walked.outside[0])}: put the files in their place"
+    )

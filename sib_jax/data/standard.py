@@ -13,7 +13,7 @@ from sib_jax.data import prepare
 from sib_jax.data.cache import BASE_SPLITS
 from sib_jax.data.errors import EMBEDDED, DataError
 from sib_jax.data.prepare import Arrays, Copy
-from sib_jax.data.reading.files import Files
+from sib_jax.data.reading.files import Files, given
 from sib_jax.data.reading.locate import locate
 from sib_jax.data.split import SPLITS, DataSet
 
@@ -98,7 +98,7 @@ def load(
             f"where is {standard.title}? Say it with --data_dir=DIR: {source.wanted}. "
             f"To get it, {standard.obtain}. {EMBEDDED}"
         )
-    path = Path(data_dir).expanduser()
+    path = given(data_dir, "a directory or an archive")
 
     @functools.cache
     def find(files: Files) -> Copy | None:

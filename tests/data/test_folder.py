@@ -116,12 +116,76 @@ def test_nested_folders_and_other_files(tmp_path, caplog):
     assert "skipped 2 other files" in caplog.text
 
 
-def test_links_are_followed_but_not_in_circles(tmp_path):
+def test_links_within_the_directory_are_followed_but_not_in_circles(tmp_path):
     root = _split_tree(tmp_path / "d")
-    (root / "train" / "train1").rename(tmp_path / "elsewhere")
-    (root / "train" / "train1").symlink_to(tmp_path / "elsewhere")
+    (root / "train" / "train1").rename(root / ".store")
+    (root / "train" / "train1").symlink_to("../.store")
     (root / "train" / "train0" / "up").symlink_to(root / "train" / "train0")
-    assert folder.load(root, image_size=8).train.class_counts.tolist() == [3, 3]
+    (root / "train" / "train0" / "3.png").symlink_to("../../.one.png")
+    _save(root / ".one.png", (7, 7, 7))
+    assert folder.load(root, image_size=8).train.class_counts.tolist() == [4, 3]
+
+
+@pytest.mark.parametrize("target", [".", "..", "../..", "../../class03", "../../class03/0.png"])
+def test_a_link_never_takes_the_images_of_another_class(target, tmp_path, caplog):
+    root = _tree(tmp_path / "d")
+    link = root / "class00" / "deep" / "link.png"
+    link.parent.mkdir()
+    link.symlink_to(target)
+    with caplog.at_level(logging.INFO, "sib_jax"):
+        data = folder.load(root, image_size=8)
+    for split in (data.train, data.val, data.test):
+        assert set(split.class_counts.tolist()) == {3}
+    assert "to what is counted where it lies, such as class00/deep/link.png" in caplog.text
+
+
+def test_many_links_take_little_time(tmp_path):
+    root = _tree(tmp_path / "d", classes=3)
+    for level in range(30):  # 2**30 paths
+        (root / "class00" / f"l{level}").mkdir()
+        for name in "ab":
+            (root / "class00" / f"l{level}" / name).symlink_to(f"../l{level + 1}")
+    found = folder.find(root, (0.6, 0.2, 0.2), 0)
+    assert {len(images) for classes in found.values() for images in classes.values()} == {3}
+
+
+def test_links_do_not_lead_out_of_the_directory(tmp_path, caplog):
+    root = _split_tree(tmp_path / "d")
+    _save(tmp_path / "outside" / "x.png")
+    (root / "val" / "val0" / "x.png").symlink_to(tmp_path / "outside" / "x.png")
+    (root / "val" / "val0" / "more").symlink_to(tmp_path / "outside")
+    (root / "val" / "val0" / "gone.png").symlink_to("nowhere")
+    with caplog.at_level(logging.INFO, "sib_jax"):
+        assert folder.load(root, image_size=8).val.class_counts.tolist() == [3, 3]
+    assert "skipped 2 links that lead out of the directory, such as val/val0/" in caplog.text
+    assert "skipped 1 links that lead nowhere, such as val/val0/gone.png" in caplog.text
+    (root / "val" / "val1").rename(tmp_path / "outside" / "val1")
+    (root / "val" / "val1").symlink_to(tmp_path / "outside" / "val1")
+    _error("'val1' of val has 0 images.*out of the directory are not followed, here 3", root)
+
+
+def test_the_directory_itself_may_be_a_link(tmp_path):
+    _split_tree(tmp_path / "d")
+    (tmp_path / "link").symlink_to("d")
+    assert folder.load(tmp_path / "link", image_size=8).train.class_counts.tolist() == [3, 3]
+
+
+def test_identical_images_are_told(tmp_path, caplog):
+    root = _split_tree(tmp_path / "d")
+    for split in ("train", "val", "test"):  # else those of `_tree` are alike
+        for number, path in enumerate(sorted((root / split).rglob("*.png"))):
+            _save(path, (10 * number, 80 * "train val test".index(split) // 6, 0))
+    with caplog.at_level(logging.WARNING, "sib_jax"):
+        folder.load(root, image_size=8)
+    assert "the same" not in caplog.text
+    content = (root / "train" / "train0" / "1.png").read_bytes()
+    (root / "val" / "val1" / "again.png").write_bytes(content)
+    with caplog.at_level(logging.WARNING, "sib_jax"):
+        folder.load(root, image_size=8)
+    assert (
+        "folder: 1 image is the same as one of another class or split (1 of another split), "
+        "such as train/train0/1.png and val/val1/again.png"
+    ) in caplog.text
 
 
 def test_decoded_once_and_again_when_a_file_changes(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import concurrent.futures
 import io
 import logging
+import math
 import os
 import sys
 import warnings
@@ -15,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sib_jax.data.errors import DataError
 from sib_jax.data.reading.files import Files
+from sib_jax.runtime.files import shown
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,12 @@ def _on_all_cores(work: Callable[..., None], items: Iterable[tuple], count: int)
         None, "decoding", count, unit=" images", disable=not sys.stderr.isatty(), leave=False
     )
     # The first error ends all: what has not begun is dropped.
-    with bar, concurrent.futures.ThreadPoolExecutor(cores) as pool:
+    # Filters of warnings are of the process, so they are set here, not in the threads.
+    with (
+        bar,
+        warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),
+        concurrent.futures.ThreadPoolExecutor(cores) as pool,
+    ):
         try:
             running: set[concurrent.futures.Future[None]] = set()
             for item in items:
@@ -85,17 +92,25 @@ def decode_one(file: IO[bytes], size: int, channels: int, name: str) -> np.ndarr
       uint8 [size, size, channels].
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
-                square = _square(ImageOps.exif_transpose(image), size)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise DataError(
-            f"{name} cannot be read as an image ({error}); repair or remove it"
-        ) from error
+        with Image.open(file) as image:
+            if math.prod(image.size) > (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+            square = _square(ImageOps.exif_transpose(image), size)
+        return _pixels(square, channels)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name} is too large an image ({error}); scale it down") from error
-    return _pixels(square, channels)
+    except Exception as error:  # a damaged image fails in any way there is
+        raise DataError(
+            f"{name} cannot be read as an image ({_reason(file, error)}); repair or remove it"
+        ) from error
+
+
+def _reason(file: IO[bytes], error: Exception) -> str:
+    if file.seek(0, io.SEEK_END) == 0:
+        return "it is empty"
+    if isinstance(error, UnidentifiedImageError):  # whose own words name the buffer
+        return "it begins like no image of a known format"
+    return shown(str(error) or type(error).__name__)
 
 
 def fit(pixels: np.ndarray, size: int, channels: int) -> np.ndarray:

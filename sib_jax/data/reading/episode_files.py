@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sib_jax.data.errors import DataError
+from sib_jax.data.reading import files
+from sib_jax.runtime.files import shown, write_text
 
 
 class EpisodeRows(NamedTuple):
@@ -47,11 +49,11 @@ def read(path: str | os.PathLike[str], file_names: Sequence[str]) -> EpisodeRows
         split lacks, or mixes images of several classes in one; or the split has no file names.
     """
     _check_named(file_names)
+    content = files.content(Path(path))
+    path = shown(path)
     try:
-        episodes = json.loads(Path(path).read_text())
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
+        episodes = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is no JSON file ({error})") from error
     if not isinstance(episodes, list) or not episodes:
         raise DataError(f"{path} is no list of episodes")
@@ -86,6 +88,7 @@ def write(path: str | os.PathLike[str], episodes: EpisodeRows, file_names: Seque
 
     Raises:
       DataError: the split has no file names.
+      FileError: the file cannot be written.
     """
     _check_named(file_names)
     ways = int(episodes.support_labels[-1]) + 1
@@ -103,7 +106,7 @@ def write(path: str | os.PathLike[str], episodes: EpisodeRows, file_names: Seque
         }
         for i in range(len(episodes.support))
     ]
-    Path(path).write_text(json.dumps(content))
+    write_text(path, json.dumps(content))
 
 
 def _labels(ways: int, images: int) -> np.ndarray:

@@ -5,32 +5,35 @@ name in it can lead anywhere on the disk.
 """
 
 import abc
+import bz2
 import contextlib
 import functools
+import gzip
 import lzma
 import os
 import re
+import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
 
 from PIL import Image
 
 from sib_jax.data.errors import DataError
+from sib_jax.data.reading.walk import walk
+from sib_jax.runtime.files import shown
 
 _ARCHIVE = re.compile(r"\.(tar|zip|tgz|tbz2|txz|tar\.(gz|bz2|xz))$", re.IGNORECASE)
-# What reading a damaged or encrypted archive may raise.
-_DAMAGE = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    OSError,
-    RuntimeError,
-)
+_COMPRESSED: Mapping[bytes, Callable[[Path], object]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
+# No images or arrays of them become so many times smaller when they are packed, but zeros do.
+_PACKED = 100
+_SMALL = 64 << 20  # bytes that anything may unpack to
 
 
 class Files(abc.ABC):
@@ -80,15 +83,12 @@ class _Directory(Files):
 
     @functools.cached_property
     def names(self) -> Sequence[str]:
-        try:
-            found = [file.relative_to(self._path).as_posix() for file in _walk(self._path, ())]
-        except OSError as error:
-            raise _unreadable(error.filename, error) from error
-        return sorted(found)
+        with reading(self._path):
+            return walk(self._path, [""], leave=True).names[""]
 
     def read(self, names: Collection[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
         for name in names:
-            yield name, functools.partial(_bytes, self._path / name)
+            yield name, functools.partial(content, self._path / name)
 
     def stamp(self, used: Callable[[], Iterable[str]]) -> object:
         stamps = [(name, *_size_and_time(self._path / name)) for name in sorted(used())]
@@ -105,26 +105,60 @@ class _Tar(Files):
     @functools.cached_property
     def names(self) -> Sequence[str]:
         with self._open() as tar:
-            return sorted({_clean(member.name) for member in tar if member.isreg()})
+            return sorted({_clean(member.name) for member in self._members(tar)})
 
     def read(self, names: Collection[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
         wanted = set(names)
         # Front to back: a compressed tar knows no other way.
         with self._open() as tar:
-            for member in tar:
-                if member.isreg() and (name := _clean(member.name)) in wanted:
+            for member in self._members(tar):
+                if (name := _clean(member.name)) in wanted:
                     file = tar.extractfile(member)
                     assert file is not None  # it is a regular file
-                    content = file.read()
-                    yield name, functools.partial(bytes, content)
+                    raw = file.read()
+                    yield name, functools.partial(bytes, raw)
 
     def stamp(self, used: Callable[[], Iterable[str]]) -> object:
         return str(self._path.absolute()), _size_and_time(self._path)
 
+    def _members(self, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+        limit, last = _limit(self._path.stat().st_size), -1
+        for member in tar:
+            if member.offset <= last or member.size < 0:  # a damaged header may lead back
+                raise tarfile.ReadError("its headers make no sense")
+            last = member.offset
+            if member.size > limit:  # of a file with holes
+                raise _too_packed(self._path)
+            if member.isreg():
+                yield member
+
     @contextlib.contextmanager
     def _open(self) -> Iterator[tarfile.TarFile]:
-        with _damage_named(self._path), tarfile.open(self._path) as tar:
-            yield tar
+        with _damage_named(self._path), _unpacked(self._path) as file:
+            bounded = cast(BinaryIO, _Bounded(file, self._path))
+            with tarfile.open(fileobj=bounded, mode="r:") as tar:
+                yield tar
+
+
+class _Bounded:
+    """A file that ends with an error where no honest archive of its size goes on."""
+
+    def __init__(self, file: BinaryIO, path: Path):
+        self._file, self._path = file, path
+        self._limit = _limit(path.stat().st_size)
+        self.tell = file.tell
+
+    def read(self, count: int) -> bytes:
+        self._check(self._file.tell() + count)
+        return self._file.read(count)
+
+    def seek(self, place: int) -> int:
+        self._check(place)
+        return self._file.seek(place)
+
+    def _check(self, place: int) -> None:
+        if place > self._limit:
+            raise _too_packed(self._path)
 
 
 class _Zip(Files):
@@ -137,17 +171,22 @@ class _Zip(Files):
     @functools.cached_property
     def names(self) -> Sequence[str]:
         with self._open() as archive:
-            return sorted(_members(archive))
+            return sorted(self._members(archive))
 
     def read(self, names: Collection[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
         with self._open() as archive:
-            members = _members(archive)
+            members = self._members(archive)
             for name in sorted(names, key=lambda name: members[name].header_offset):
-                content = archive.read(members[name])
-                yield name, functools.partial(bytes, content)
+                raw = archive.read(members[name])
+                yield name, functools.partial(bytes, raw)
 
     def stamp(self, used: Callable[[], Iterable[str]]) -> object:
         return str(self._path.absolute()), _size_and_time(self._path)
+
+    def _members(self, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+        found = [info for info in archive.infolist() if not info.is_dir()]
+        check_packed(self._path, found)
+        return {_clean(info.filename): info for info in found}
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[zipfile.ZipFile]:
@@ -189,8 +228,64 @@ class _Together(Files):
         return found
 
 
+def given(data_dir: str | os.PathLike[str], wanted: str) -> Path:
+    """The path that a user gave, which is a directory or a regular file.
+
+    Args:
+      data_dir: what was given; "~" is the user's home.
+      wanted: what it must be, for messages: "a directory of class folders".
+
+    Raises:
+      DataError: it is neither, or cannot be read.
+    """
+    where = shown(data_dir)
+    try:
+        path = Path(data_dir).expanduser()
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise DataError(f"{where} does not exist; --data_dir must be {wanted}") from None
+    except OSError as error:
+        raise _unreadable(where, error) from error
+    except (RuntimeError, ValueError) as error:  # no such user; a zero byte
+        raise DataError(f"{where} is no path ({error}); --data_dir must be {wanted}") from error
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise DataError(f"{where} is a pipe or device; --data_dir must be {wanted}")
+    return path
+
+
+@contextlib.contextmanager
+def reading(path: object) -> Iterator[None]:
+    """Around whatever reads the user's files: errors of the system become a `DataError`.
+
+    Args:
+      path: what is read, where the error itself does not name it.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _unreadable(error.filename or path, error) from error
+    except ValueError as error:
+        if isinstance(error, DataError) or "null" not in str(error):
+            raise
+        raise DataError(f"{shown(str(path))} is no path ({error})") from error
+    except MemoryError as error:
+        raise DataError(f"{shown(str(path))} is too large for the memory there is") from error
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+      DataError: it is none, or cannot be read.
+    """
+    with reading(path):
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe is to wait for its writer
+            raise DataError(f"{shown(path)} is no file")
+        return path.read_bytes()
+
+
 def directory(path: Path) -> Files:
-    """The files below a directory, links followed."""
+    """The files below a directory, links followed, each real file once."""
     return _Directory(path)
 
 
@@ -216,46 +311,84 @@ def stem(path: Path) -> str:
     return _ARCHIVE.sub("", path.name)
 
 
+def check_packed(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+    """Refuses a zip that would unpack to far more than it is, before any of it is unpacked.
+
+    Raises:
+      DataError: its members, or one of them, say so.
+    """
+    # Members may overlap, so all together are bounded too.
+    total = sum(info.file_size for info in members)
+    if total > _limit(path.stat().st_size) or any(
+        info.file_size > _limit(info.compress_size) for info in members
+    ):
+        raise _too_packed(path)
+
+
 def open_archive(path: Path) -> Files:
     """The files of a tar or zip; which of them it is, its content says.
 
     Raises:
       DataError: it is neither.
     """
-    try:
+    with reading(path):
+        if not path.is_file():  # to open a pipe is to wait for its writer
+            raise DataError(f"{shown(path)} is no file")
         if zipfile.is_zipfile(path):
             return _Zip(path)
-        if tarfile.is_tarfile(path):
+        if _is_tar(path):
             return _Tar(path)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    raise DataError(f"{path} is neither a directory nor a tar or zip archive")
+    raise DataError(f"{shown(path)} is neither a directory nor a tar or zip archive")
 
 
-def _walk(directory: Path, above: tuple[str, ...]) -> Iterator[Path]:
-    real = os.path.realpath(directory)
-    if real in above:  # a link to a folder that holds it
-        return
-    for path in directory.iterdir():
-        if path.is_dir():
-            yield from _walk(path, (*above, real))
-        elif path.is_file():
-            yield path
-
-
-def _bytes(path: Path) -> bytes:
+def _is_tar(path: Path) -> bool:
     try:
-        return path.read_bytes()
+        with _unpacked(path) as file:
+            tarfile.open(fileobj=cast(BinaryIO, _Bounded(file, path)), mode="r:").close()
     except OSError as error:
-        raise _unreadable(path, error) from error
+        if error.errno is not None:  # else: it is damaged, or packed by nothing known
+            raise
+        return False
+    except DataError:
+        raise
+    except Exception:  # whatever is no tar fails in any way there is
+        return False
+    return True
+
+
+def _unpacked(path: Path) -> BinaryIO:
+    """The content of a file, unpacked while it is read."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    for magic, opener in _COMPRESSED.items():
+        if start.startswith(magic):
+            return cast(BinaryIO, opener(path))
+    return path.open("rb")
+
+
+def _limit(packed: int) -> int:
+    """Bytes that so many packed ones may hold."""
+    return _PACKED * packed + _SMALL
+
+
+def _too_packed(path: Path) -> DataError:
+    return DataError(
+        f"{shown(path)} says that it holds more than {_PACKED} times its size, which no data do; "
+        "copy or download it again"
+    )
 
 
 def _unreadable(path: object, error: OSError) -> DataError:
-    return DataError(f"{path} cannot be read ({error.strerror or error})")
+    where = shown(os.fsdecode(path) if isinstance(path, bytes) else str(path))
+    return DataError(
+        f"{where} cannot be read ({error.strerror or error}); check that it is there and that you "
+        "may read it"
+    )
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:
-    status = path.stat()
+    with reading(path):
+        status = path.stat()
     return status.st_size, status.st_mtime_ns
 
 
@@ -264,13 +397,14 @@ def _clean(name: str) -> str:
     return str(PurePosixPath(name))
 
 
-def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    return {_clean(info.filename): info for info in archive.infolist() if not info.is_dir()}
-
-
 @contextlib.contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
-    except _DAMAGE as error:
-        raise DataError(f"{path} cannot be read ({error}); copy or download it again") from error
+    except DataError:
+        raise
+    except Exception as error:  # a damaged archive fails in any way there is
+        reason = shown(str(error) or type(error).__name__)
+        raise DataError(
+            f"{shown(path)} cannot be read ({reason}); copy or download it again"
+        ) from error

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from sib_jax.data.errors import DataError
 from sib_jax.data.reading import files
 from sib_jax.data.reading.files import Files
 
@@ -15,7 +14,7 @@ def locate(
     """The files below a directory or in an archive, or in the archives of a directory.
 
     Args:
-      path: a directory, or a tar or zip.
+      path: a directory, or a tar or zip, see `files.given`.
       holds: whether files are the data set. A directory that does not hold it is taken together
         with the archives in it.
       archives: matches the names of the right ones; where it matches none, all are taken.
@@ -23,14 +22,13 @@ def locate(
         name.
 
     Raises:
-      DataError: the path does not exist, or is no directory or archive.
+      DataError: the path cannot be read, or is no directory or archive.
     """
-    if not path.exists():
-        raise DataError(f"{path} does not exist; --data_dir must be a directory or an archive")
     if not path.is_dir():
         return files.open_archive(path)
     loose = files.directory(path)
-    inside = sorted(p for p in path.iterdir() if p.is_file() and files.is_archive(p))
+    with files.reading(path):
+        inside = sorted(p for p in path.iterdir() if files.is_archive(p) and p.is_file())
     inside = [p for p in inside if archives.search(p.name)] or inside
     if not inside or holds(loose):
         return loose

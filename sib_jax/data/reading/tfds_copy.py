@@ -12,6 +12,7 @@ from sib_jax.data.errors import DataError
 from sib_jax.data.prepare import Arrays
 from sib_jax.data.reading.files import Files
 from sib_jax.data.standard import StandardSplit
+from sib_jax.runtime.files import shown
 
 _INFO = "dataset_info.json"
 _SPLITS = ("train", "validation", "test")  # those that do not repeat images of others
@@ -42,7 +43,7 @@ def find(files: Files, wanted: Collection[str]) -> Prepared | None:
     for name in files.names:
         if name.split("/")[-1] != _INFO:
             continue
-        info = json.loads(files.content(name))
+        info = _json(files.content(name))
         if not isinstance(info, dict) or info.get("name") not in wanted:
             continue
         folder = Path(files.path(name)).parent
@@ -78,15 +79,26 @@ def read(
     """
     import tensorflow_datasets as tfds  # here: it takes seconds
 
-    builder = tfds.builder_from_directory(prepared.folder)
-    features = builder.info.features
+    where = shown(prepared.folder)
     images, classes, file_names = [], [], []
-    for part in (name for name in _SPLITS if name in builder.info.splits):
-        for example in builder.as_data_source(split=part):
-            images.append(example["image"][..., :channels])
-            classes.append(class_name(features, example))
-            file_names.append(example.get("file_name", b"").decode().split("/")[-1])
+    try:
+        builder = tfds.builder_from_directory(prepared.folder)
+        features = builder.info.features
+        for part in (name for name in _SPLITS if name in builder.info.splits):
+            for example in builder.as_data_source(split=part):
+                images.append(example["image"][..., :channels])
+                classes.append(class_name(features, example))
+                file_names.append(example.get("file_name", b"").decode().split("/")[-1])
+        stacked = np.stack(images)
+    except Exception as error:  # a damaged copy fails in any way there is
+        reason = f"{type(error).__name__}: {shown(str(error))}"
+        raise DataError(f"{where} cannot be read ({reason}); prepare it again") from error
     named = file_names if all(file_names) else []
-    return standard.arrange_arrays(
-        np.stack(images), classes, split, str(prepared.folder), file_names=named
-    )
+    return standard.arrange_arrays(stacked, classes, split, where, file_names=named)
+
+
+def _json(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):  # somebody else's file of that name
+        return None

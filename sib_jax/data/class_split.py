@@ -1,0 +1,78 @@
+"""Classes to train, val and test: by ratio where a copy does not say; what every split needs."""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from sib_jax.data.errors import DataError
+from sib_jax.data.split import SPLITS
+
+
+def by_ratio(
+    names: Collection[str], ratios: tuple[float, float, float], seed: int, where: str, found: str
+) -> dict[str, list[str]]:
+    """Splits classes by a shuffle of their sorted names.
+
+    Args:
+      names: of the classes.
+      ratios: shares of the classes for train, val and test; every split gets a class.
+      seed: of the shuffle.
+      where: the path, for messages.
+      found: what classes are there and what is wanted, for messages: "class folders (...), but".
+
+    Returns:
+      Each split -> its classes, sorted.
+
+    Raises:
+      DataError: there are fewer than 3 classes, or the ratios are no three numbers above 0.
+    """
+    if len(names) < len(SPLITS):
+        few = ", ".join(sorted(names)) or "none"
+        raise DataError(
+            f"{where} holds {len(names)} {found} ({few}), but needs at least 3 to split into "
+            "train, val and test"
+        )
+    if len(ratios) != 3 or not all(0 < ratio < np.inf for ratio in ratios):
+        raise DataError(f"the split ratios must be three numbers above 0, got {tuple(ratios)}")
+    in_order = sorted(names)
+    order = np.random.default_rng(seed).permutation(len(in_order))
+    ends = np.round(np.cumsum(ratios) / sum(ratios) * len(in_order)).astype(int)
+    # Every split gets a class, however small its ratio.
+    ends = np.maximum(ends, [1, 2, len(in_order)])
+    ends = np.minimum(ends, [len(in_order) - 2, len(in_order) - 1, len(in_order)])
+    return {
+        split: sorted(in_order[i] for i in order[start:end])
+        for split, start, end in zip(SPLITS, [0, *ends[:-1]], ends, strict=True)
+    }
+
+
+def check(counts: Mapping[str, Mapping[str, int]], where: str, unit: str, remedy: str) -> None:
+    """Whether the classes of the splits are disjoint and large enough for an episode.
+
+    Args:
+      counts: split -> class -> number of examples.
+      where: the path, for messages.
+      unit: what an example is called: "image".
+      remedy: what to do about a class that is too small: a clause without a full stop.
+
+    Raises:
+      DataError: a class is in two splits or has fewer than 2 examples; or a split has none.
+    """
+    owner: dict[str, str] = {}
+    for split, classes in counts.items():
+        if not any(classes.values()):
+            raise DataError(f"{where}: no {unit}s found for {split}; {remedy}")
+        for name in classes:
+            if name in owner:
+                raise DataError(
+                    f"{where}: class {name!r} is in both {owner[name]} and {split}; the classes of "
+                    "the splits must be disjoint, or accuracy on them means nothing"
+                )
+            owner[name] = split
+    for split, classes in counts.items():
+        for name, count in classes.items():
+            if count < 2:
+                raise DataError(
+                    f"{where}: class {name!r} of {split} has {count} {unit}{'' if count else 's'}, "
+                    f"but an episode needs at least 2 (a support example and a query); {remedy}"
+                )
