@@ -15,10 +15,11 @@ def load(
     """Loads a data set, from the cache where it was prepared before.
 
     Args:
-      name: "glyphs", "mini_imagenet", "cifar_fs", "omniglot" or "folder".
+      name: "glyphs", "mini_imagenet", "cifar_fs", "omniglot", "folder" or "features".
       data_dir: where the user's data lie, see the module of that name; glyphs needs none.
-      image_size: height and width of the stored images, in pixels; that of glyphs is fixed.
-      ratios: shares of the classes, for a folder without train, val and test.
+      image_size: height and width of the stored images, in pixels; that of glyphs is fixed, and
+        features have none.
+      ratios: shares of the classes, for a folder or features without train, val and test.
       seed: chooses those classes.
 
     Raises:
@@ -45,4 +46,8 @@ def load(
         from sib_jax.data import folder
 
         return folder.load(data_dir, image_size=image_size, ratios=ratios, seed=seed)
+    if name == "features":
+        from sib_jax.data import features
+
+        return features.load(data_dir, ratios=ratios, seed=seed)
     raise DataError(f"unknown data set {name!r}")

@@ -1,15 +1,31 @@
-"""What a data set is: three splits of disjoint classes, each of images, labels and class names."""
+"""What a data set is: three splits of disjoint classes, each of images, labels and class names.
+
+In the place of images there may be features that another model computed.
+"""
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Generic, TypeVar
 
 import numpy as np
 
 SPLITS = ("train", "val", "test")
 
 
+class _Classes:
+    """What splits share: `labels` and `class_names`."""
+
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+
+    @property
+    def class_counts(self) -> np.ndarray:
+        """Number of examples of each class, int64 [classes]."""
+        return np.bincount(self.labels, minlength=len(self.class_names))
+
+
 @dataclasses.dataclass(frozen=True)
-class Split:
+class Split(_Classes):
     """The images of some classes.
 
     Attributes:
@@ -26,15 +42,32 @@ class Split:
     fingerprint: str
     file_names: tuple[str, ...] = ()
 
-    @property
-    def class_counts(self) -> np.ndarray:
-        """Number of images of each class, int64 [classes]."""
-        return np.bincount(self.labels, minlength=len(self.class_names))
+
+@dataclasses.dataclass(frozen=True)
+class FeatureSplit(_Classes):
+    """The features of some classes, computed by any model.
+
+    Attributes:
+      features: float16, float32 or float64 [n, d], often memory-mapped; all finite.
+      labels: int32 [n], in 0..len(class_names)-1 and ascending: a class is one contiguous block.
+      class_names: name of each class, in label order.
+      fingerprint: hex digest of features, labels and names.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    fingerprint: str
+
+
+AnySplit = TypeVar("AnySplit", Split, FeatureSplit)
 
 
 @dataclasses.dataclass(frozen=True)
-class DataSet:
+class DataSet(Generic[AnySplit]):
     """Three splits whose classes are disjoint, under one name.
+
+    `DataSet[FeatureSplit]` is one of features.
 
     Attributes:
       name: of the data set.
@@ -47,12 +80,12 @@ class DataSet:
     """
 
     name: str
-    train: Split
-    val: Split
-    test: Split
-    base: Mapping[str, Split] = dataclasses.field(default_factory=dict)
+    train: AnySplit
+    val: AnySplit
+    test: AnySplit
+    base: Mapping[str, AnySplit] = dataclasses.field(default_factory=dict)
 
-    def split(self, name: str) -> Split:
+    def split(self, name: str) -> AnySplit:
         """The split called `name` (train, val or test)."""
         if name not in SPLITS:
             raise ValueError(f"unknown split {name!r}; the splits are {', '.join(SPLITS)}")

@@ -13,6 +13,7 @@ import numpy as np
 
 from sib_jax.data.errors import DataError
 from sib_jax.data.reading import plain_pickle
+from sib_jax.data.reading.npy import is_text
 from sib_jax.data.reading.plain_pickle import Budget, Function, PickleError
 
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
@@ -100,6 +101,8 @@ class _Arrays:
             raise PickleError("an array whose data have another size than its shape")
         state = (1, shape, dtype, bool(fortran), raw)
         made.__setstate__(state)
+        if not is_text(made):
+            raise PickleError("text of numbers that are no characters")
 
     def _raw(self, raw: Any) -> bytes:
         if not isinstance(raw, (str, bytes, bytearray)):
