@@ -112,7 +112,7 @@ def test_memory_and_time_are_bounded(name):
         except DataError as error:
             assert "\n" not in str(error)  # noqa: PT017
     else:
-        with pytest.raises(DataError, match="^x is damaged or no pickle") as raised:
+        with pytest.raises(DataError, match=r"^x is damaged or no pickle") as raised:
             numpy_pickle.loads(HARD[name], "x")
         assert "\n" not in str(raised.value)
         assert len(str(raised.value)) < 300
