@@ -90,25 +90,3 @@ class DataSet(Generic[AnySplit]):
         if name not in SPLITS:
             raise ValueError(f"unknown split {name!r}; the splits are {', '.join(SPLITS)}")
         return getattr(self, name)
-
-
-@dataclasses.dataclass(frozen=True)
-class FeatureSplit:
-    """The features of some classes, of any model.
-
-    Attributes:
-      features: float [n, d], often memory-mapped.
-      labels: int32 [n], in 0..len(class_names)-1 and ascending: a class is one contiguous block.
-      class_names: name of each class, in label order.
-      fingerprint: hex digest of features, labels and names.
-    """
-
-    features: np.ndarray
-    labels: np.ndarray
-    class_names: tuple[str, ...]
-    fingerprint: str
-
-    @property
-    def class_counts(self) -> np.ndarray:
-        """Number of rows of each class, int64 [classes]."""
-        return np.bincount(self.labels, minlength=len(self.class_names))

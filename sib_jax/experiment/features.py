@@ -1,8 +1,8 @@
 """Features of every image, computed once: cached under a key of weights, data and preprocessing."""
 
 import functools
-import os
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,16 @@ from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.data.cache import cache_dir, digest
 from sib_jax.data.split import Split
-from sib_jax.runtime import devices
+from sib_jax.errors import UserError
+from sib_jax.report.console import log
+from sib_jax.runtime import devices, files
 
 BATCH = 256  # images at once, or a few more, so that every device has as many
-_VERSION = 1  # raise when the computation changes: old cache entries are then not found
+_VERSION = 2  # raise when the computation changes: old cache entries are then not found
+
+
+class FeaturesError(UserError):
+    """A backbone that gives no usable features; the message names an image."""
 
 
 def compute(
@@ -55,19 +61,47 @@ def cached(
 
     Returns:
       float32 [n, d], memory-mapped.
+
+    Raises:
+      FeaturesError: the backbone gives something that is not finite.
     """
     key = digest(_VERSION, pretrained.fingerprint(), split.fingerprint, jax.default_backend())
     path = cache_dir() / "features" / f"{pretrained.backbone.name}-{key}.npy"
     # A process may have a cache of its own: all compute, or none.
-    if devices.everywhere(path.exists()):
+    if devices.everywhere(_is_whole(path)):
         advance(len(split.images))
     else:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            log.info("%s is damaged: its features are computed anew", path)
         features = compute(pretrained, split.images, advance)
-        temporary = path.with_name(f".{jax.process_index()}-{os.getpid()}-{path.name}")
-        np.save(temporary, features)
-        temporary.replace(path)
+        _check_finite(features, split)
+        files.write_atomically(path, lambda file: np.save(file, features))
+        files.write_text(_checksum_file(path), str(files.checksum(path)))
     return np.load(path, mmap_mode="r")
+
+
+def _checksum_file(path: Path) -> Path:
+    return path.with_suffix(".crc32")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is what was written: its checksum is kept beside it."""
+    try:
+        return _checksum_file(path).read_text() == str(files.checksum(path))
+    except OSError:
+        return False
+
+
+def _check_finite(features: np.ndarray, split: Split) -> None:
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(bad):
+        row = int(bad[0])
+        image = split.file_names[row] if split.file_names else f"number {row}"
+        raise FeaturesError(
+            f"the backbone gives features that are not finite for {len(bad)} of {len(features)} "
+            f"images, such as image {image} of class {split.class_names[split.labels[row]]!r}; "
+            "train it with a lower config.pretrain.lr, or use other weights"
+        )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -52,7 +52,8 @@ def of_features(
         arrays = {}
         for name, part in parts.items():
             if isinstance(part, FeatureSplit):
-                arrays[name] = part.features
+                # Half precision is for disks: squares of large values would overflow.
+                arrays[name] = np.asarray(part.features, np.float32)
             else:
                 assert found is not None
                 arrays[name] = features.cached(found, part, done)

@@ -1,8 +1,11 @@
 """A whole experiment, top to bottom: pretrain, features, meta-train each head, evaluate, report."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from sib_jax.backbones import Backbone, pretrained
 from sib_jax.backbones.pretrained import Pretrained
@@ -22,6 +25,7 @@ from sib_jax.report.console import log
 from sib_jax.report.metrics import Metrics
 from sib_jax.runtime import devices, interrupt, weights
 from sib_jax.runtime.seeds import Stream, key
+from sib_jax.tasks.setting import Task
 
 MODES = ("all", "pretrain", "train", "evaluate")
 
@@ -229,31 +233,49 @@ def _check_fits(experiment: Experiment, data: DataSet, mode: str) -> None:
     of_features = isinstance(data.train, FeatureSplit)
     if of_features and mode == "pretrain":
         raise ConfigError("--mode=pretrain trains a backbone, but the data are features already")
+    held = holdout.of_training(data, experiment.base_holdout)
+    counts = {split: data.split(split).class_counts for split in SPLITS}
+    counts["train"] = np.bincount(data.train.labels[~held], minlength=len(counts["train"]))
     for head in experiment.heads:
         if of_features and head.method.reads == "images":
             raise ConfigError(f"{head.method.name} reads images, but the data are features")
-        _check_task(head, data)
-    held = holdout.of_training(data, experiment.base_holdout)
-    kept = len(held) - int(held.sum())
+        for split in SPLITS:
+            _check_task(head.setting.task, split, data.split(split).class_names, counts[split])
+        if head.setting.has_base:
+            base = int(held.sum()) or sum(len(part.labels) for part in data.base.values())
+            _check_base(head.setting.task, counts["train"], base)
+    kept = int(counts["train"].sum())
     if not of_features and experiment.pretraining.batch > kept:
         wanted = f"at most {kept}, the images that training sees"
         raise ConfigError(describe("pretrain.batch", experiment.pretraining.batch, wanted))
 
 
-def _check_task(head: Head, data: DataSet) -> None:
-    task = head.setting.task
-    for split in SPLITS:
-        part = data.split(split)
-        if task.ways > len(part.class_names):
-            wanted = f"at most {len(part.class_names)}, the classes of the {split} split"
-            raise ConfigError(describe("ways", task.ways, wanted))
-        smallest = int(part.class_counts.argmin())
-        if task.shots + task.queries > part.class_counts[smallest]:
-            raise ConfigError(
-                f"config.shots + config.queries is {task.shots} + {task.queries}, but class "
-                f"{part.class_names[smallest]!r} of the {split} split has only "
-                f"{part.class_counts[smallest]} images; lower config.queries or config.shots"
-            )
+def _check_task(task: Task, split: str, names: Sequence[str], counts: np.ndarray) -> None:
+    """Each class has an episode's images: counts [classes] are those that it may be drawn from."""
+    if task.ways > len(names):
+        wanted = f"at most {len(names)}, the classes of the {split} split"
+        raise ConfigError(describe("ways", task.ways, wanted))
+    smallest = int(counts.argmin())
+    if task.shots + task.queries > counts[smallest]:
+        raise ConfigError(
+            f"config.shots + config.queries is {task.shots} + {task.queries}, but class "
+            f"{names[smallest]!r} of the {split} split has only {counts[smallest]} images; lower "
+            "config.queries or config.shots"
+        )
+
+
+def _check_base(task: Task, counts: np.ndarray, held: int) -> None:
+    """There are base classes beside the pretended novel ones, and enough images of them."""
+    if task.ways >= len(counts):
+        wanted = f"below {len(counts)}, the training classes, some of which stay base classes"
+        raise ConfigError(describe("ways", task.ways, wanted))
+    fewest = int(np.sort(counts)[: len(counts) - task.ways].sum())
+    if task.ways * task.queries > min(held, fewest):
+        raise ConfigError(
+            f"an episode has config.ways * config.queries = {task.ways * task.queries} queries of "
+            f"base classes, but there are only {min(held, fewest)} images for them; lower "
+            "config.queries or change config.base_holdout"
+        )
 
 
 def _check_stages(experiment: Experiment, workdir: Path, mode: str) -> None:

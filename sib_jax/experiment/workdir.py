@@ -7,6 +7,7 @@ from typing import Any
 from flax.traverse_util import flatten_dict
 
 from sib_jax.config import EXPERIMENT, ConfigError
+from sib_jax.runtime import files
 
 CONFIG = "config.json"
 BACKBONE = "backbone.npz"
@@ -29,10 +30,8 @@ def checkpoints(workdir: Path, stage: str) -> Path:
 
 def write_config(config: Any, workdir: Path) -> None:
     """Writes the resolved config."""
-    (workdir / "heads").mkdir(parents=True, exist_ok=True)
-    temporary = workdir / f".{CONFIG}"
-    temporary.write_text(config.to_json(indent=1) + "\n")
-    temporary.replace(workdir / CONFIG)
+    files.make_folder(workdir / "heads")
+    files.write_text(workdir / CONFIG, config.to_json(indent=1) + "\n")
 
 
 def check_same(config: Any, workdir: Path) -> None:

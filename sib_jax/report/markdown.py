@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sib_jax.report import paper
 from sib_jax.report.results import ACCURACIES, Row
+from sib_jax.runtime import files
 
 FILE = "table.md"
 _TITLES = {"val": "Validation", "test": "Test"}
@@ -12,9 +13,7 @@ _TITLES = {"val": "Validation", "test": "Test"}
 
 def write(workdir: Path, rows: Sequence[Row]) -> None:
     """Writes <workdir>/table.md."""
-    temporary = workdir / f".{FILE}"
-    temporary.write_text(by_split(rows))
-    temporary.replace(workdir / FILE)
+    files.write_text(workdir / FILE, by_split(rows))
 
 
 def by_split(rows: Sequence[Row]) -> str:

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sib_jax.runtime import files
+
 FILE = "metrics.jsonl"
 
 
@@ -37,13 +39,13 @@ class Metrics:
         lines = self._path.read_text().splitlines(keepends=True)
         kept = [line for line in lines if not _after(line, stage, step)]
         if len(kept) < len(lines):
-            self._path.write_text("".join(kept))
+            files.write_text(self._path, "".join(kept))
 
     def write(self, stage: str, step: int, **values: float) -> None:
         """Appends {"stage", "step", **values}."""
         if self._silent:
             return
-        with self._path.open("a") as file:
+        with files.writing(self._path), self._path.open("a") as file:
             file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
         if self._board is not None:
             for name, value in values.items():

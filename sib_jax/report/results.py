@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sib_jax.runtime import files
+
 FILE = "results.json"
 ACCURACIES = ("novel", "base", "both")
 
@@ -13,9 +15,7 @@ Row = dict[str, Any]
 
 def write(workdir: Path, rows: Sequence[Row]) -> None:
     """Writes <workdir>/results.json: a list of rows, accuracies in percent."""
-    temporary = workdir / f".{FILE}"
-    temporary.write_text(json.dumps(list(rows), indent=1) + "\n")
-    temporary.replace(workdir / FILE)
+    files.write_text(workdir / FILE, json.dumps(list(rows), indent=1) + "\n")
 
 
 def summary(rows: Sequence[Row]) -> str:

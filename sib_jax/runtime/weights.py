@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from sib_jax.errors import UserError
+from sib_jax.runtime import files
 
 _ABOUT = "about.json"
 
@@ -22,10 +23,7 @@ def save(path: Path, tree: Any, about: dict[str, Any] | None = None) -> None:
     """Writes the leaves of `tree`, and `about` (JSON), to `path`; replaces it as a whole."""
     arrays = {name: np.asarray(leaf) for name, leaf in _named(tree)}
     arrays[_ABOUT] = np.frombuffer(json.dumps(about or {}).encode(), np.uint8)
-    temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-    temporary.replace(path)
+    files.write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
 def about(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -57,6 +55,8 @@ def load(path: str | os.PathLike[str], like: Any) -> Any:
             raise WeightsError(
                 f"{path}: {name} has shape {stored[name].shape}, but this config needs {leaf.shape}"
             )
+        if not np.isfinite(stored[name]).all():
+            raise WeightsError(f"{path}: {name} has values that are not finite; use another file")
     leaves = [jax.numpy.asarray(stored[name]) for name in wanted]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 

@@ -55,6 +55,11 @@ class Setting(NamedTuple):
     sample_training: Callable[[jax.Array, FeatureTable], Episode]
     sample_evaluation: Callable[[jax.Array, Sources], Episode]
 
+    @property
+    def has_base(self) -> bool:
+        """Whether its episodes have base classes."""
+        return BASE in self.measures
+
 
 def _standard(task: Task) -> Setting:
     def draw(key: jax.Array, table: FeatureTable) -> Episode:

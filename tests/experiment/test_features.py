@@ -7,8 +7,15 @@ import pytest
 from sib_jax import backbones
 from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.backbones.pretrained import Pretrained
+from sib_jax.data.cache import cache_dir
 from sib_jax.data.split import Split
+from sib_jax.errors import UserError
 from sib_jax.experiment import features
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIB_JAX_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -76,3 +83,24 @@ def test_the_cache_is_never_stale(pretrained, split, changed, monkeypatch):
     monkeypatch.setattr(features, "compute", compute)
     features.cached(pretrained, split)
     assert computed
+
+
+@pytest.mark.parametrize("damage", ["zeros", "short", "empty", "no_checksum"])
+def test_a_damaged_file_of_the_cache_is_made_anew(pretrained, split, damage):
+    wanted = np.array(features.cached(pretrained, split))
+    (path,) = (cache_dir() / "features").glob("conv4_64-*.npy")
+    content = path.read_bytes()
+    if damage == "no_checksum":
+        path.with_suffix(".crc32").unlink()
+    else:
+        kept = {"zeros": len(content) // 2, "short": len(content) // 2, "empty": 0}[damage]
+        path.write_bytes(content[:kept].ljust(len(content) if damage == "zeros" else kept, b"\0"))
+    np.testing.assert_array_equal(features.cached(pretrained, split), wanted)
+    assert path.read_bytes() == content
+
+
+def test_features_that_are_not_finite_are_refused_by_name(pretrained, split):
+    backbone = backbones.make("conv4_64", image_size=16, final_relu=False)
+    broken = jax.tree.map(lambda x: x * np.nan, pretrained.variables)
+    with pytest.raises(UserError, match=r"not finite for 6 of 6 images.* number 0 of class 'a'"):
+        features.cached(pretrained._replace(backbone=backbone, variables=broken), split)

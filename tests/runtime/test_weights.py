@@ -83,6 +83,12 @@ def test_weights_of_another_kind(saved):
         weights_file.load(saved[0], {"other": np.zeros(3)})
 
 
+def test_weights_that_are_not_finite(tmp_path):
+    weights_file.save(tmp_path / "w.npz", {"a": np.array([1.0, np.nan])})
+    with pytest.raises(UserError, match=r"w\.npz: a has values that are not finite"):
+        weights_file.load(tmp_path / "w.npz", {"a": np.zeros(2)})
+
+
 def test_a_file_that_is_not_there(backbone, tmp_path):
     with pytest.raises(UserError, match=r"none\.npz does not exist"):
         pretrained.load(tmp_path / "none.npz", backbone)
