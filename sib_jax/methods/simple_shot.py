@@ -1,0 +1,120 @@
+"""SimpleShot: the nearest class mean of features that are centred and brought to unit length.
+
+The paper compares three transformations: UN leaves the features alone, L2N divides by the length,
+and CL2N subtracts the mean feature of the base classes first. The class of a query is that of the
+nearest mean in Euclidean distance.
+
+Differences from the paper: a method is not told the mean of the base classes. `logits` takes any
+`centre`, so whoever has that mean gets the paper's CL2N; without it, CL2N subtracts the mean over
+the support and query examples of the episode, which makes the method transductive and is another
+method than the paper's. So L2N is the default. The score is minus the squared distance, which the
+paper does not need.
+
+References:
+  Wang et al., "SimpleShot: revisiting nearest-neighbor classification for few-shot learning", 2019
+    (arXiv 1911.04623). github.com/mileyan/simple_shot.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sib_jax.methods.method import Method
+from sib_jax.methods.untrained import untrained
+from sib_jax.sib.classifier import normalize
+from sib_jax.sib.init_net import class_means
+
+NORMALIZATIONS = ("UN", "L2N", "CL2N")
+
+
+class Settings(NamedTuple):
+    """Hyper-parameters.
+
+    Attributes:
+      normalization: "UN", "L2N" or "CL2N"; the last with the episode's own mean.
+    """
+
+    normalization: str = "L2N"
+
+
+def transform(
+    support: jax.Array,
+    query: jax.Array,
+    *,
+    normalization: str,
+    centre: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Features before distances are taken.
+
+    Args:
+      support: features [m, d].
+      query: features [n, d].
+      normalization: "UN", "L2N" or "CL2N".
+      centre: what CL2N subtracts, [d]; the mean of all m + n features where None.
+
+    Returns:
+      Support [m, d] and query [n, d].
+
+    Raises:
+      ValueError: the normalization is unknown.
+    """
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(
+            f"unknown normalization {normalization!r}; known are 'UN', 'L2N' and 'CL2N'"
+        )
+    if normalization == "UN":
+        return support, query
+    if normalization == "CL2N":
+        if centre is None:
+            centre = jnp.mean(jnp.concatenate([support, query]), axis=0)
+        support, query = support - centre[None], query - centre[None]
+    return normalize(support), normalize(query)
+
+
+def squared_distances(features: jax.Array, centres: jax.Array) -> jax.Array:
+    """Squared Euclidean distance of every feature to every centre.
+
+    Args:
+      features: [n, d].
+      centres: [k, d].
+
+    Returns:
+      [n, k], not below 0.
+    """
+    squares = (
+        jnp.sum(features * features, axis=1)[:, None] + jnp.sum(centres * centres, axis=1)[None]
+    )
+    return jnp.maximum(squares - 2 * features @ centres.T, 0)
+
+
+def logits(
+    settings: Settings,
+    support: jax.Array,
+    support_labels: jax.Array,
+    query: jax.Array,
+    *,
+    ways: int,
+    centre: jax.Array | None = None,
+) -> jax.Array:
+    """Minus the squared distance to each class mean.
+
+    Args:
+      settings: hyper-parameters.
+      support: features [m, d].
+      support_labels: int [m], in 0..ways-1.
+      query: features [n, d].
+      ways: k.
+      centre: what CL2N subtracts, [d]: the base classes' mean in the paper, the episode's where
+        None.
+
+    Returns:
+      [n, k].
+    """
+    support, query = transform(support, query, normalization=settings.normalization, centre=centre)
+    return -squared_distances(query, class_means(support, support_labels, ways))
+
+
+def make(settings: Settings, ways: int) -> Method:
+    """SimpleShot on features."""
+    return untrained(f"simple_shot {settings.normalization}", logits, settings, ways)
