@@ -1,0 +1,252 @@
+"""TIM: class weights that maximize the mutual information between queries and their labels.
+
+The classifier is softmax(-scale / 2 |w_k - f(x)|^2) on features of unit length, and starts at the
+class means. Minimized is lambda CE(support) - marginal * H(Y) + conditional * H(Y | X), the
+entropies being over the queries. Two ways to do so:
+  "gradient" (TIM-GD): Adam, 1,000 steps.
+  "adm" (TIM-ADM): auxiliary labels q of the queries and the weights are updated in turns, each in
+    closed form, 150 times.
+
+Differences from the authors' code: everything is in the log domain, where the code adds 1e-12
+inside logarithms (and nothing in H(Y), which is not a number where a class has no query at all);
+"adm" has no step length other than 1.
+
+References:
+  Boudiaf et al., "Transductive information maximization for few-shot learning", NeurIPS 2020 (arXiv
+    2008.11297). github.com/mboudiaf/TIM.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sib_jax.methods.method import Method
+from sib_jax.methods.simple_shot import squared_distances
+from sib_jax.methods.untrained import untrained
+from sib_jax.sib.classifier import normalize
+from sib_jax.sib.init_net import class_means
+
+
+class Settings(NamedTuple):
+    """Hyper-parameters.
+
+    Attributes:
+      variant: "adm" or "gradient".
+      scale: of half the squared distance; the paper's temperature.
+      steps: updates; None for 150 ("adm") or 1,000 ("gradient").
+      step_size: of Adam, for "gradient" alone.
+      support_weight: lambda, of the cross-entropy.
+      marginal_weight: of H(Y).
+      conditional_weight: of H(Y | X), the paper's alpha.
+    """
+
+    variant: str = "adm"
+    scale: float = 15.0
+    steps: int | None = None
+    step_size: float = 1e-4
+    support_weight: float = 0.1
+    marginal_weight: float = 1.0
+    conditional_weight: float = 0.1
+
+
+def log_probabilities(weights: jax.Array, features: jax.Array, scale: float) -> jax.Array:
+    """The classifier, log softmax(-scale / 2 |w_k - x|^2).
+
+    Args:
+      weights: [k, d].
+      features: [n, d].
+      scale: of half the squared distance.
+
+    Returns:
+      [n, k].
+    """
+    return jax.nn.log_softmax(-scale / 2 * squared_distances(features, weights), axis=1)
+
+
+def log_marginal(log_probs: jax.Array) -> jax.Array:
+    """Log of the mean over the queries.
+
+    Args:
+      log_probs: [n, k].
+
+    Returns:
+      [k].
+    """
+    return jax.nn.logsumexp(log_probs, axis=0) - jnp.log(log_probs.shape[0])
+
+
+def entropy(log_probs: jax.Array) -> jax.Array:
+    """Shannon's entropy.
+
+    Args:
+      log_probs: [.., k].
+
+    Returns:
+      [..].
+    """
+    return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
+
+
+def support_loss(
+    weights: jax.Array, support: jax.Array, labels: jax.Array, scale: float
+) -> jax.Array:
+    """Mean cross-entropy of the support set.
+
+    Args:
+      weights: [k, d].
+      support: features [m, d].
+      labels: int [m].
+      scale: of the classifier.
+
+    Returns:
+      Scalar.
+    """
+    found = log_probabilities(weights, support, scale)
+    return -jnp.mean(jnp.take_along_axis(found, labels[:, None], axis=1))
+
+
+def descend(
+    loss: Callable[[jax.Array], jax.Array], weights: jax.Array, *, steps: int, step_size: float
+) -> jax.Array:
+    """Weights after a number of steps of Adam.
+
+    Args:
+      loss: weights [k, d] -> scalar.
+      weights: where to start, [k, d].
+      steps: how many.
+      step_size: learning rate.
+
+    Returns:
+      [k, d].
+    """
+    # Under the root something is added, so that whoever differentiates through the steps gets no
+    # 0 / 0 where a gradient is 0, as it is for a dimension that is 0 in all examples.
+    optimizer = optax.adam(step_size, eps_root=1e-24)
+
+    def step(
+        state: tuple[jax.Array, optax.OptState], _: None
+    ) -> tuple[tuple[jax.Array, optax.OptState], None]:
+        weights, moments = state
+        updates, moments = optimizer.update(jax.grad(loss)(weights), moments)
+        return (optax.apply_updates(weights, updates), moments), None
+
+    return jax.lax.scan(step, (weights, optimizer.init(weights)), None, length=steps)[0][0]
+
+
+def by_gradient(
+    settings: Settings,
+    weights: jax.Array,
+    support: jax.Array,
+    support_labels: jax.Array,
+    query: jax.Array,
+) -> jax.Array:
+    """TIM-GD: the loss minimized by Adam.
+
+    Args:
+      settings: hyper-parameters.
+      weights: where to start, [k, d].
+      support: features of unit length [m, d].
+      support_labels: int [m].
+      query: features of unit length [n, d].
+
+    Returns:
+      Weights [k, d].
+    """
+
+    def loss(weights: jax.Array) -> jax.Array:
+        found = log_probabilities(weights, query, settings.scale)
+        information = settings.marginal_weight * entropy(log_marginal(found))
+        information -= settings.conditional_weight * jnp.mean(entropy(found))
+        labelled = support_loss(weights, support, support_labels, settings.scale)
+        return settings.support_weight * labelled - information
+
+    steps = 1000 if settings.steps is None else settings.steps
+    return descend(loss, weights, steps=steps, step_size=settings.step_size)
+
+
+def by_alternation(
+    settings: Settings,
+    weights: jax.Array,
+    support: jax.Array,
+    support_labels: jax.Array,
+    query: jax.Array,
+) -> jax.Array:
+    """TIM-ADM: labels of the queries and weights in closed form, in turns.
+
+    Args:
+      settings: hyper-parameters.
+      weights: where to start, [k, d].
+      support: features of unit length [m, d].
+      support_labels: int [m].
+      query: features of unit length [n, d].
+
+    Returns:
+      Weights [k, d].
+    """
+    member = jax.nn.one_hot(support_labels, weights.shape[0], dtype=support.dtype)
+    of_support = settings.support_weight / (1 + settings.conditional_weight)
+    of_query = support.shape[0] / query.shape[0]
+    share = settings.marginal_weight / (1 + settings.marginal_weight)
+
+    def part(
+        weights: jax.Array, labels: jax.Array, log_probs: jax.Array, features: jax.Array
+    ) -> jax.Array:
+        """Sum over examples of label * feature + p * (weight - feature), [k, d]."""
+        probs = jnp.exp(log_probs)
+        return (labels - probs).T @ features + weights * jnp.sum(probs, axis=0)[:, None]
+
+    def step(weights: jax.Array, _: None) -> tuple[jax.Array, None]:
+        found = log_probabilities(weights, query, settings.scale)
+        sharper = (1 + settings.conditional_weight) * found
+        shared = share * jax.nn.logsumexp(sharper, axis=0, keepdims=True)
+        labels = jax.nn.softmax(sharper - shared, axis=1)
+        of_labelled = log_probabilities(weights, support, settings.scale)
+        total = of_support * part(weights, member, of_labelled, support)
+        total += of_query * part(weights, labels, found, query)
+        count = of_support * jnp.sum(member, axis=0) + of_query * jnp.sum(labels, axis=0)
+        return total / count[:, None], None
+
+    steps = 150 if settings.steps is None else settings.steps
+    return jax.lax.scan(step, weights, None, length=steps)[0]
+
+
+_VARIANTS = {"adm": by_alternation, "gradient": by_gradient}
+
+
+def logits(
+    settings: Settings,
+    support: jax.Array,
+    support_labels: jax.Array,
+    query: jax.Array,
+    *,
+    ways: int,
+) -> jax.Array:
+    """Log-probabilities of the queries under the weights found.
+
+    Args:
+      settings: hyper-parameters.
+      support: features [m, d].
+      support_labels: int [m], in 0..ways-1.
+      query: features [n, d].
+      ways: k.
+
+    Returns:
+      [n, k].
+
+    Raises:
+      ValueError: the variant is unknown.
+    """
+    if settings.variant not in _VARIANTS:
+        raise ValueError(f"unknown variant {settings.variant!r}; known are 'adm' and 'gradient'")
+    support, query = normalize(support), normalize(query)
+    start = class_means(support, support_labels, ways)
+    weights = _VARIANTS[settings.variant](settings, start, support, support_labels, query)
+    return log_probabilities(weights, query, settings.scale)
+
+
+def make(settings: Settings, ways: int) -> Method:
+    """TIM on features."""
+    return untrained(f"tim {settings.variant}", logits, settings, ways)
