@@ -1,0 +1,116 @@
+"""PT-MAP: power-transformed features, balanced assignments and class centres, in turns.
+
+Features are raised to a power, brought to unit length, then support and queries are centred, each
+by its own mean, and brought to unit length again. Then queries are assigned to equally frequent
+classes by optimal transport, exp(-10 |f - c_k|^2) balanced by Sinkhorn, and the class centres c_k
+move by a share of the way to the mean of support examples and assigned queries; 20 times.
+
+Differences from the authors' code: no QR decomposition of the features before, since it is a
+rotation and all that follows is invariant to it; Sinkhorn runs a fixed number of iterations in the
+log domain, where the code goes on until all episodes of the batch change by less than 1e-6; a
+power of a negative feature is defined, as minus the power of its size (the code wants features that
+are at least 0, as after a ReLU, and gives NaN otherwise); a query that equals the queries' mean
+stays at 0 rather than NaN.
+
+References:
+  Hu et al., "Leveraging the feature distribution in transfer-based few-shot learning", ICANN 2021
+    (arXiv 2006.03806). github.com/yhu01/PT-MAP.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sib_jax.methods.method import Method
+from sib_jax.methods.simple_shot import squared_distances
+from sib_jax.methods.transport import balanced
+from sib_jax.methods.untrained import untrained
+from sib_jax.sib.classifier import normalize
+from sib_jax.sib.init_net import class_means
+
+
+class Settings(NamedTuple):
+    """Hyper-parameters.
+
+    Attributes:
+      power: of the features, the paper's beta.
+      scale: of the squared distance, the paper's lambda.
+      rate: share of the way that centres move, the paper's alpha.
+      steps: how often they move.
+      iterations: of Sinkhorn, for each assignment.
+    """
+
+    power: float = 0.5
+    scale: float = 10.0
+    rate: float = 0.2
+    steps: int = 20
+    iterations: int = 100
+
+
+def power_transform(features: jax.Array, power: float) -> jax.Array:
+    """Features of unit length, after a power that makes them more like Gaussian.
+
+    Args:
+      features: [n, d].
+      power: of the size of each entry, to which 1e-6 is added as in the authors' code.
+
+    Returns:
+      [n, d].
+    """
+    size = (jnp.abs(features) + 1e-6) ** power
+    return normalize(jnp.where(features < 0, -size, size))
+
+
+def centred(features: jax.Array) -> jax.Array:
+    """Features minus their mean, of unit length.
+
+    Args:
+      features: [n, d].
+
+    Returns:
+      [n, d].
+    """
+    return normalize(features - jnp.mean(features, axis=0, keepdims=True))
+
+
+def logits(
+    settings: Settings,
+    support: jax.Array,
+    support_labels: jax.Array,
+    query: jax.Array,
+    *,
+    ways: int,
+) -> jax.Array:
+    """Log of the balanced assignment of the queries.
+
+    Args:
+      settings: hyper-parameters.
+      support: features [m, d].
+      support_labels: int [m], in 0..ways-1.
+      query: features [n, d].
+      ways: k.
+
+    Returns:
+      [n, k]; exp of it sums to n / k in every column, and nearly to 1 in every row.
+    """
+    support = centred(power_transform(support, settings.power))
+    query = centred(power_transform(query, settings.power))
+    member = jax.nn.one_hot(support_labels, ways, dtype=support.dtype)
+    total, count = member.T @ support, jnp.sum(member, axis=0)[:, None]
+
+    def assign(centres: jax.Array) -> jax.Array:
+        return balanced(-settings.scale * squared_distances(query, centres), settings.iterations)
+
+    def step(centres: jax.Array, _: None) -> tuple[jax.Array, None]:
+        weights = jnp.exp(assign(centres))
+        means = (total + weights.T @ query) / (count + jnp.sum(weights, axis=0)[:, None])
+        return centres + settings.rate * (means - centres), None
+
+    start = class_means(support, support_labels, ways)
+    return assign(jax.lax.scan(step, start, None, length=settings.steps)[0])
+
+
+def make(settings: Settings, ways: int) -> Method:
+    """PT-MAP on features."""
+    return untrained("pt_map", logits, settings, ways)
