@@ -1,0 +1,374 @@
+"""The transductive peers: the numbers of their authors' code (tests/parity/peers_README.md) and
+what all of them must do."""
+
+import functools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sib_jax.methods import (
+    alpha_tim,
+    bd_cspn,
+    gaussian_em,
+    laplacian_shot,
+    pt_map,
+    simple_shot,
+    sinkhorn_kmeans,
+    soft_kmeans,
+    tim,
+)
+from sib_jax.tasks.episode import Episode
+
+PARITY = Path(__file__).parents[1] / "parity"
+WAYS = 5
+
+
+def _episodes(shots):
+    with np.load(PARITY / f"peers_episodes_{shots}shot.npz") as file:
+        arrays = dict(file)
+    for name in ("support_labels", "query_labels"):
+        arrays[name] = arrays[name].astype(np.int32)
+    return arrays
+
+
+def _found(logits, settings, episodes, **more):
+    def one(support, labels, query):
+        return logits(settings, support, labels, query, ways=WAYS, **more)
+
+    given = (episodes["support"], episodes["support_labels"], episodes["query"])
+    return np.asarray(jax.jit(jax.vmap(one))(*given))
+
+
+def _relu(episodes):
+    shifted = {k: np.maximum(episodes[k] + np.float32(0.1), 0) for k in ("support", "query")}
+    return {**episodes, **shifted}
+
+
+SOFT = {
+    "soft_kmeans": (soft_kmeans, soft_kmeans.Settings(distance="euclidean")),
+    "sinkhorn_kmeans": (sinkhorn_kmeans, sinkhorn_kmeans.Settings(distance="euclidean")),
+    "laplacian_shot": (laplacian_shot, laplacian_shot.Settings()),
+    "tim_adm": (tim, tim.Settings("adm")),
+    "tim_gradient": (tim, tim.Settings("gradient")),
+    "alpha_tim": (alpha_tim, alpha_tim.Settings()),
+    "pt_map": (pt_map, pt_map.Settings()),
+    "gaussian_em": (gaussian_em, gaussian_em.Settings()),
+    "gaussian_em/heavy": (gaussian_em, gaussian_em.Settings(support_weight=0.2)),
+}
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+@pytest.mark.parametrize("name", SOFT)
+def test_soft_labels_are_those_of_the_authors_code(name, shots):
+    method, settings = SOFT[name]
+    episodes = _episodes(shots)
+    if name == "pt_map":
+        episodes = _relu(episodes)
+    more = {"centre": episodes["base_mean"]} if name == "laplacian_shot" else {}
+    found = _found(method.logits, settings, episodes, **more)
+    file, _, part = name.partition("/")
+    prefix = f"{shots}shot/{part + '/' if part else ''}"
+    with np.load(PARITY / f"peers_{file}.npz") as want:
+        probabilities = np.exp(found)
+        if name == "soft_kmeans":
+            probabilities = np.asarray(jax.nn.softmax(found))
+        np.testing.assert_allclose(probabilities, want[prefix + "probabilities"], atol=1e-4)
+        np.testing.assert_array_equal(np.argmax(found, axis=-1), want[prefix + "predictions"])
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+@pytest.mark.parametrize("normalization", simple_shot.NORMALIZATIONS)
+def test_simple_shot_predicts_what_the_code_does(normalization, shots):
+    episodes = _episodes(shots)
+    settings = simple_shot.Settings(normalization)
+    found = _found(simple_shot.logits, settings, episodes, centre=episodes["base_mean"])
+    with np.load(PARITY / "peers_simple_shot.npz") as want:
+        predictions = want[f"{shots}shot/{normalization}/predictions"]
+    np.testing.assert_array_equal(np.argmax(found, axis=-1), predictions)
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+def test_bd_cspn_rectifies_as_the_code_does(shots):
+    episodes = _episodes(shots)
+    centre = episodes["base_mean"]
+
+    def prototypes(support, labels, query):
+        support, query = simple_shot.transform(support, query, normalization="CL2N", centre=centre)
+        moved = bd_cspn.shift(support, query)
+        return bd_cspn.rectified_as_code(support, labels, moved, ways=WAYS)
+
+    given = (episodes["support"], episodes["support_labels"], episodes["query"])
+    scores = _found(bd_cspn.logits, bd_cspn.Settings("code"), episodes, centre=centre)
+    with np.load(PARITY / "peers_bd_cspn.npz") as want:
+        found = jax.jit(jax.vmap(prototypes))(*given)
+        np.testing.assert_allclose(found, want[f"{shots}shot/prototypes"], atol=1e-5)
+        predictions = want[f"{shots}shot/predictions"]
+    np.testing.assert_array_equal(np.argmax(scores, axis=-1), predictions)
+
+
+# Few steps: what is tested below does not need more.
+ALL = {
+    "simple_shot UN": simple_shot.make(simple_shot.Settings("UN"), 3),
+    "simple_shot L2N": simple_shot.make(simple_shot.Settings(), 3),
+    "simple_shot CL2N": simple_shot.make(simple_shot.Settings("CL2N"), 3),
+    "soft_kmeans": soft_kmeans.make(soft_kmeans.Settings(), 3),
+    "soft_kmeans euclidean": soft_kmeans.make(soft_kmeans.Settings(distance="euclidean"), 3),
+    "sinkhorn_kmeans": sinkhorn_kmeans.make(sinkhorn_kmeans.Settings(), 3),
+    "bd_cspn code": bd_cspn.make(bd_cspn.Settings(), 3),
+    "bd_cspn paper": bd_cspn.make(bd_cspn.Settings("paper"), 3),
+    "laplacian_shot": laplacian_shot.make(laplacian_shot.Settings(), 3),
+    "laplacian_shot means": laplacian_shot.make(laplacian_shot.Settings(rectify=False), 3),
+    "tim adm": tim.make(tim.Settings(steps=20), 3),
+    "tim gradient": tim.make(tim.Settings("gradient", steps=20, step_size=1e-2), 3),
+    "alpha_tim": alpha_tim.make(alpha_tim.Settings(steps=20, step_size=1e-2), 3),
+    "pt_map": pt_map.make(pt_map.Settings(), 3),
+    "gaussian_em": gaussian_em.make(gaussian_em.Settings(), 3),
+}
+BALANCED = ("sinkhorn_kmeans", "pt_map")  # as many queries of each class
+SCORES = ("simple_shot", "soft_kmeans", "bd_cspn")  # the others give log-probabilities
+KEY = jax.random.key(0)
+
+
+def _episode(seed=0, shots=(2, 1, 3), queries=(5, 4, 1), features=16):
+    """Unequal shots and queries."""
+    random = np.random.default_rng(seed)
+    centres = random.normal(size=(3, features))
+
+    def draw(counts):
+        labels = np.repeat(np.arange(3), counts)
+        examples = centres[labels] + 0.7 * random.normal(size=(len(labels), features))
+        return examples.astype(np.float32), labels.astype(np.int32)
+
+    return Episode(*draw(shots), *draw(queries))
+
+
+@functools.cache
+def _compiled(name):
+    return jax.jit(lambda episode: ALL[name].logits({}, episode, KEY))
+
+
+@functools.cache
+def _compiled_gradient(name):
+    def total(features, episode):
+        support, query = features
+        found = ALL[name].logits({}, episode._replace(support=support, query=query), KEY)
+        # The sum of balanced scores or log-probabilities alone would hardly change.
+        return jnp.sum(jnp.sin(found)), found
+
+    return jax.jit(jax.grad(total, has_aux=True))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_is_an_untrained_method_that_finds_clusters(name):
+    method, episode = ALL[name], _episode()
+    assert not method.trained
+    assert name.startswith(method.name.split()[0])
+    assert method.init(KEY, None) == {}
+    found = _compiled(name)(episode)
+    assert found.shape == (10, 3)
+    assert found.dtype == jnp.float32
+    # The queries are 5, 4 and 1: wrong for those that take the classes to be equally frequent.
+    right = np.mean(np.argmax(found, axis=1) == episode.query_labels)
+    assert right >= (0.5 if name in (*BALANCED, "bd_cspn paper") else 0.8)
+    if not name.startswith(SCORES):
+        np.testing.assert_allclose(np.sum(np.exp(found), axis=1), 1, atol=0.05)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_query_labels_are_not_read(name):
+    episode = _episode()
+    other = episode._replace(query_labels=np.full_like(episode.query_labels, -1))
+    want = _compiled(name)(episode)
+    np.testing.assert_array_equal(_compiled(name)(other), want)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_other_order_of_classes_and_examples_reorders_the_logits(name):
+    episode = _episode()
+    new_label = np.asarray([2, 0, 1], np.int32)  # of the class that was 0, 1, 2
+    supports = np.asarray([3, 0, 5, 1, 4, 2])
+    queries = np.asarray([9, 2, 4, 0, 7, 1, 8, 3, 6, 5])
+    other = Episode(
+        episode.support[supports],
+        new_label[episode.support_labels[supports]],
+        episode.query[queries],
+        new_label[episode.query_labels[queries]],
+    )
+    want = np.asarray(_compiled(name)(episode))[queries]
+    found = np.asarray(_compiled(name)(other))[:, new_label]
+    np.testing.assert_allclose(found, want, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_batch_is_its_episodes_one_by_one(name):
+    episodes = [_episode(seed) for seed in range(3)]
+    batch = jax.tree.map(lambda *leaves: np.stack(leaves), *episodes)
+    found = jax.jit(jax.vmap(lambda episode: ALL[name].logits({}, episode, KEY)))(batch)
+    for one, episode in zip(found, episodes, strict=True):
+        np.testing.assert_allclose(one, _compiled(name)(episode), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_logits_and_gradients_are_finite(name):
+    usual = _episode()
+    ones, zeros = (
+        usual._replace(support=fill(usual.support), query=fill(usual.query))
+        for fill in (np.ones_like, np.zeros_like)
+    )
+    used = np.float32(np.arange(16) != 3)
+    unused = usual._replace(support=usual.support * used, query=usual.query * used)
+    without_class_0 = usual._replace(query=np.tile(usual.query[9:], (10, 1)))
+    for episode in (usual, ones, zeros, unused, without_class_0):
+        found = _compiled_gradient(name)((episode.support, episode.query), episode)
+        assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(found))
+    single = usual._replace(query=usual.query[:1], query_labels=usual.query_labels[:1])
+    assert np.all(np.isfinite(_compiled(name)(single)))
+
+
+def test_balanced_assignments_are_balanced():
+    episode = _episode()
+    for name in BALANCED:
+        assignment = jnp.exp(_compiled(name)(episode))
+        np.testing.assert_allclose(jnp.sum(assignment, axis=0), 10 / 3, rtol=1e-5)
+
+
+def test_soft_kmeans_is_its_loop_written_out():
+    episode = _episode()
+    unit = [np.asarray(x) / np.linalg.norm(x, axis=1, keepdims=True) for x in episode[:3:2]]
+    labels = np.eye(3)[np.asarray(episode.support_labels)]
+    prototypes = labels.T @ unit[0] / labels.sum(0)[:, None]
+
+    def scores():
+        directions = prototypes / np.linalg.norm(prototypes, axis=1, keepdims=True)
+        return 10 * unit[1] @ directions.T
+
+    for _ in range(10):
+        assigned = np.exp(scores())
+        assigned /= assigned.sum(1, keepdims=True)
+        sums = labels.T @ unit[0] + assigned.T @ unit[1]
+        prototypes = sums / (labels.sum(0) + assigned.sum(0))[:, None]
+    found = _compiled("soft_kmeans")(episode)
+    np.testing.assert_allclose(found, scores(), rtol=1e-4, atol=1e-4)
+
+
+def test_soft_kmeans_without_steps_is_the_nearest_class_mean():
+    episode = _episode()
+    found = soft_kmeans.logits(
+        soft_kmeans.Settings(steps=0, scale=1.0, distance="euclidean"), *episode[:3], ways=3
+    )
+    want = simple_shot.logits(simple_shot.Settings("UN"), *episode[:3], ways=3)
+    np.testing.assert_allclose(found, want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 8])
+def test_bd_cspn_in_the_papers_form_takes_the_most_confident_queries(most):
+    episode = _episode()
+    support, labels, query = (np.asarray(x) for x in episode[:3])
+    found = bd_cspn.rectified(support, labels, query, ways=3, pseudo_labels=most)
+    means = np.stack([support[labels == k].mean(0) for k in range(3)])
+
+    def cosines(x):
+        lengths = np.linalg.norm(x, axis=1)[:, None] * np.linalg.norm(means, axis=1)
+        return x @ means.T / lengths
+
+    confidence = np.exp(10 * cosines(query))
+    confidence /= confidence.sum(1, keepdims=True)
+    for k in range(3):
+        own = [i for i in range(len(query)) if confidence[i].argmax() == k]
+        own = sorted(own, key=lambda i: -confidence[i, k])[:most]
+        examples = np.concatenate([support[labels == k], query[own]])
+        weights = np.exp(10 * cosines(examples)[:, k])
+        want = weights @ examples / weights.sum()
+        np.testing.assert_allclose(found[k], want, rtol=1e-4, atol=1e-5)
+
+
+def test_shifted_queries_have_the_mean_of_the_support_set():
+    episode = _episode()
+    moved = bd_cspn.shift(episode.support, episode.query)
+    want = jnp.mean(episode.support, axis=0)
+    np.testing.assert_allclose(jnp.mean(moved, axis=0), want, rtol=1e-4, atol=1e-5)
+
+
+def test_laplacian_shot_without_its_term_is_the_nearest_prototype():
+    episode = _episode()
+    settings = laplacian_shot.Settings(weight=0.0, rectify=False, normalization="L2N")
+    found = laplacian_shot.logits(settings, *episode[:3], ways=3)
+    want = simple_shot.logits(simple_shot.Settings("L2N"), *episode[:3], ways=3)
+    np.testing.assert_allclose(found, jax.nn.log_softmax(want), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("neighbours", [0, 2, 20])
+def test_a_query_is_not_its_own_neighbour(neighbours):
+    query = jnp.concatenate([_episode().query, _episode().query])  # each one twice
+    found = laplacian_shot.affinity(query, neighbours)
+    np.testing.assert_array_equal(jnp.diag(found), 0)
+    np.testing.assert_array_equal(jnp.sum(found, axis=1), min(neighbours, 19))
+
+
+def test_tim_by_gradient_lowers_what_it_minimizes():
+    episode = _episode()
+    settings = tim.Settings("gradient", steps=50, step_size=1e-2)
+
+    def objective(found):
+        return tim.entropy(tim.log_marginal(found)) - 0.1 * jnp.mean(tim.entropy(found))
+
+    before = tim.logits(settings._replace(steps=0), *episode[:3], ways=3)
+    assert objective(tim.logits(settings, *episode[:3], ways=3)) > objective(before)
+
+
+def test_alpha_tim_with_alpha_1_is_tim():
+    episode = _episode()
+    weights = {"support_weight": 0.1, "marginal_weight": 1.0, "conditional_weight": 0.1}
+    few = {"steps": 30, "step_size": 1e-2}
+    found = alpha_tim.logits(alpha_tim.Settings(alpha=1.0, **few, **weights), *episode[:3], ways=3)
+    want = tim.logits(tim.Settings("gradient", **few, **weights), *episode[:3], ways=3)
+    np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-6)
+
+
+def test_alpha_entropy_tends_to_shannons():
+    log_probs = jax.nn.log_softmax(jnp.asarray([0.3, -1.0, 2.0]))
+    found = alpha_tim.alpha_entropy(log_probs, 1.001)
+    np.testing.assert_allclose(found, tim.entropy(log_probs), rtol=2e-3)
+
+
+def test_pt_map_does_not_depend_on_a_rotation_after_the_power():
+    """Why the authors' QR decomposition can be left out."""
+    episode = _episode()
+    rotation = jnp.linalg.qr(jax.random.normal(KEY, (16, 16)))[0]
+    settings = pt_map.Settings(power=1.0)
+    found = pt_map.logits(
+        settings,
+        episode.support @ rotation,
+        episode.support_labels,
+        episode.query @ rotation,
+        ways=3,
+    )
+    want = pt_map.logits(settings, *episode[:3], ways=3)
+    np.testing.assert_allclose(found, want, rtol=1e-2, atol=1e-2)
+
+
+def test_gaussian_em_keeps_the_nearest_queries():
+    unit = jnp.eye(4)
+    near = jnp.asarray([[0.8, 0.6, 0.0, 0.0]])
+    want = [[0.8, 0.6, 0.0, 0.0]]
+    np.testing.assert_allclose(gaussian_em.affinity(near, unit, 2), want, rtol=1e-6)
+    np.testing.assert_allclose(gaussian_em.affinity(near, unit, 1), [[0.8, 0, 0, 0]], rtol=1e-6)
+    np.testing.assert_array_equal(gaussian_em.affinity(unit, unit, 2, same=True), 0)
+    assert gaussian_em.affinity(near, near, 3, same=True) == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "said"),
+    [
+        (simple_shot, simple_shot.Settings("CL2"), "unknown normalization 'CL2'"),
+        (soft_kmeans, soft_kmeans.Settings(distance="l1"), "unknown distance 'l1'"),
+        (bd_cspn, bd_cspn.Settings("book"), "unknown form 'book'"),
+        (tim, tim.Settings("sgd"), "unknown variant 'sgd'"),
+    ],
+)
+def test_unknown_names_are_told(method, settings, said):
+    with pytest.raises(ValueError, match=said):
+        method.logits(settings, *_episode()[:3], ways=3)
