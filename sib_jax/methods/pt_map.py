@@ -5,12 +5,14 @@ by its own mean, and brought to unit length again. Then queries are assigned to 
 classes by optimal transport, exp(-10 |f - c_k|^2) balanced by Sinkhorn, and the class centres c_k
 move by a share of the way to the mean of support examples and assigned queries; 20 times.
 
-Differences from the authors' code: no QR decomposition of the features before, since it is a
-rotation and all that follows is invariant to it; Sinkhorn runs a fixed number of iterations in the
-log domain, where the code goes on until all episodes of the batch change by less than 1e-6; a
-power of a negative feature is defined, as minus the power of its size (the code wants features that
-are at least 0, as after a ReLU, and gives NaN otherwise); a query that equals the queries' mean
-stays at 0 rather than NaN.
+Differences from the authors' code:
+  There is no QR decomposition of the features, which is a rotation: what follows does not change
+  under it.
+  Sinkhorn runs a fixed number of iterations in the log domain, where the code goes on until all
+  episodes of the batch change by less than 1e-6.
+  The power of a negative feature is minus the power of its size. The code wants features that are
+  at least 0, as after a ReLU, and gives NaN otherwise; `power=1` may suit other features better.
+  A query that equals the queries' mean stays at 0 rather than NaN.
 
 References:
   Hu et al., "Leveraging the feature distribution in transfer-based few-shot learning", ICANN 2021
