@@ -149,9 +149,15 @@ def _backbone(c: Any) -> BackboneSettings:
 def _head(name: str, c: Any) -> Head:
     optimizer = c.optimizer
     task = Task(c.ways, c.shots, c.queries)
+    method = _method(c)
+    if c.setting not in method.settings:
+        raise ConfigError(
+            f"head {name}: {method.name} is for setting={' or '.join(method.settings)}, "
+            f"not for {c.setting}"
+        )
     return Head(
         name=name,
-        method=_method(c),
+        method=method,
         setting=settings_of_tasks.make(c.setting, task),
         training=Training(
             seed=c.seed,

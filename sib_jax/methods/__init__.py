@@ -7,7 +7,21 @@ A method is one file with `Settings` (its hyper-parameters and their defaults) a
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from sib_jax.methods import matching, prototypical, sib, weight_generator
+from sib_jax.methods import (
+    alpha_tim,
+    bd_cspn,
+    gaussian_em,
+    laplacian_shot,
+    matching,
+    prototypical,
+    pt_map,
+    sib,
+    simple_shot,
+    sinkhorn_kmeans,
+    soft_kmeans,
+    tim,
+    weight_generator,
+)
 from sib_jax.methods.method import Classes, Method
 
 __all__ = ["METHODS", "Classes", "Entry", "Method"]
@@ -30,4 +44,14 @@ METHODS: dict[str, Entry] = {
     "prototypical": Entry(prototypical.Settings, prototypical.make),
     "matching": Entry(matching.Settings, matching.make),
     "weight_generator": Entry(weight_generator.Settings, weight_generator.make),
+    # Nothing of these is trained.
+    "simple_shot": Entry(simple_shot.Settings, simple_shot.make),
+    "soft_kmeans": Entry(soft_kmeans.Settings, soft_kmeans.make),
+    "sinkhorn_kmeans": Entry(sinkhorn_kmeans.Settings, sinkhorn_kmeans.make),
+    "bd_cspn": Entry(bd_cspn.Settings, bd_cspn.make),
+    "laplacian_shot": Entry(laplacian_shot.Settings, laplacian_shot.make),
+    "tim": Entry(tim.Settings, tim.make),
+    "alpha_tim": Entry(alpha_tim.Settings, alpha_tim.make),
+    "pt_map": Entry(pt_map.Settings, pt_map.make),
+    "gaussian_em": Entry(gaussian_em.Settings, gaussian_em.make),
 }

@@ -38,6 +38,7 @@ class Method(NamedTuple):
       loss: (parameters, `Episode`, key) -> (loss, {name: scalar to log}), both means over the
         queries. One of the names is "accuracy", 0 to 1. None for a method that is not trained.
       reads: "features" of the frozen backbone, or "images".
+      settings: names of the settings whose episodes it can answer, see `tasks.setting`.
       steps: T of SIB's inner loop; None for others.
       frozen: parameters -> pytree of bools like it, True where they stay as they start, also under
         weight decay; None if all are learned.
@@ -48,6 +49,7 @@ class Method(NamedTuple):
     logits: Callable[[Any, Episode, jax.Array], jax.Array]
     loss: Callable[[Any, Episode, jax.Array], tuple[jax.Array, dict[str, jax.Array]]] | None = None
     reads: str = "features"
+    settings: tuple[str, ...] = ("standard",)
     steps: int | None = None
     frozen: Callable[[Any], Any] | None = None
 

@@ -83,6 +83,7 @@ def make(settings: Settings, ways: int) -> Method:
         init=init,
         logits=logits,
         loss=loss,
+        settings=("lwof",) if settings.prior == "mixture" else ("standard",),
         steps=inner.steps,
         frozen=None if settings.learn_prior else _prior,
     )

@@ -181,7 +181,11 @@ def make(settings: Settings, ways: int) -> Method:
         )
 
     return Method(
-        f"weight_generator {settings.generator}", start, of_episode, cross_entropy(of_episode)
+        f"weight_generator {settings.generator}",
+        start,
+        of_episode,
+        cross_entropy(of_episode),
+        settings=("lwof",) if settings.generator == "attention" else ("standard", "lwof"),
     )
 
 

@@ -158,6 +158,10 @@ def test_the_table_is_written_as_markdown(rows, workdir):
         ((("a", 3),), "a must have a dict of fields, got 3"),
         ((3,), "config.heads is (3,), but must be a tuple of pairs"),
         (
+            (("a", {"method": "tim", "setting": "lwof"}),),
+            "head a: tim adm is for setting=standard, not for lwof",
+        ),
+        (
             (("a", {"method": "weight_generator", "weight_generator.generator": "mean"}),),
             "config.weight_generator: generator is 'mean', but must be one of",
         ),

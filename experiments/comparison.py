@@ -1,0 +1,49 @@
+"""Every method on one backbone and the same tasks: SIB, the paper's other systems, and the peers.
+
+python -m sib_jax.main --config=experiments/comparison.py
+python -m sib_jax.main --config=experiments/comparison.py:mini_imagenet --data_dir=DIR
+python -m sib_jax.main --config=experiments/comparison.py:features --data_dir=FILE.npz
+
+5-way, 1-shot and 5-shot. Those that learn are meta-trained on frozen features under SIB's schedule;
+the weight generators and SIB beside base classes learn without forgetting, and their Novel accuracy
+is that of the standard setting.
+"""
+
+import ml_collections
+
+from sib_jax.config import BASE_HOLDOUT, WITHOUT_FORGETTING, default
+
+GENERATOR = {"method": "weight_generator", "setting": "lwof"}
+METHODS = {
+    "sib_T0": {"inner.steps": 0},
+    "sib_T3": {"inner.steps": 3},
+    "sib_T5": {"inner.steps": 5},
+    "matching": {"method": "matching"},
+    "prototypical": {"method": "prototypical"},
+    "average_lwof": GENERATOR,
+    "attention_lwof": {**GENERATOR, "weight_generator.generator": "attention"},
+    "sib_T3_lwof": {"inner.steps": 3, **WITHOUT_FORGETTING},
+    # Nothing of these is trained.
+    "simple_shot": {"method": "simple_shot"},
+    "soft_kmeans": {"method": "soft_kmeans"},
+    "sinkhorn_kmeans": {"method": "sinkhorn_kmeans"},
+    "bd_cspn": {"method": "bd_cspn"},
+    "laplacian_shot": {"method": "laplacian_shot"},
+    "tim_adm": {"method": "tim"},
+    "tim_gradient": {"method": "tim", "tim.variant": "gradient"},
+    "alpha_tim": {"method": "alpha_tim"},
+    "pt_map": {"method": "pt_map"},
+    "gaussian_em": {"method": "gaussian_em"},
+}
+
+
+def get_config(dataset: str = "glyphs") -> ml_collections.ConfigDict:
+    """A head for each method and number of shots."""
+    config = default(dataset)
+    config.base_holdout = BASE_HOLDOUT
+    config.heads = tuple(
+        (f"{name}_5w{shots}s", {"shots": shots, **fields})
+        for shots in (1, 5)
+        for name, fields in METHODS.items()
+    )
+    return config
