@@ -104,7 +104,7 @@ HARD = {
 @pytest.mark.parametrize("name", HARD)
 def test_memory_and_time_are_bounded(name):
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     if name in ("an index into the memo", "another one", "an index in digits", "a frame"):
         # Honest pickles have such indices too, if smaller; a frame only helps buffering.
         try:
@@ -116,7 +116,7 @@ def test_memory_and_time_are_bounded(name):
             numpy_pickle.loads(HARD[name], "x")
         assert "\n" not in str(raised.value)
         assert len(str(raised.value)) < 300
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1_000_000 + 50 * len(HARD[name])
@@ -160,9 +160,9 @@ def test_what_is_named_is_shown_in_one_short_line():
 def test_large_pickles_take_little_time():
     value = {"labels": list(range(60_000)), "names": [f"{i}.png" for i in range(60_000)]}
     content = pickle.dumps(value, 2)
-    start = time.perf_counter()
+    start = time.process_time()
     assert numpy_pickle.loads(content, "x") == value
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_only_what_the_user_gives_is_called():
