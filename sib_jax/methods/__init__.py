@@ -16,6 +16,7 @@ from sib_jax.methods import (
     prototypical,
     pt_map,
     sib,
+    sib_plus,
     simple_shot,
     sinkhorn_kmeans,
     soft_kmeans,
@@ -41,6 +42,7 @@ class Entry(NamedTuple):
 
 METHODS: dict[str, Entry] = {
     "sib": Entry(sib.Settings, sib.make),
+    "sib_plus": Entry(sib_plus.Settings, sib_plus.make),
     "prototypical": Entry(prototypical.Settings, prototypical.make),
     "matching": Entry(matching.Settings, matching.make),
     "weight_generator": Entry(weight_generator.Settings, weight_generator.make),

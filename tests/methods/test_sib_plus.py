@@ -1,0 +1,77 @@
+"""The variant begins as soft k-means, does not mind the order of classes, and serves every k."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from sib_jax.methods import sib_plus, soft_kmeans
+from sib_jax.methods.sib_plus import Settings
+
+FEATURES = 12
+
+
+def _episode(ways=4, shots=2, queries=5, seed=0):
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((ways, FEATURES))
+    of = [np.repeat(np.arange(ways), n) for n in (shots, queries)]
+    features = [
+        (centres[labels] + rng.standard_normal((len(labels), FEATURES))).astype(np.float32)
+        for labels in of
+    ]
+    return features[0], of[0], features[1]
+
+
+def _params(steps=3, trained=True):
+    params = sib_plus.init(jax.random.key(0), Settings(steps=steps), FEATURES)
+    if trained:  # anything but where it starts
+        leaves, structure = jax.tree.flatten(params)
+        keys = jax.random.split(jax.random.key(1), len(leaves))
+        moved = [x + 0.2 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+        params = jax.tree.unflatten(structure, moved)
+    return params
+
+
+@pytest.mark.parametrize("shots", [1, 3])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_before_training_it_is_soft_k_means(shots, steps):
+    episode = _episode(shots=shots)
+    found = sib_plus.logits(_params(steps, trained=False), *episode, ways=4)
+    wanted = soft_kmeans.logits(soft_kmeans.Settings(steps=steps), *episode, ways=4)
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_the_order_of_classes_and_queries_does_not_matter():
+    support, labels, query = _episode()
+    order, rows = np.array([2, 0, 3, 1]), np.random.default_rng(1).permutation(len(query))
+    wanted = np.asarray(sib_plus.logits(_params(), support, labels, query, ways=4))
+    found = sib_plus.logits(_params(), support, np.argsort(order)[labels], query[rows], ways=4)
+    np.testing.assert_allclose(found, wanted[rows][:, order], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("ways", "queries"), [(2, 1), (3, 4), (9, 2)])
+def test_the_same_parameters_serve_every_number_of_ways(ways, queries):
+    support, labels, query = _episode(ways, 1, queries)
+    query = query[:queries]  # once a single one
+    found = sib_plus.logits(_params(), support, labels, query, ways=ways)
+    assert found.shape[1] == ways
+    assert np.all(np.isfinite(found))
+
+
+def test_gradients():
+    support, labels, query = _episode(3, 1, 2)
+    loss = lambda p: jnp.sum(  # noqa: E731
+        jax.nn.log_softmax(sib_plus.logits(p, support, labels, query, ways=3))[:, 0]
+    )
+    check_grads(loss, (_params(2),), order=1, modes=["rev"], rtol=3e-2, atol=3e-2, eps=1e-3)
+
+
+def test_equal_features_are_finite():
+    same = np.ones((4, FEATURES), np.float32)
+    loss = lambda p: jnp.sum(  # noqa: E731
+        sib_plus.logits(p, same, np.arange(4), np.zeros((3, FEATURES), np.float32), ways=4)
+    )
+    value, gradient = jax.value_and_grad(loss)(_params())
+    assert np.isfinite(value)
+    assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(gradient))
