@@ -19,6 +19,10 @@ _SPLITS = several(choice("val", "test"), "val, test or both, as a tuple", least=
 _EPOCHS = several(whole(0, 10**6), "a tuple of epochs, each 0 or more")
 _RATIOS = several(number(0, 1e6, above=True), "a tuple of three numbers above 0", least=3, most=3)
 _COUNT = whole(1, 10**6)
+_GROWTH = several(
+    Kind("", lambda v: isinstance(v, list | tuple) and len(v) == 2 and all(map(_COUNT.fits, v))),
+    "a tuple of pairs (pixels, epochs)",
+)
 _TASKS = whole(2, 10**7)
 _POSITIVE = number(0, 1e6, above=True)
 _NOT_NEGATIVE = number(0, 1e6)
@@ -56,6 +60,14 @@ EXPERIMENT: dict[str, Field] = {
         "", text(), "a backbone .npz of ours or an official .pth: skips pretraining"
     ),
     "pretrain.epochs": Field(16, _COUNT, "epochs of pretraining"),
+    "pretrain.growth": Field(
+        (),
+        _GROWTH,
+        "pairs (pixels, epochs): phases on smaller images before those epochs, each crop scaled",
+    ),
+    "pretrain.average": Field(
+        0.0, _SHARE, "share of a running average of the weights that each step keeps; 0 for none"
+    ),
     "pretrain.batch": Field(128, whole(2, 10**5), "images a step"),
     "pretrain.lr": Field(0.1, _POSITIVE, "peak of the one-cycle schedule"),
     "pretrain.momentum": Field(0.9, _SHARE, "Nesterov"),

@@ -81,6 +81,32 @@ class Backbone:
         )
         return features.astype(jnp.float32), updated["batch_stats"]
 
+    def at(self, image_size: int) -> "Backbone":
+        """The same network for images of another size; its variables fit both."""
+        features = self.features
+        if isinstance(self.module, conv4.Conv4):
+            features = self.module.filters[-1] * (image_size // 16) ** 2
+        return dataclasses.replace(self, image_size=image_size, features=features)
+
+    def resize(self, weights: jax.Array, image_size: int) -> jax.Array:
+        """A classifier's weights for the features of another image size, interpolated.
+
+        Args:
+          weights: [classes, d], over features of this image size.
+          image_size: the other size.
+
+        Returns:
+          [classes, d of the other size].
+        """
+        other = self.at(image_size)
+        if other.features == self.features:
+            return weights
+        classes, channels = len(weights), self.module.filters[-1]
+        before, after = self.image_size // 16, image_size // 16
+        maps = weights.reshape(classes, channels, before, before)
+        shape = (classes, channels, after, after)
+        return jax.image.resize(maps, shape, "linear").reshape(classes, -1)
+
     def _check(self, images: jax.Array) -> None:
         wanted = (self.image_size, self.image_size, self.channels)
         if images.ndim != 4 or images.shape[1:] != wanted:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 
 class Preprocessing(NamedTuple):
@@ -60,6 +61,18 @@ def central_crop(images: jax.Array, preprocessing: Preprocessing) -> jax.Array:
     top = (images.shape[1] - size) // 2
     left = (images.shape[2] - size) // 2
     return normalize(unit(images[:, top : top + size, left : left + size]), preprocessing)
+
+
+def shrink(images: np.ndarray, size: int) -> np.ndarray:
+    """Images scaled down by Lanczos resampling; uint8 [n, h, w, c] -> uint8 [n, size, size, c]."""
+    if images.shape[1:3] == (size, size):
+        return images
+    out = np.empty((len(images), size, size, images.shape[3]), np.uint8)
+    for i, image in enumerate(images):
+        pixels = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+        scaled = np.asarray(pixels.resize((size, size), Image.Resampling.LANCZOS))
+        out[i] = scaled.reshape(out.shape[1:])
+    return out
 
 
 def pad(images: jax.Array, padding: int) -> jax.Array:

@@ -140,7 +140,7 @@ def _pretrain(
         data,
         backbone,
         experiment.base_holdout,
-        files.checkpoints(workdir, "pretrain"),
+        workdir / files.CHECKPOINTS,
         metrics,
         trace_to and trace_to / "pretrain",
     )
@@ -171,7 +171,7 @@ def _params(head: Head, workdir: Path, of: Inputs, metrics: Metrics, trace_to: P
             start,
             of.train,
             of.evaluation["val"],
-            files.checkpoints(workdir, head.name),
+            workdir / files.CHECKPOINTS / "heads" / head.name,
             metrics,
             trace_to and trace_to / head.name,
         )

@@ -37,11 +37,39 @@ class Model(NamedTuple):
       variables: of the backbone.
       weights: of the cosine classifier over the training classes, [classes, d].
       head: scale and bias of that classifier.
+      average: running average of the backbone's parameters and of the weights; None for none.
     """
 
     variables: Any
     weights: jax.Array
     head: classifier.Classifier
+    average: Any
+
+
+class _Phase(NamedTuple):
+    """Training on images of one size.
+
+    Attributes:
+      name: of the stage.
+      crop: pixels that the backbone sees.
+      epochs: number of epochs.
+      before: epochs of the phases before it.
+    """
+
+    name: str
+    crop: int
+    epochs: int
+    before: int
+
+
+class _Work(NamedTuple):
+    """What all phases share; `preprocessing` is that of full size, `kept` the rows to train on."""
+
+    settings: Pretraining
+    data: DataSet
+    backbone: Backbone
+    preprocessing: Preprocessing
+    kept: np.ndarray
 
 
 def pretrain(
@@ -56,7 +84,9 @@ def pretrain(
     """Trains `backbone` on the training classes and keeps its best epoch.
 
     The best epoch is that with the highest 5-way 1-shot accuracy (class means, T = 0) on the
-    validation classes. Batches and augmentation are functions of (seed, step).
+    validation classes. Batches and augmentation are functions of (seed, step). Where there are
+    phases on smaller images, each begins where the one before ended; the learning rate has one
+    cycle over all of them.
 
     Args:
       settings: how.
@@ -68,17 +98,59 @@ def pretrain(
       trace_to: gets a trace of a few steps.
     """
     kept = np.flatnonzero(~holdout.of_training(data, base_holdout))
-    preprocessing = preprocess.fit(data.train.images, settings.crop, kept)
+    whole = preprocess.fit(data.train.images, settings.crop, kept)
+    work = _Work(settings, data, backbone, whole, kept)
+    model = _start(work, backbone.at(_phases(settings)[0].crop))
+    before = None
+    for phase in _phases(settings):
+        if before is not None:
+            weights = backbone.at(before.crop).resize(jnp.asarray(model.weights), phase.crop)
+            model = _averaged(model._replace(weights=classifier.normalize(weights)), settings)
+        model = _train(work, phase, model, directory / phase.name, metrics, trace_to)
+        before = phase
+    return _pretrained(backbone, whole, jax.tree.map(jnp.asarray, model))
+
+
+def _phases(settings: Pretraining) -> list[_Phase]:
+    phases: list[_Phase] = []
+    before = 0
+    for crop, epochs in (*settings.growth, (settings.crop, settings.epochs)):
+        last = len(phases) == len(settings.growth)
+        name = "pretrain" if last else f"pretrain_{len(phases) + 1}_{crop}px"
+        phases.append(_Phase(name, crop, epochs, before))
+        before += epochs
+    return phases
+
+
+def _train(
+    work: _Work,
+    phase: _Phase,
+    model: Model,
+    directory: Path,
+    metrics: Metrics,
+    trace_to: Path | None,
+) -> Model:
+    """One phase, from the model that the one before ended with; see `pretrain`."""
+    settings, data, backbone, whole, kept = work
     steps_per_epoch = len(kept) // settings.batch
-    optimizer = _optimizer(settings, steps_per_epoch * settings.epochs)
+    epochs = settings.epochs + sum(epochs for _, epochs in settings.growth)
+    first = phase.before * steps_per_epoch
+    scale = phase.crop / settings.crop
+    sized, preprocessing = backbone.at(phase.crop), whole._replace(crop=phase.crop)
+
+    def images_of(split: Split, rows: np.ndarray | slice) -> np.ndarray:
+        return preprocess.shrink(split.images[rows], round(split.images.shape[1] * scale))
+
+    optimizer = _optimizer(settings, epochs * steps_per_epoch, first)
     stream = key(settings.seed, Stream.PRETRAINING)
     mesh = devices.episode_mesh(settings.batch)
-    images, labels = devices.to_all((data.train.images, data.train.labels), mesh)
-    step = _compile(settings, backbone, preprocessing, optimizer)
+    images, labels = devices.to_all((images_of(data.train, slice(None)), data.train.labels), mesh)
+    scaled = settings._replace(padding=round(settings.padding * scale))
+    step = _compile(scaled, sized, preprocessing, optimizer)
     order: dict[int, jax.Array] = {}  # of the epoch at work
 
     def advance(state: loop.State, number: int, count: int) -> loop.State:
-        for i in range(number, number + count):
+        for i in range(first + number, first + number + count):
             epoch, position = divmod(i, steps_per_epoch)
             if epoch not in order:
                 order.clear()
@@ -87,36 +159,45 @@ def pretrain(
             state = step(state, images, labels, rows, jax.random.fold_in(stream, i))
         return state
 
-    few_shot = _few_shot_accuracy(settings, data.val)
+    few_shot = _few_shot_accuracy(settings, data.val, images_of)
     stage = loop.Stage(
-        name="pretrain",
-        epochs=settings.epochs,
+        name=phase.name,
+        epochs=phase.epochs,
         steps_per_epoch=steps_per_epoch,
         items=settings.batch,
         unit="images",
         chunk=1,
         mesh=mesh,
         advance=advance,
-        validate=lambda model: few_shot(
-            Pretrained(backbone, model.variables, preprocessing, model.weights)
-        ),
+        validate=lambda model: few_shot(_pretrained(sized, preprocessing, model)),
         if_diverged="config.pretrain.lr",
     )
-    start = _init(stream, backbone, optimizer, len(data.train.class_names))
-    model = loop.train(stage, start, directory, metrics, trace_to)
-    variables, weights = jax.tree.map(jnp.asarray, (model.variables, model.weights))
-    return Pretrained(backbone, variables, preprocessing, weights)
+    sums = {"loss": jnp.zeros(()), "accuracy": jnp.zeros(())}
+    start = loop.State(model, optimizer.init(_trained(model)), sums)
+    return loop.train(stage, start, directory, metrics, trace_to)
 
 
-def _init(
-    stream: jax.Array, backbone: Backbone, optimizer: optax.GradientTransformation, classes: int
-) -> loop.State:
+def _start(work: _Work, backbone: Backbone) -> Model:
+    stream = key(work.settings.seed, Stream.PRETRAINING)
     backbone_key, weights_key = jax.random.split(stream)
     variables = backbone.init(backbone_key)
-    weights = jax.random.normal(weights_key, (classes, backbone.features))
-    model = Model(variables, classifier.normalize(weights), classifier.init("cosine"))
-    sums = {"loss": jnp.zeros(()), "accuracy": jnp.zeros(())}
-    return loop.State(model, optimizer.init(_trained(model)), sums)
+    weights = jax.random.normal(weights_key, (len(work.data.train.class_names), backbone.features))
+    weights, head = classifier.normalize(weights), classifier.init("cosine")
+    return _averaged(Model(variables, weights, head, None), work.settings)
+
+
+def _averaged(model: Model, settings: Pretraining) -> Model:
+    """With the running average beginning at what the model is now, where there is to be one."""
+    if not settings.average:
+        return model
+    return model._replace(average=(model.variables["params"], model.weights))
+
+
+def _pretrained(backbone: Backbone, preprocessing: Preprocessing, model: Model) -> Pretrained:
+    if model.average is None:
+        return Pretrained(backbone, model.variables, preprocessing, model.weights)
+    params, weights = model.average
+    return Pretrained(backbone, {**model.variables, "params": params}, preprocessing, weights)
 
 
 def _trained(model: Model) -> Any:
@@ -124,13 +205,14 @@ def _trained(model: Model) -> Any:
     return model.variables["params"], model.weights, model.head
 
 
-def _optimizer(settings: Pretraining, total: int) -> optax.GradientTransformation:
-    schedule = optax.cosine_onecycle_schedule(
+def _optimizer(settings: Pretraining, total: int, first: int) -> optax.GradientTransformation:
+    """SGD-Nesterov under one cycle of `total` steps, of which `first` lie behind."""
+    cycle = optax.cosine_onecycle_schedule(
         total, settings.lr, pct_start=0.2, div_factor=10, final_div_factor=1000
     )
     return optax.chain(
         optax.add_decayed_weights(settings.weight_decay),
-        optax.sgd(schedule, settings.momentum, nesterov=True),
+        optax.sgd(lambda step: cycle(first + step), settings.momentum, nesterov=True),
     )
 
 
@@ -177,7 +259,13 @@ def _compile(
             "loss": state.sums["loss"] + loss * len(rows),
             "accuracy": state.sums["accuracy"] + correct,
         }
-        model = Model({"params": params, "batch_stats": statistics}, weights, head)
+        average = model.average
+        if average is not None:
+            keep = settings.average
+            average = jax.tree.map(
+                lambda old, new: keep * old + (1 - keep) * new, average, (params, weights)
+            )
+        model = Model({"params": params, "batch_stats": statistics}, weights, head, average)
         return loop.State(model, optimizer_state, sums)
 
     return step
@@ -190,26 +278,29 @@ def _order(stream: jax.Array, epoch: int, rows: np.ndarray) -> jax.Array:
 
 
 def _few_shot_accuracy(
-    settings: Pretraining, val: Split
+    settings: Pretraining,
+    val: Split,
+    images_of: Callable[[Split, np.ndarray], np.ndarray],
 ) -> Callable[[Pretrained], dict[str, float]]:
     """5-way 1-shot accuracy of class means on the validation classes, in percent."""
     counts = np.minimum(val.class_counts, settings.val_images)
     # The first images of each class: a sample is enough to choose an epoch, and takes less time.
     starts = np.cumsum(val.class_counts) - val.class_counts
     rows = np.concatenate([start + np.arange(n) for start, n in zip(starts, counts, strict=True)])
+    images, labels = images_of(val, rows), np.asarray(val.labels[rows])
     ways = min(5, len(counts))
     tasks = setting.make("standard", Task(ways, 1, min(15, int(counts.min()) - 1)))
     class_means = sib.make(sib.Settings(Inner(steps=0, step_size=0.0)), ways)
 
     def accuracy(found: Pretrained) -> dict[str, float]:
-        of_images = features.compute(found, val.images[rows])
+        of_images = features.compute(found, images)
         classes = Classes(of_images.shape[1:], base=0)
         return {
             "accuracy": evaluate(
                 class_means,
                 class_means.init(jax.random.key(0), classes),
                 tasks,
-                Sources(feature_table(of_images, np.asarray(val.labels[rows]))),
+                Sources(feature_table(of_images, labels)),
                 tasks=settings.val_tasks,
                 key=key(settings.seed, Stream.PRETRAINING_VALIDATION),
             )["novel"].mean

@@ -40,6 +40,8 @@ class Pretraining(NamedTuple):
     seed: int
     crop: int
     epochs: int
+    growth: tuple[tuple[int, int], ...]
+    average: float
     batch: int
     lr: float
     momentum: float
@@ -118,7 +120,7 @@ def read(c: Any) -> Experiment:
     return Experiment(
         data=Data(c.dataset, c.data_dir, c.image_size, tuple(c.split_ratios), c.seed),
         backbone=_backbone(c),
-        pretraining=Pretraining(seed=c.seed, crop=c.crop, **c.pretrain.to_dict()),
+        pretraining=_pretraining(c),
         base_holdout=c.base_holdout,
         heads=heads,
         evaluation=Evaluation(
@@ -144,6 +146,12 @@ def make_backbone(settings: BackboneSettings, channels: int) -> Backbone:
 
 def _backbone(c: Any) -> BackboneSettings:
     return BackboneSettings(c.backbone, c.crop, c.final_relu, c.dtype, c.backbone_file)
+
+
+def _pretraining(c: Any) -> Pretraining:
+    fields = c.pretrain.to_dict()
+    growth = tuple(map(tuple, fields.pop("growth")))
+    return Pretraining(seed=c.seed, crop=c.crop, growth=growth, **fields)
 
 
 def _head(name: str, c: Any) -> Head:

@@ -11,6 +11,7 @@ from sib_jax.runtime import files
 
 CONFIG = "config.json"
 BACKBONE = "backbone.npz"
+CHECKPOINTS = "checkpoints"  # a folder a stage, those of heads below heads/
 
 # What may differ from the experiment that a folder holds: it changes neither backbone nor
 # parameters. A backbone's file is known by its content, and heads are compared one by one.
@@ -20,12 +21,6 @@ _FREE = ("data_dir", "tensorboard", "backbone_file", "heads", "eval.")
 def params_file(workdir: Path, head: str) -> Path:
     """Where the trained parameters of a head are."""
     return workdir / "heads" / f"{head}.npz"
-
-
-def checkpoints(workdir: Path, stage: str) -> Path:
-    """The folder for the checkpoints of a stage: "pretrain", or the name of a head."""
-    of_head = () if stage == "pretrain" else ("heads",)
-    return workdir.joinpath("checkpoints", *of_head, stage)
 
 
 def write_config(config: Any, workdir: Path) -> None:

@@ -1,0 +1,57 @@
+"""Growing images and averaged weights: phases follow each other, and one resumes within them."""
+
+import json
+import os
+import signal
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sib_jax import backbones
+from sib_jax.experiment import job
+from sib_jax.report.metrics import Metrics
+from sib_jax.runtime import interrupt
+
+
+@pytest.fixture
+def config(config):
+    config.image_size = config.crop = 32
+    config.pretrain.growth = ((16, 1),)
+    config.pretrain.average = 0.9
+    config.pretrain.epochs = 1
+    return config
+
+
+def test_phases_follow_each_other_and_resume_within(config, tmp_path, monkeypatch):
+    job.run(config, tmp_path / "one", "pretrain")
+    logged = [json.loads(line) for line in (tmp_path / "one" / "metrics.jsonl").open()]
+    assert [(m["stage"], m["step"]) for m in logged] == [("pretrain_1_16px", 6), ("pretrain", 6)]
+    write = Metrics.write
+
+    def terminated(self, name, step, **values):
+        write(self, name, step, **values)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Metrics, "write", terminated)
+        with pytest.raises(interrupt.Interrupted):
+            job.run(config, tmp_path / "two", "pretrain")
+    job.run(config, tmp_path / "two", "pretrain")
+    one, two = (np.load(tmp_path / name / "backbone.npz") for name in ("one", "two"))
+    assert one["base_weights"].shape == (6, 64 * 4)  # features at full size
+    for name in one.files:
+        np.testing.assert_array_equal(one[name], two[name])
+
+
+def test_a_resized_classifier_scores_constant_feature_maps_alike():
+    """A constant map looks the same at every size; from 2 x 2 the interpolation keeps the mean."""
+    small = backbones.make("conv4_64", image_size=32)
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((5, small.features)).astype(np.float32)
+    grown = small.resize(jnp.asarray(weights), 80)
+    assert grown.shape == (5, small.at(80).features) == (5, 1600)
+    channels = rng.standard_normal(64)
+    wanted = weights @ np.repeat(channels, 4) / 4
+    np.testing.assert_allclose(grown @ np.repeat(channels, 25) / 25, wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(small.resize(jnp.asarray(weights), 32), weights)
