@@ -60,6 +60,9 @@ EXPERIMENT: dict[str, Field] = {
         "", text(), "a backbone .npz of ours or an official .pth: skips pretraining"
     ),
     "pretrain.epochs": Field(16, _COUNT, "epochs of pretraining"),
+    "pretrain.start": Field(
+        "", text(), "a backbone .npz of ours that training starts from, perhaps of smaller images"
+    ),
     "pretrain.growth": Field(
         (),
         _GROWTH,

@@ -69,14 +69,10 @@ def _loss(params, episode):
     return sib_jax.negative_elbo(params, episode, key=jax.random.key(1), **INNER)[0]
 
 
-FUNCTIONS = {
-    "initial_posterior": _theta0,
-    "adapt": _adapted,
-    "logits": _logits,
-    "elbo": _elbo,
-    "negative_elbo": _loss,
-}
-ALL = parameterized.product(name=list(FUNCTIONS), posterior=["point", "gaussian"])
+def _everything(params, episode):
+    """What each of them gives."""
+    functions = (_theta0, _adapted, _logits, _elbo, _loss)
+    return {function.__name__: function(params, episode) for function in functions}
 
 
 class EveryFunction(chex.TestCase):
@@ -86,32 +82,31 @@ class EveryFunction(chex.TestCase):
         chex.assert_trees_all_close(got, wanted, rtol=2e-4, atol=2e-5)
 
     @chex.variants(with_jit=True, without_jit=True)
-    @ALL
-    def test_traced_arguments(self, name, posterior):
-        function, params = FUNCTIONS[name], _params(posterior)
-        wanted = function(params, jax.tree.map(jnp.asarray, _one()))
-        self._same(self.variant(function)(params, _one()), wanted)
+    @parameterized.parameters("point", "gaussian")
+    def test_traced_arguments(self, posterior):
+        params = _params(posterior)
+        wanted = _everything(params, jax.tree.map(jnp.asarray, _one()))
+        self._same(self.variant(_everything)(params, _one()), wanted)
 
     @chex.variants(with_jit=True, without_jit=True)
-    @parameterized.product(name=list(FUNCTIONS), library=["numpy", "jax"])
-    def test_constants_that_a_function_closes_over(self, name, library):
+    @parameterized.parameters("numpy", "jax")
+    def test_constants_that_a_function_closes_over(self, library):
         of = {"numpy": np.asarray, "jax": jnp.asarray}[library]
-        function, params, episode = FUNCTIONS[name], _params(), jax.tree.map(of, _one())
-        wanted = function(params, _one())
-        self._same(self.variant(lambda p: function(p, episode))(params), wanted)
-
-    @chex.variants(with_jit=True, without_jit=True)
-    @ALL
-    def test_vmap_over_episodes(self, name, posterior):
-        function, params = FUNCTIONS[name], _params(posterior)
-        wanted = [function(params, _one(i)) for i in range(EPISODES)]
-        found = self.variant(jax.vmap(function, (None, 0)))(params, _episodes())
-        self._same(found, jax.tree.map(lambda *x: jnp.stack(x), *wanted))
+        params, episode = _params(), jax.tree.map(of, _one())
+        wanted = _everything(params, _one())
+        self._same(self.variant(lambda p: _everything(p, episode))(params), wanted)
 
     @chex.variants(with_jit=True, without_jit=True)
     @parameterized.parameters("point", "gaussian")
-    def test_scan_over_episodes(self, posterior):
+    def test_vmap_over_episodes(self, posterior):
         params = _params(posterior)
+        wanted = [_everything(params, _one(i)) for i in range(EPISODES)]
+        found = self.variant(jax.vmap(_everything, (None, 0)))(params, _episodes())
+        self._same(found, jax.tree.map(lambda *x: jnp.stack(x), *wanted))
+
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_scan_over_episodes(self):
+        params = _params("gaussian")
 
         def total(params, episodes):
             add = lambda sum_, e: (sum_ + _loss(params, e), None)  # noqa: E731
@@ -128,29 +123,25 @@ class EveryFunction(chex.TestCase):
         def mean(params, episodes):
             return jnp.mean(jax.vmap(_loss, (None, 0))(params, episodes))
 
-        single = [jax.grad(_loss)(params, _one(i)) for i in range(EPISODES)]
+        gradient = jax.jit(jax.grad(_loss))
+        single = [gradient(params, _one(i)) for i in range(EPISODES)]
         wanted = jax.tree.map(lambda *g: jnp.mean(jnp.stack(g), axis=0), *single)
         found = self.variant(jax.grad(mean))(params, _episodes())
         chex.assert_trees_all_close(found, wanted, rtol=2e-3, atol=1e-4)
 
     @chex.variants(with_jit=True, without_jit=True)
-    def test_sample(self):
+    def test_sample_and_init(self):
         labels = np.repeat(np.arange(7), 6)
         features = np.random.default_rng(0).standard_normal((42, FEATURES)).astype(np.float32)
         table = sib_jax.feature_table(features, labels)
         draw = lambda key: sib_jax.sample(key, table, ways=3, shots=1, queries=2)  # noqa: E731
-        wanted = draw(jax.random.key(5))
-        self._same(self.variant(draw)(jax.random.key(5)), wanted)
-
-    @chex.variants(with_jit=True, without_jit=True)
-    def test_init(self):
+        self._same(self.variant(draw)(jax.random.key(5)), draw(jax.random.key(5)))
         make = lambda key: sib_jax.init(key, ways=WAYS, features=FEATURES)  # noqa: E731
-        self._same(self.variant(make)(jax.random.key(0)), _params())
+        self._same(self.variant(make)(jax.random.key(0)), make(jax.random.key(0)))
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_another_episode_is_no_other_trace(name):
-    function = jax.jit(chex.assert_max_traces(FUNCTIONS[name], 1))
+def test_another_episode_is_no_other_trace():
+    function = jax.jit(chex.assert_max_traces(_everything, 1))
     for i in range(EPISODES):
         function(_params(), _one(i))
 

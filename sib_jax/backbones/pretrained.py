@@ -89,6 +89,17 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
     return Pretrained(backbone, variables, preprocessing, weights)
 
 
+def load_any_size(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
+    """As `load` of an .npz of ours, at the image size that it was trained at.
+
+    Args:
+      path: the file.
+      backbone: what it must be, but for the image size.
+    """
+    stored = weights_file.about(path).get("preprocessing", {})
+    return load(path, backbone.at(stored.get("crop", backbone.image_size)))
+
+
 def _check_same(path: object, variables: Any, backbone: Backbone) -> None:
     like = jax.eval_shape(backbone.init, jax.random.key(0))
     shapes = jax.tree.map(jnp.shape, variables)

@@ -288,6 +288,8 @@ def _check_stages(experiment: Experiment, workdir: Path, mode: str) -> None:
         if not Path(given).is_file() and not kept.exists():
             wanted = "an existing .npz or .pth file"
             raise ConfigError(describe("backbone_file", given, wanted))
+    elif (start := experiment.pretraining.start) and not Path(start).is_file():
+        raise ConfigError(describe("pretrain.start", start, "an existing .npz file"))
     elif mode in ("train", "evaluate") and experiment.data.name != "features":
         needed[kept] = "pretrain"
     if mode == "evaluate":

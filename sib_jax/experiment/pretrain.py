@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from sib_jax.backbones import Backbone, augment, preprocess
+from sib_jax.backbones import Backbone, augment, preprocess, pretrained
 from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.backbones.pretrained import Pretrained
+from sib_jax.config import ConfigError
 from sib_jax.data import holdout
 from sib_jax.data.split import DataSet, Split
 from sib_jax.experiment import features, loop
@@ -178,6 +179,19 @@ def _train(
 
 
 def _start(work: _Work, backbone: Backbone) -> Model:
+    """The model before the first step: drawn, or from a file whose classifier is then resized."""
+    if work.settings.start:
+        found = pretrained.load_any_size(work.settings.start, backbone)
+        if found.weights is None or len(found.weights) != len(work.data.train.class_names):
+            raise ConfigError(
+                f"config.pretrain.start: {work.settings.start} has no classifier of the "
+                f"{len(work.data.train.class_names)} training classes"
+            )
+        weights = found.backbone.resize(found.weights, backbone.image_size)
+        model = Model(
+            found.variables, classifier.normalize(weights), classifier.init("cosine"), None
+        )
+        return _averaged(model, work.settings)
     stream = key(work.settings.seed, Stream.PRETRAINING)
     backbone_key, weights_key = jax.random.split(stream)
     variables = backbone.init(backbone_key)

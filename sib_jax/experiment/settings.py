@@ -40,6 +40,7 @@ class Pretraining(NamedTuple):
     seed: int
     crop: int
     epochs: int
+    start: str
     growth: tuple[tuple[int, int], ...]
     average: float
     batch: int

@@ -37,8 +37,9 @@ def check_same(config: Any, workdir: Path) -> None:
     before, now = json.loads(path.read_text()), json.loads(config.to_json())
     _compare(_shared(before), _shared(now), workdir, "")
     old, new = _heads(before), _heads(now)
-    for name in old.keys() & new.keys():
-        _compare(old[name], new[name], workdir, f"head {name} of ")
+    for name in new:
+        if name in old:
+            _compare(old[name], new[name], workdir, f"head {name} of ")
 
 
 def _compare(before: dict[str, Any], now: dict[str, Any], workdir: Path, of: str) -> None:

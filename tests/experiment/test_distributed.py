@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def command(config, tmp_path):
     """Of the toy job, in the workdir `both` of the test."""
-    config.heads = ()
+    config.heads = (("T2", {"inner.steps": 2}),)
     usual, changed = flat(default("folder")), flat(config)
     return [
         *(sys.executable, "-m", "sib_jax.main", "--config=experiments/5w1s.py:folder"),

@@ -24,9 +24,7 @@ LWOF = {"setting": "lwof", "prior": "mixture"}
 HEADS = {
     "standard": {"shots": 2},
     "lwof": LWOF,
-    "prototypical": {"method": "prototypical"},
     "matching": {"method": "matching", "matching.scale": 5.0},
-    "average": {"method": "weight_generator", "setting": "lwof"},
     "attention": {
         "method": "weight_generator",
         "setting": "lwof",
@@ -63,9 +61,7 @@ def test_each_head_differs_in_its_own_fields(rows):
     assert [(r["head"], r["method"], r["setting"], r["shots"], r["steps"]) for r in rows[::2]] == [
         ("standard", "SIB gaussian", "standard", 2, 1),
         ("lwof", "SIB gaussian", "lwof", 1, 1),
-        ("prototypical", "prototypical", "standard", 1, None),
         ("matching", "matching", "standard", 1, None),
-        ("average", "weight_generator average", "lwof", 1, None),
         ("attention", "weight_generator attention", "lwof", 1, None),
     ]
     assert [r["split"] for r in rows] == ["val", "test"] * len(HEADS)
@@ -179,7 +175,7 @@ def test_a_mistake_in_one_head_is_found_before_any_work(config, tmp_path, heads,
 def test_splits_that_are_not_asked_for_are_not_evaluated(rows, workdir, config, tmp_path):
     config.backbone_file = str(workdir / "backbone.npz")
     config.eval.splits = ("val",)
-    config.heads = (("untrained", {"method": "prototypical"}),)
+    config.heads = (("untrained", {"method": "simple_shot"}),)
     assert [row["split"] for row in job.run(config, tmp_path / "run")] == ["val"]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sib_jax import backbones
+from sib_jax.errors import UserError
 from sib_jax.experiment import job
 from sib_jax.report.metrics import Metrics
 from sib_jax.runtime import interrupt
@@ -55,3 +56,22 @@ def test_a_resized_classifier_scores_constant_feature_maps_alike():
     wanted = weights @ np.repeat(channels, 4) / 4
     np.testing.assert_allclose(grown @ np.repeat(channels, 25) / 25, wanted, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(small.resize(jnp.asarray(weights), 32), weights)
+
+
+def test_training_starts_from_a_file_of_smaller_images(config, tmp_path):
+    config.crop, config.image_size = 16, 16
+    config.pretrain.growth = ()
+    job.run(config, tmp_path / "small", "pretrain")
+    config.crop = config.image_size = 32
+    config.pretrain.start = str(tmp_path / "small" / "backbone.npz")
+    config.pretrain.lr = 1e-12  # so that it stays where it starts
+    job.run(config, tmp_path / "large", "pretrain")
+    small, large = (np.load(tmp_path / name / "backbone.npz") for name in ("small", "large"))
+    np.testing.assert_allclose(
+        large["params/conv_0/kernel"], small["params/conv_0/kernel"], atol=1e-6
+    )
+    assert large["base_weights"].shape == (6, 256)
+
+    config.pretrain.start = str(tmp_path / "none.npz")
+    with pytest.raises(UserError, match=r"pretrain.start is .* but must be an existing .npz file"):
+        job.run(config, tmp_path / "none")

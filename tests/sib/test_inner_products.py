@@ -92,8 +92,6 @@ def test_adapt_gives_the_same_whether_it_takes_the_fast_form_or_not():
 def test_a_class_without_direction_stays_finite():
     params, theta, query, _ = _given()
     theta = theta.at[1].set(0.0)
-    end, logits = inner_loop.adapt_with_logits(
-        params, PointMass(theta), query, steps=3, step_size=1e-3
-    )
+    end, logits = inner_loop.adapt_with_logits(params, PointMass(theta), query, Inner(3, 1e-3))
     assert np.all(np.isfinite(end.mean))
     assert np.all(np.isfinite(logits))
