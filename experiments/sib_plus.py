@@ -1,0 +1,30 @@
+r"""SIB+ beside SIB and the two untrained rivals that it has to beat: does meta-training pay?
+
+python -m sib_jax.main --config=experiments/sib_plus.py:mini_imagenet --data_dir=DIR \
+  --config.backbone_file=weights/mini_imagenet-conv4_64.npz
+
+SIB+ (`sib_jax/methods/sib_plus.py`) begins as soft k-means and learns from there.
+"""
+
+import ml_collections
+
+from sib_jax.config import BASE_HOLDOUT, default
+
+METHODS = {
+    "soft_kmeans": {"method": "soft_kmeans"},
+    "sinkhorn_kmeans": {"method": "sinkhorn_kmeans"},
+    "sib_T5": {"inner.steps": 5},
+    "sib_plus": {"method": "sib_plus"},
+}
+
+
+def get_config(dataset: str = "glyphs") -> ml_collections.ConfigDict:
+    """1-shot and 5-shot, all on the same tasks."""
+    config = default(dataset)
+    config.base_holdout = BASE_HOLDOUT
+    config.heads = tuple(
+        (f"{name}_5w{shots}s", {"shots": shots, **fields})
+        for shots in (1, 5)
+        for name, fields in METHODS.items()
+    )
+    return config
