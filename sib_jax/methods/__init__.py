@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 from sib_jax.methods import (
     alpha_tim,
+    anil,
     bd_cspn,
     gaussian_em,
     laplacian_shot,
+    maml,
     matching,
     prototypical,
     pt_map,
@@ -46,6 +48,8 @@ METHODS: dict[str, Entry] = {
     "prototypical": Entry(prototypical.Settings, prototypical.make),
     "matching": Entry(matching.Settings, matching.make),
     "weight_generator": Entry(weight_generator.Settings, weight_generator.make),
+    "anil": Entry(anil.Settings, anil.make),
+    "maml": Entry(maml.Settings, maml.make),
     # Nothing of these is trained.
     "simple_shot": Entry(simple_shot.Settings, simple_shot.make),
     "soft_kmeans": Entry(soft_kmeans.Settings, soft_kmeans.make),
