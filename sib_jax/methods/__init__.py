@@ -21,6 +21,7 @@ from sib_jax.methods import (
     sib_plus,
     simple_shot,
     sinkhorn_kmeans,
+    snail,
     soft_kmeans,
     tim,
     weight_generator,
@@ -49,6 +50,7 @@ METHODS: dict[str, Entry] = {
     "matching": Entry(matching.Settings, matching.make),
     "weight_generator": Entry(weight_generator.Settings, weight_generator.make),
     "anil": Entry(anil.Settings, anil.make),
+    "snail": Entry(snail.Settings, snail.make),
     "maml": Entry(maml.Settings, maml.make),
     # Nothing of these is trained.
     "simple_shot": Entry(simple_shot.Settings, simple_shot.make),
