@@ -1,5 +1,9 @@
 """Prototypical networks: the nearest class mean, under the squared Euclidean distance.
 
+On the frozen features of the job's backbone, or with a network of its own that is learned along
+(`end_to_end`), as in the paper; there, other than in the paper, training tasks have as many ways as
+those of the evaluation.
+
 References:
   Snell et al., "Prototypical networks for few-shot learning", NeurIPS 2017 (arXiv 1703.05175).
   github.com/gidariss/FewShotWithoutForgetting: the learned scale, and the mean over dimensions.
@@ -10,6 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sib_jax.methods import end_to_end
 from sib_jax.methods.method import Classes, Method, cross_entropy
 from sib_jax.sib.init_net import class_means
 from sib_jax.tasks.episode import Episode
@@ -20,9 +25,11 @@ class Settings(NamedTuple):
 
     Attributes:
       scale: of the distances, before training.
+      end_to_end: whether the features are of a Conv4 that is learned along, else frozen.
     """
 
     scale: float = 1.0
+    end_to_end: bool = False
 
 
 class Prototypical(NamedTuple):
@@ -60,7 +67,7 @@ def logits(
 
 
 def make(settings: Settings, ways: int) -> Method:
-    """Prototypical networks on features."""
+    """Prototypical networks on features, or on images where they are end to end."""
 
     def init(key: jax.Array, classes: Classes) -> Prototypical:
         del key, classes
@@ -70,4 +77,5 @@ def make(settings: Settings, ways: int) -> Method:
         del key
         return logits(params, episode.support, episode.support_labels, episode.query, ways=ways)
 
-    return Method("prototypical", init, of_episode, cross_entropy(of_episode))
+    method = Method("prototypical", init, of_episode, cross_entropy(of_episode))
+    return end_to_end.of(method) if settings.end_to_end else method
