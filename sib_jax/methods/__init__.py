@@ -15,6 +15,7 @@ from sib_jax.methods import (
     laplacian_shot,
     maml,
     matching,
+    meta_lstm,
     prototypical,
     pt_map,
     sib,
@@ -50,6 +51,7 @@ METHODS: dict[str, Entry] = {
     "matching": Entry(matching.Settings, matching.make),
     "weight_generator": Entry(weight_generator.Settings, weight_generator.make),
     "anil": Entry(anil.Settings, anil.make),
+    "meta_lstm": Entry(meta_lstm.Settings, meta_lstm.make),
     "snail": Entry(snail.Settings, snail.make),
     "maml": Entry(maml.Settings, maml.make),
     # Nothing of these is trained.
