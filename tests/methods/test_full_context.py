@@ -14,7 +14,7 @@ D = 4
 
 @pytest.fixture(scope="module")
 def params():
-    return full_context.init(jax.random.key(0), D)
+    return jax.jit(full_context.init, static_argnums=1)(jax.random.key(0), D)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,9 @@ def test_queries(params, examples, steps):
 
 
 def test_every_support_example_sees_all_others(params, examples):
-    jacobian = jax.jacobian(lambda x: full_context.of_support(params, x))(jnp.asarray(examples[0]))
+    jacobian = jax.jit(jax.jacobian(lambda x: full_context.of_support(params, x)))(
+        jnp.asarray(examples[0])
+    )
     assert np.all(np.abs(jacobian).max((1, 3)) > 0)
 
 
@@ -77,9 +79,8 @@ def test_cells_of_zero_weights_leave_plain_matching(params, examples):
     support, query = map(jnp.asarray, examples)
     nothing = jax.tree.map(jnp.zeros_like, params)
     given = (support, jnp.arange(6) % 3, query)
-    found = matching.logits_in_context(
-        MatchingInContext(jnp.asarray(10.0), nothing), *given, ways=3, steps=5
-    )
+    of = jax.jit(matching.logits_in_context, static_argnames=("ways", "steps"))
+    found = of(MatchingInContext(jnp.asarray(10.0), nothing), *given, ways=3, steps=5)
     wanted = matching.logits(Matching(jnp.asarray(10.0)), *given, ways=3)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
@@ -88,10 +89,10 @@ def test_it_is_a_setting_of_matching(examples):
     support, query = map(jnp.asarray, examples)
     method = METHODS["matching"].make(matching.Settings(full_context=True), 3)
     assert method.name == "matching full context"
-    params = method.init(jax.random.key(0), Classes((D,), 6))
+    params = jax.jit(method.init, static_argnums=1)(jax.random.key(0), Classes((D,), 6))
     episode = Episode(support, jnp.arange(6) % 3, query, jnp.arange(3))
-    loss, _ = method.loss(params, episode, jax.random.key(1))
-    scores = method.logits(params, episode, jax.random.key(1))
+    loss, _ = jax.jit(method.loss)(params, episode, jax.random.key(1))
+    scores = jax.jit(method.logits)(params, episode, jax.random.key(1))
     np.testing.assert_allclose(jnp.exp(scores).sum(1), 1, rtol=1e-5)
     np.testing.assert_allclose(loss, -jnp.mean(jnp.diagonal(scores)), rtol=1e-4)
     with pytest.raises(ValueError, match="steps is -1"):

@@ -60,12 +60,12 @@ def test_scores_and_gradients_agree_with_pytorch(arrays, order):
 
 
 def test_without_a_step_it_is_the_cross_entropy_of_the_queries(arrays):
-    method, params, episode = method_of(2, step_size=0.0), network(arrays, "param"), None
+    method, params = method_of(2, step_size=0.0), network(arrays, "param")
     episode = episode_of(arrays)
-    scores = np.asarray(conv_net.logits(params, episode.query), np.float64)
+    scores = np.asarray(jax.jit(conv_net.logits)(params, episode.query), np.float64)
     odds = scores - np.log(np.exp(scores).sum(1, keepdims=True))
     wanted = -odds[np.arange(6), arrays["query_labels"]].mean()
-    loss, logged = method.loss(params, episode, jax.random.key(0))
+    loss, logged = jax.jit(method.loss)(params, episode, jax.random.key(0))
     np.testing.assert_allclose(loss, wanted, rtol=1e-5)
     assert float(logged["accuracy"]) == (scores.argmax(1) == arrays["query_labels"]).mean()
 
@@ -86,8 +86,9 @@ def test_adaptation_on_a_quadratic_is_the_closed_form(steps):
         )
 
     for order, jacobian in ((1, np.eye(2)), (2, power)):
-        np.testing.assert_allclose(after(order)(start), power @ start, rtol=1e-5)
-        np.testing.assert_allclose(jax.jacobian(after(order))(start), jacobian, atol=1e-6)
+        np.testing.assert_allclose(jax.jit(after(order))(start), power @ start, rtol=1e-5)
+        found = jax.jit(jax.jacobian(after(order)))(start)
+        np.testing.assert_allclose(found, jacobian, atol=1e-6)
 
 
 def test_anil_is_gradient_descent_on_the_last_layer():

@@ -46,8 +46,11 @@ def places(arrays):
     return Places(jnp.asarray(sequences[0, :-1]), jnp.asarray(sequences[:, -1]))
 
 
+run = jax.jit(snail.run)
+
+
 def test_agrees_with_whole_sequences_in_pytorch(arrays, params, places):
-    found = jax.jit(snail.run)(params, places)
+    found = run(params, places)
     close = {"rtol": 1e-4, "atol": 1e-5}
     np.testing.assert_allclose(found.query, arrays["scores"][:, -1], **close)
     for scores in arrays["scores"]:
@@ -56,7 +59,6 @@ def test_agrees_with_whole_sequences_in_pytorch(arrays, params, places):
 
 def test_nothing_looks_ahead(params, places):
     """Changing a place changes its own scores and maybe later ones, never earlier ones."""
-    run = jax.jit(snail.run)
     before = run(params, places)
     for place in range(6):
         changed = places._replace(support=places.support.at[place].add(1.0))
@@ -64,19 +66,20 @@ def test_nothing_looks_ahead(params, places):
         np.testing.assert_array_equal(after.support[:place], before.support[:place])
         assert np.all(np.any(after.support[place:] != before.support[place:], axis=1)[0])
         assert np.all(np.any(after.query != before.query, axis=1))
-    other = run(params, places._replace(query=places.query[:1] + 1.0))
+    other = run(params, places._replace(query=places.query + 1.0))
     np.testing.assert_allclose(other.support, before.support, rtol=1e-6, atol=1e-6)
 
 
 def test_queries_do_not_see_one_another(params, places):
-    alone = snail.run(params, places._replace(query=places.query[2:3]))
-    np.testing.assert_allclose(
-        alone.query[0], snail.run(params, places).query[2], rtol=1e-5, atol=1e-5
-    )
+    query = jnp.stack([places.query[0], places.query[1] + 1.0, places.query[3], places.query[2]])
+    one, other = (run(params, places._replace(query=q)).query for q in (places.query, query))
+    np.testing.assert_allclose(other[0], one[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(other[2:], one[:1:-1], rtol=1e-5, atol=1e-5)
+    assert float(jnp.abs(other[1] - one[1]).max()) > 0.01
 
 
 def test_attention_is_a_mean_of_what_came_before(params, places):
-    _, shared, own = snail.attend(params.attentions[0], places)
+    _, shared, own = jax.jit(snail.attend)(params.attentions[0], places)
     np.testing.assert_allclose(shared.sum(1), 1, rtol=1e-5)
     np.testing.assert_allclose(own.sum(1), 1, rtol=1e-5)
     assert np.all(np.triu(shared, 1) == 0)
@@ -85,7 +88,7 @@ def test_attention_is_a_mean_of_what_came_before(params, places):
 def test_order_of_the_support_set_is_drawn_by_the_key():
     """The same examples in another order have the same scores on average, and not for one key."""
     method = snail.make(snail.Settings(4, (2, 2, 2), (2, 2, 2), shots=1), 3)
-    params = method.init(jax.random.key(0), Classes((5,), 6))
+    params = jax.jit(method.init, static_argnums=1)(jax.random.key(0), Classes((5,), 6))
     rng = np.random.default_rng(0)
     support, query = (jnp.asarray(rng.normal(size=(3, 5)), jnp.float32) for _ in range(2))
     labels, turned = jnp.arange(3), jnp.asarray([2, 0, 1])
