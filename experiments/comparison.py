@@ -6,7 +6,7 @@ python -m sib_jax.main --config=experiments/comparison.py:features --data_dir=FI
 
 5-way, 1-shot and 5-shot. Those that learn are meta-trained on frozen features under SIB's schedule;
 the weight generators and SIB beside base classes learn without forgetting, and their Novel accuracy
-is that of the standard setting.
+is that of the standard setting. Systems with a network of their own are in experiments/images.py.
 """
 
 import ml_collections
@@ -19,7 +19,12 @@ METHODS = {
     "sib_T3": {"inner.steps": 3},
     "sib_T5": {"inner.steps": 5},
     "matching": {"method": "matching"},
+    "matching_full_context": {"method": "matching", "matching.full_context": True},
     "prototypical": {"method": "prototypical"},
+    "anil": {"method": "anil"},
+    "meta_lstm_linear": {"method": "meta_lstm"},
+    "meta_lstm_cosine": {"method": "meta_lstm", "meta_lstm.learner": "cosine"},
+    "snail": {"method": "snail"},
     "average_lwof": GENERATOR,
     "attention_lwof": {**GENERATOR, "weight_generator.generator": "attention"},
     "sib_T3_lwof": {"inner.steps": 3, **WITHOUT_FORGETTING},
