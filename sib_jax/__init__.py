@@ -3,6 +3,8 @@
 Pure functions over pytrees, each for one episode: compose them with jax.vmap, jax.jit, jax.grad.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from sib_jax.sib.distributions import Gaussian, Mixture, PointMass
 from sib_jax.sib.elbo import Aux, elbo, negative_elbo
 from sib_jax.sib.inner_loop import adapt
@@ -10,6 +12,9 @@ from sib_jax.sib.params import Params, init, initial_posterior, logits
 from sib_jax.tasks.episode import Episode
 from sib_jax.tasks.standard import sample
 from sib_jax.tasks.table import FeatureTable, feature_table
+
+if TYPE_CHECKING:
+    from sib_jax.experiment.loading import load
 
 __version__ = "0.1.0"
 
@@ -26,7 +31,17 @@ __all__ = [
     "feature_table",
     "init",
     "initial_posterior",
+    "load",
     "logits",
     "negative_elbo",
     "sample",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`load` when it is asked for: backbones and runs take longer to import than the rest."""
+    if name != "load":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from sib_jax.experiment.loading import load
+
+    return load

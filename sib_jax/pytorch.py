@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sib_jax import backbones
+from sib_jax.backbones import Backbone
 from sib_jax.official import names as official_names
 from sib_jax.official import torch_file
 from sib_jax.sib.classifier import Cosine
@@ -44,9 +45,15 @@ def load_backbone(
       UnsafeFileError: the file wants to run something; the message names it.
       ValueError: the file is no backbone's, or parameters are missing or misshapen.
     """
+    backbone, variables = read_backbone(path, image_size=image_size)
+    return backbone.apply, variables
+
+
+def read_backbone(path: str | os.PathLike[str], *, image_size: int = 80) -> tuple[Backbone, Any]:
+    """`load_backbone`, but for the `Backbone` itself in place of its `apply`."""
     state = _part(torch_file.read(path), "netFeat", path)
     backbone = backbones.make(official_names.infer_backbone(state), image_size=image_size)
-    return backbone.apply, official_names.variables_from_official(backbone, state)
+    return backbone, official_names.variables_from_official(backbone, state)
 
 
 def load_head(source: str | os.PathLike[str] | StateDict) -> Params:

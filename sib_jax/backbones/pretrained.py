@@ -2,14 +2,17 @@
 
 import hashlib
 import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sib_jax import backbones
 from sib_jax.backbones import Backbone
 from sib_jax.backbones.preprocess import Preprocessing
+from sib_jax.runtime import shipped
 from sib_jax.runtime import weights as weights_file
 
 # What the official code normalises mini-ImageNet's images with (its dataset.py).
@@ -89,15 +92,48 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
     return Pretrained(backbone, variables, preprocessing, weights)
 
 
-def load_any_size(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
-    """As `load` of an .npz of ours, at the image size that it was trained at.
+def located(file: str | os.PathLike[str]) -> str:
+    """The path of a file, or of the shipped backbone of that name; what is neither as it is."""
+    name = os.fspath(file)
+    if Path(name).is_file():
+        return name
+    return str(shipped.weights().get(name.removesuffix(".npz"), name))
+
+
+def open_file(file: str | os.PathLike[str], *, image_size: int = 80) -> Pretrained:
+    """Reads a backbone whose name and settings stand in its own file.
 
     Args:
-      path: the file.
-      backbone: what it must be, but for the image size.
+      file: an .npz of ours, an official .pth, or the name of a shipped backbone.
+      image_size: height of the images that an official backbone was trained on, which its file
+        does not tell; one of ours knows its own.
+
+    Raises:
+      WeightsError: there is no such file or name, or it holds no backbone.
     """
-    stored = weights_file.about(path).get("preprocessing", {})
-    return load(path, backbone.at(stored.get("crop", backbone.image_size)))
+    path = located(file)
+    if not Path(path).is_file():
+        raise weights_file.WeightsError(
+            f"{file} is neither a file nor a shipped backbone; there is "
+            f"{', '.join(shipped.weights()) or 'none'}"
+        )
+    if path.endswith(".pth"):
+        from sib_jax import pytorch
+
+        return load(path, pytorch.read_backbone(path, image_size=image_size)[0])
+    about = weights_file.about(path)
+    try:
+        backbone = backbones.make(
+            about["backbone"],
+            image_size=about["preprocessing"]["crop"],
+            channels=len(about["preprocessing"]["mean"]),
+            final_relu=about["final_relu"],
+        )
+    except KeyError as error:
+        raise weights_file.WeightsError(
+            f"{path} holds weights, but does not say of which backbone ({error.args[0]} missing)"
+        ) from error
+    return load(path, backbone)
 
 
 def _check_same(path: object, variables: Any, backbone: Backbone) -> None:

@@ -181,7 +181,12 @@ def _train(
 def _start(work: _Work, backbone: Backbone) -> Model:
     """The model before the first step: drawn, or from a file whose classifier is then resized."""
     if work.settings.start:
-        found = pretrained.load_any_size(work.settings.start, backbone)
+        found = pretrained.open_file(work.settings.start)
+        if found.backbone.at(backbone.image_size) != backbone:
+            raise ConfigError(
+                f"config.pretrain.start: {work.settings.start} holds a {found.backbone.name} with "
+                "other settings than this config asks for"
+            )
         if found.weights is None or len(found.weights) != len(work.data.train.class_names):
             raise ConfigError(
                 f"config.pretrain.start: {work.settings.start} has no classifier of the "

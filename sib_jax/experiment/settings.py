@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from sib_jax import backbones, config
-from sib_jax.backbones import Backbone
+from sib_jax.backbones import Backbone, pretrained
 from sib_jax.config import ConfigError
 from sib_jax.methods import METHODS, Method
 from sib_jax.methods.sib import Settings as SibSettings
@@ -146,7 +146,8 @@ def make_backbone(settings: BackboneSettings, channels: int) -> Backbone:
 
 
 def _backbone(c: Any) -> BackboneSettings:
-    return BackboneSettings(c.backbone, c.crop, c.final_relu, c.dtype, c.backbone_file)
+    file = c.backbone_file and pretrained.located(c.backbone_file)
+    return BackboneSettings(c.backbone, c.crop, c.final_relu, c.dtype, file)
 
 
 def _pretraining(c: Any) -> Pretraining:
@@ -158,7 +159,7 @@ def _pretraining(c: Any) -> Pretraining:
 def _head(name: str, c: Any) -> Head:
     optimizer = c.optimizer
     task = Task(c.ways, c.shots, c.queries)
-    method = _method(c)
+    method = method_of(c)
     if c.setting not in method.settings:
         raise ConfigError(
             f"head {name}: {method.name} is for setting={' or '.join(method.settings)}, "
@@ -187,7 +188,8 @@ def _head(name: str, c: Any) -> Head:
     )
 
 
-def _method(c: Any) -> Method:
+def method_of(c: Any) -> Method:
+    """The method that the config of a head names, for its number of ways."""
     entry = METHODS[c.method]
     settings = sib_settings(c) if c.method == "sib" else entry.settings(**c.get(c.method, {}))
     try:

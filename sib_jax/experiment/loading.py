@@ -1,0 +1,316 @@
+"""`sib_jax.load`: a predictor from the files of a run, or from a backbone and an untrained method.
+
+sib_jax.load("runs/5w1s-glyphs-seed0")
+sib_jax.load(backbone="mini_imagenet-conv4_64", method="soft_kmeans")
+"""
+
+import copy
+import functools
+import itertools
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from sib_jax import config as configs
+from sib_jax.backbones import pretrained
+from sib_jax.backbones.pretrained import Pretrained
+from sib_jax.config import ConfigError
+from sib_jax.experiment import settings
+from sib_jax.experiment import workdir as files
+from sib_jax.experiment.predictor import Head, Predictor
+from sib_jax.methods import METHODS, Classes, Method
+from sib_jax.report import results
+from sib_jax.runtime import weights
+from sib_jax.runtime.files import shown
+
+UNTRAINED = tuple(
+    n for n, e in METHODS.items() if n != "sib" and not e.make(e.settings(), 2).trained
+)
+"""The methods that need no training, only features."""
+
+_DEFAULT = "soft_kmeans"
+_STORED = {80: 84}  # crop -> pixels of the stored images, where a backbone's file does not tell
+
+
+def load(
+    workdir: str | os.PathLike[str] | None = None,
+    head: str | None = None,
+    *,
+    steps: int | None = None,
+    backbone: str | os.PathLike[str] | None = None,
+    method: str | None = None,
+    image_size: int | None = None,
+) -> Predictor:
+    """A predictor from a finished run, or from a backbone alone.
+
+    Args:
+      workdir: of a run, by `python -m sib_jax.main`.
+      head: which of its heads. Left out, the one of the best validation accuracy.
+      steps: T, which chooses among heads of SIB in place of `head`.
+      backbone: without a run: the name of a shipped backbone, such as "mini_imagenet-conv4_64", an
+        .npz of ours or an official .pth. Of an official netSIB*.pth, `method="sib"` takes the head.
+      method: without a run: one that needs no training, "soft_kmeans" unless given.
+      image_size: without a run: pixels that images are brought to before the backbone's crop.
+
+    Returns:
+      `predictor(support_images, support_labels, query_images)` -> probabilities [n, k], see
+      `Predictor`.
+
+    Raises:
+      UserError: there is no such run, head, backbone or method; the message says what there is.
+
+    Example:
+      >>> predictor = load(backbone="mini_imagenet-conv4_64")
+      >>> predictor.classes(["cat", "dog", "cat"])
+      ('cat', 'dog')
+    """
+    if workdir is None and backbone is None:
+        raise ConfigError("which run, or which backbone? Give a workdir, or backbone=NAME_OR_FILE")
+    if workdir is not None:
+        if backbone is not None or method is not None or image_size is not None:
+            raise ConfigError("backbone, method and image_size are for use without a run")
+        return _of_run(Path(workdir), head, steps)
+    if head is not None:
+        raise ConfigError("a head is one of a run: give its workdir")
+    assert backbone is not None
+    return _of_backbone(backbone, method, steps, image_size)
+
+
+def _of_run(workdir: Path, name: str | None, steps: int | None) -> Predictor:
+    config = read_config(workdir)
+    heads = configs.heads(config)
+    name = _chosen(workdir, heads, name, steps)
+    found = _backbone(workdir, config)
+    head = _head(name, heads[name], workdir, found)
+    return Predictor(head, found, config.image_size, _remedy(workdir, heads, found))
+
+
+def read_config(workdir: Path) -> ml_collections.ConfigDict:
+    """The config of a run; fields that it did not know have their defaults.
+
+    Raises:
+      ConfigError: there is no run, or one by a version with other fields.
+    """
+    path = workdir / files.CONFIG
+    if not path.is_file():
+        what = "holds no run: it has no config.json" if workdir.is_dir() else "does not exist"
+        raise ConfigError(f"{shown(workdir)} {what}; give the --workdir of a finished run")
+    try:
+        stored = json.loads(path.read_text())
+        heads = tuple((name, changes) for name, changes in stored["heads"])
+        values = {k: _tuples(v) for k, v in flatten_dict(stored, sep=".").items()}
+        flat = configs.flat(configs.default(stored["dataset"])) | values | {"heads": heads}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{shown(path)} is no config of a run ({shown(str(error))})") from error
+    config = ml_collections.ConfigDict(unflatten_dict(flat, sep="."))
+    configs.check(config)
+    return config
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _chosen(workdir: Path, heads: dict[str, Any], name: str | None, steps: int | None) -> str:
+    """The name of a head, after a check."""
+    if name is not None and steps is not None:
+        raise ConfigError("head and steps both choose the head: give one of them")
+    if name is not None:
+        if name not in heads:
+            raise ConfigError(f"{shown(workdir)} has no head {name!r}; it has {', '.join(heads)}")
+        return name
+    names = list(heads)
+    if steps is not None:
+        of_sib = {n: c.inner.steps for n, c in heads.items() if c.method == "sib"}
+        names = [n for n, t in of_sib.items() if t == steps]
+        if not names:
+            there = ", ".join(f"T = {t} ({n})" for n, t in of_sib.items()) or "none"
+            raise ConfigError(
+                f"{shown(workdir)} has no head of SIB with T = {steps}; there is {there}"
+            )
+    ready = [n for n in names if _is_ready(workdir, n, heads[n])]
+    return _best(workdir, ready or names)
+
+
+def _best(workdir: Path, names: Sequence[str]) -> str:
+    """The head of the best validation accuracy; the last one where there is none."""
+    try:
+        rows = json.loads((workdir / results.FILE).read_text())
+        of_val = {r["head"]: r["novel"]["mean"] for r in rows if r["split"] == "val"}
+    except (OSError, ValueError, KeyError, TypeError):
+        of_val = {}
+    return max(reversed(names), key=lambda name: of_val.get(name, -1.0))
+
+
+def _is_ready(workdir: Path, name: str, config: Any) -> bool:
+    return not settings.method_of(config).trained or files.params_file(workdir, name).is_file()
+
+
+def _backbone(workdir: Path, config: Any) -> Pretrained | None:
+    if config.dataset == "features":
+        return None
+    path = workdir / files.BACKBONE
+    if not path.is_file():
+        raise ConfigError(
+            f"{shown(workdir)} has no {files.BACKBONE}: the run has not finished; start it again "
+            "with the same command"
+        )
+    channels = len(weights.about(path)["preprocessing"]["mean"])
+    of = settings.BackboneSettings(
+        config.backbone, config.crop, config.final_relu, config.dtype, ""
+    )
+    return pretrained.load(path, settings.make_backbone(of, channels))
+
+
+def _head(name: str, config: Any, workdir: Path, found: Pretrained | None) -> Head:
+    method = settings.method_of(config)
+    path = files.params_file(workdir, name)
+    if method.trained and not path.is_file():
+        raise ConfigError(
+            f"head {name} of {shown(workdir)} is not trained yet; start the run again with the "
+            "same command"
+        )
+    kept = None if found is None or found.weights is None else len(found.weights)
+    widths = _widths(method, config, found)
+    params, base = _params(method, path, widths, kept)
+    inner = settings.sib_settings(config).inner if config.method == "sib" else None
+    return Head(
+        name=name,
+        make=functools.partial(_make, config),
+        params=params,
+        ways=_ways(config, params, inner),
+        inner=inner,
+        base=base if config.setting == "lwof" else 0,
+    )
+
+
+def _make(config: Any, ways: int) -> Method:
+    """The method of a head for another number of ways."""
+    config = copy.deepcopy(config)
+    config.ways = ways
+    return settings.method_of(config)
+
+
+def _widths(method: Method, config: Any, found: Pretrained | None) -> tuple[int, ...] | None:
+    """Shape of one input; None where no file tells."""
+    if found is None:
+        return None
+    if method.reads == "images":
+        return (config.image_size, config.image_size, found.backbone.channels)
+    return (found.backbone.features,)
+
+
+def _params(
+    method: Method, path: Path, shape: tuple[int, ...] | None, base: int | None
+) -> tuple[Any, int]:
+    """Parameters and the number of base classes; sizes that nothing tells are found in the file."""
+    if not method.trained:
+        return method.init(jax.random.key(0), Classes(shape or (1,), base or 0)), base or 0
+    weights.about(path)  # a file that cannot be read is told of here
+    with np.load(path) as stored:
+        sizes = sorted({size for array in stored.values() for size in array.shape} | {1})
+    shapes = [(size,) for size in sizes] if shape is None else [shape]
+    bases = sizes if base is None else [base]
+    error = None
+    for of_input, count in itertools.product(shapes, bases):
+        try:
+            return weights.load(path, _like(method, of_input, count)), count
+        except weights.WeightsError as found:
+            error = error or found
+    assert error is not None
+    raise error
+
+
+def _like(method: Method, shape: tuple[int, ...], base: int) -> Any:
+    """The structure and shapes of a method's parameters."""
+    of_base = jax.ShapeDtypeStruct((base, shape[-1]), jnp.float32)
+
+    def init(key: jax.Array, base_weights: jax.Array) -> Any:
+        return method.init(key, Classes(shape, base, base_weights))
+
+    return jax.eval_shape(init, jax.random.key(0), of_base)
+
+
+def _ways(config: Any, params: Any, inner: Any) -> int | None:
+    """The number of classes that the parameters are for; None for any."""
+    if inner is not None and inner.steps == 0 and config.init_net == "support":
+        return None
+    shapes = [
+        jax.tree.map(jnp.shape, _like(_make(config, ways), (8,), 1))
+        for ways in (config.ways, config.ways + 1)
+    ]
+    return None if shapes[0] == shapes[1] else config.ways
+
+
+def _remedy(workdir: Path, heads: dict[str, Any], found: Pretrained | None) -> str:
+    """What serves other numbers of classes."""
+    any_ways = []
+    for name, config in heads.items():
+        if _is_ready(workdir, name, config):
+            inner = settings.sib_settings(config).inner if config.method == "sib" else None
+            if _ways(config, None, inner) is None:
+                any_ways.append(name)
+    choices = [f"choose head {' or '.join(any_ways)}"] if any_ways else []
+    choices.append("train one with --config.ways")
+    if found is not None:
+        choices.append(
+            f"use the backbone alone, {shown(workdir / files.BACKBONE)}, with a method that serves "
+            f"any number such as {_DEFAULT}"
+        )
+    return f"; {', or '.join(choices)}"
+
+
+def _of_backbone(
+    backbone: str | os.PathLike[str], method: str | None, steps: int | None, size: int | None
+) -> Predictor:
+    method = method or _DEFAULT
+    found = pretrained.open_file(
+        backbone, **({} if size is None else {"image_size": min(size, 80)})
+    )
+    crop = found.preprocessing.crop
+    size = size or _STORED.get(crop, crop)
+    if method == "sib":
+        return Predictor(_official_head(backbone, steps), found, size, _with_any(backbone))
+    if method not in UNTRAINED:
+        known = "unknown" if method not in METHODS else "trained, so it needs a run"
+        raise ConfigError(
+            f"method {method!r} is {known}; without a run there are {', '.join(UNTRAINED)}"
+        )
+    if steps is not None:
+        raise ConfigError(f"steps is T of SIB; {method} has none")
+    entry = METHODS[method]
+    return Predictor(
+        Head(method, functools.partial(entry.make, entry.settings()), {}, None), found, size
+    )
+
+
+def _official_head(path: str | os.PathLike[str], steps: int | None) -> Head:
+    """Of a netSIB*.pth, with the T and step size of the official configs unless T is given."""
+    from sib_jax import pytorch
+    from sib_jax.methods import sib
+    from sib_jax.sib.inner_loop import Inner
+
+    if not str(path).endswith(".pth"):
+        raise ConfigError(
+            f"method 'sib' is trained: it needs a run, or an official netSIB*.pth, not {path}"
+        )
+    try:
+        params = pytorch.load_head(path)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    inner = Inner(3 if steps is None else steps, 1e-3, beta=0.0)
+    ways = params.ways if inner.steps else None
+    make = functools.partial(sib.make, sib.Settings(inner))
+    return Head("official", make, params, ways, inner)
+
+
+def _with_any(backbone: str | os.PathLike[str]) -> str:
+    return f"; use {backbone} with a method that serves any number such as {_DEFAULT}"

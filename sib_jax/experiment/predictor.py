@@ -1,0 +1,324 @@
+"""A trained head as a function: labelled examples and unlabelled queries to probabilities."""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sib_jax.backbones import preprocess
+from sib_jax.backbones.pretrained import Pretrained
+from sib_jax.data.reading.decode import fit
+from sib_jax.errors import UserError
+from sib_jax.methods import Method
+from sib_jax.sib import classifier, distributions, elbo, gradient_net
+from sib_jax.sib.distributions import PointMass
+from sib_jax.sib.init_net import FromSupport
+from sib_jax.sib.inner_loop import Inner
+from sib_jax.sib.params import Params
+from sib_jax.tasks.episode import Episode
+
+Labels = Sequence[int] | Sequence[str] | np.ndarray
+Images = np.ndarray | Sequence[np.ndarray]
+
+_BATCH = 256  # images at once
+_SAMPLES = 100  # of a Gaussian posterior, for the spread
+
+
+class PredictionError(UserError):
+    """Examples or queries that cannot be answered; the message says what is wanted."""
+
+
+class Prediction(NamedTuple):
+    """What is known of n queries.
+
+    Attributes:
+      classes: the k classes, in the order of the columns.
+      probabilities: [n, k], rows sum to 1.
+      spread: standard deviation of each probability over samples of the posterior, [n, k]; None
+        where the posterior is a point mass, or the method has none.
+    """
+
+    classes: tuple[Any, ...]
+    probabilities: np.ndarray
+    spread: np.ndarray | None
+
+    @property
+    def labels(self) -> list[Any]:
+        """The most probable class of each query, n of them."""
+        return [self.classes[column] for column in self.probabilities.argmax(axis=1)]
+
+
+class Head(NamedTuple):
+    """A method with its parameters, for any number of ways that it serves.
+
+    Attributes:
+      name: of the head.
+      make: number of ways k -> the method.
+      params: its parameters.
+      ways: the only k that the parameters are for; None for any.
+      inner: SIB's inner loop; None for other methods.
+      base: number of base classes beside which it was trained; 0 in the standard setting.
+    """
+
+    name: str
+    make: Callable[[int], Method]
+    params: Any
+    ways: int | None
+    inner: Inner | None = None
+    base: int = 0
+
+
+class Predictor:
+    """Classifies queries among classes of which a few examples are given. Made by `sib_jax.load`.
+
+    Most methods learn from the queries too, without labels: give those of a task together.
+
+    Attributes:
+      head: the method and its parameters.
+      pretrained: the backbone; None where the inputs are features.
+      image_size: pixels that images are brought to before the backbone's own crop.
+      remedy: what to do where the head does not serve a number of classes.
+    """
+
+    def __init__(  # noqa: D107
+        self, head: Head, pretrained: Pretrained | None, image_size: int, remedy: str = ""
+    ):
+        self.head, self.pretrained = head, pretrained
+        self.image_size, self.remedy = image_size, remedy
+        self._of_ways = functools.cache(self._compiled)
+
+    @property
+    def name(self) -> str:
+        """What it is, in words."""
+        method = self.head.make(self.head.ways or 2)
+        steps = "" if method.steps is None else f" with T = {method.steps}"
+        return f"{method.name}{steps} (head {self.head.name})"
+
+    def __call__(
+        self, support: Images, support_labels: Labels, query: Images, *, seed: int = 0
+    ) -> np.ndarray:
+        """Probabilities of the queries.
+
+        Args:
+          support: m examples: uint8 images [m, h, w, c] of any size, c 1 or 3, or a list of images
+            [h, w, c] of several sizes; or float features [m, d]. Any number of each class.
+          support_labels: their classes, m whole numbers or strings.
+          query: n images or features likewise.
+          seed: of the samples of a Gaussian posterior.
+
+        Returns:
+          float32 [n, k], the columns in the order of `classes(support_labels)`: that of numbers, or
+          the alphabet's.
+        """
+        return self._answer(support, support_labels, query, seed)[1]
+
+    def predict(
+        self, support: Images, support_labels: Labels, query: Images, *, seed: int = 0
+    ) -> Prediction:
+        """The same with the classes named, and with the spread over a Gaussian posterior."""
+        return Prediction(*self._answer(support, support_labels, query, seed))
+
+    def classes(self, support_labels: Labels) -> tuple[Any, ...]:
+        """The class of each column: the distinct labels, sorted."""
+        return tuple(np.unique(_checked_labels(support_labels)).tolist())
+
+    def features(self, images: Images) -> np.ndarray:
+        """Features of images, float32 [n, d]; they may take the place of the images.
+
+        Args:
+          images: uint8 [n, h, w, c] of any size, or a list of [h, w, c].
+        """
+        if self.pretrained is None:
+            raise PredictionError(
+                "this run was on features: give float features [n, d] of the same model, not images"
+            )
+        stored = prepare(images, self.image_size, self.pretrained.backbone.channels)
+        found = [
+            _batch_features(self.pretrained, stored[start : start + _BATCH])
+            for start in range(0, len(stored), _BATCH)
+        ]
+        return np.concatenate(found)
+
+    def method(self, ways: int) -> tuple[Method, Any]:
+        """The method for k = `ways`, and its parameters.
+
+        Raises:
+          PredictionError: the head is for another number of classes.
+        """
+        params = self.head.params
+        if self.head.ways not in (None, ways):
+            raise PredictionError(
+                f"there are {ways} classes in the support set, but head {self.head.name} was "
+                f"trained for tasks of {self.head.ways}{self.remedy}"
+            )
+        if _is_sib_without_steps(params, self.head.inner):
+            # xi is never asked, but the number of its logits is taken as the number of ways.
+            params = params._replace(gradient_net=gradient_net.init(jax.random.key(0), ways=ways))
+        return self.head.make(ways), params
+
+    def export(self, path: str | Path, *, ways: int | None = None) -> None:
+        """Writes a file that computes probabilities with jax alone, see `experiment.export`."""
+        from sib_jax.experiment import export
+
+        export.write(path, self, ways)
+
+    def _answer(
+        self, support: Images, support_labels: Labels, query: Images, seed: int
+    ) -> tuple[tuple[Any, ...], np.ndarray, np.ndarray | None]:
+        labels = _checked_labels(support_labels)
+        classes, rows = np.unique(labels, return_inverse=True)
+        if len(labels) != len(support):
+            raise PredictionError(f"there are {len(support)} examples, but {len(labels)} labels")
+        if len(classes) < 2:
+            raise PredictionError("examples of 2 classes or more are needed, got 1")
+        if len(query) == 0:
+            raise PredictionError("there are no queries")
+        answer = self._of_ways(len(classes))
+        examples, queries = self._inputs(support, query)
+        found, spread = answer(
+            examples, jnp.asarray(rows.ravel(), jnp.int32), queries, jax.random.key(seed)
+        )
+        return (
+            tuple(classes.tolist()),
+            np.asarray(found),
+            None if spread is None else np.asarray(spread),
+        )
+
+    def _inputs(self, support: Images, query: Images) -> tuple[np.ndarray, np.ndarray]:
+        """What the method reads, of both; images go through the backbone together."""
+        given = _is_features(support), _is_features(query)
+        if given[0] != given[1]:
+            raise PredictionError("support and query must both be images, or both features")
+        if given[0]:
+            return self._checked_features(support), self._checked_features(query)
+        if self.head.make(self.head.ways or 2).reads == "images" and self.pretrained is not None:
+            channels = self.pretrained.backbone.channels
+            parts = (prepare(part, self.image_size, channels) for part in (support, query))
+            return next(parts), next(parts)
+        found = self.features([*support, *query])
+        return found[: len(support)], found[len(support) :]
+
+    def _checked_features(self, features: Images) -> np.ndarray:
+        array = np.asarray(features, np.float32)
+        wanted = None if self.pretrained is None else self.pretrained.backbone.features
+        if _is_sib(self.head.params):
+            wanted = _dimension(self.head.params)
+        if wanted not in (None, array.shape[1]):
+            raise PredictionError(
+                f"the head was trained on features of length {wanted}, got {array.shape[1]}"
+            )
+        if not np.isfinite(array).all():
+            raise PredictionError("features must be finite")
+        return array
+
+    def _compiled(self, ways: int) -> Callable[..., tuple[jax.Array, jax.Array | None]]:
+        method, params = self.method(ways)
+        base = jnp.arange(self.head.base) if self.head.base else None
+        return jax.jit(functools.partial(_probabilities, method, self.head.inner, params, base))
+
+
+def prepare(images: Images, size: int, channels: int) -> np.ndarray:
+    """Images as the data sets store them: shorter side scaled, cropped to a square.
+
+    Args:
+      images: uint8 [n, h, w, c], or n of [h, w, c] (or [h, w] of gray ones).
+      size: height and width of the result.
+      channels: 1 or 3, of the result.
+
+    Returns:
+      uint8 [n, size, size, channels].
+    """
+    out = np.empty((len(images), size, size, channels), np.uint8)
+    for row, image in enumerate(images):
+        pixels = np.asarray(image)
+        pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
+            raise PredictionError(
+                "images must be uint8 [n, h, w, c] with values 0..255 and c 1 or 3, got "
+                f"{pixels.dtype} {list(pixels.shape)} for one of them"
+            )
+        out[row] = fit(pixels, size, channels)
+    return out
+
+
+def _probabilities(
+    method: Method,
+    inner: Inner | None,
+    params: Any,
+    base: jax.Array | None,
+    support: jax.Array,
+    support_labels: jax.Array,
+    query: jax.Array,
+    key: jax.Array,
+) -> tuple[jax.Array, jax.Array | None]:
+    """Of the k classes [n, k], and their spread where the posterior is a Gaussian."""
+    nobody_knows = jnp.zeros(query.shape[0], jnp.int32)
+    episode = Episode(support, support_labels, query, nobody_knows, base)
+    if inner is None or not _is_sib(params):
+        scores = method.logits(params, episode, key)
+        return jax.nn.softmax(scores), None
+    adapted, posterior, scores, _ = elbo.adapt_to(params, episode, inner, key)
+    if isinstance(posterior, PointMass):
+        return jax.nn.softmax(scores), None
+
+    def of_sample(noise: jax.Array) -> jax.Array:
+        weights = distributions.sample(posterior, noise)
+        return jax.nn.softmax(classifier.logits(adapted.classifier, weights, query))
+
+    noise_key = jax.random.fold_in(key, _SAMPLES)
+    noise = jax.random.normal(noise_key, (_SAMPLES, *posterior.mean.shape))
+    return jax.nn.softmax(scores), jnp.std(jax.vmap(of_sample)(noise), axis=0)
+
+
+def _batch_features(pretrained: Pretrained, images: np.ndarray) -> np.ndarray:
+    """Of at most `_BATCH` images, filled up to a power of 2: few programs serve every number."""
+    filled = np.zeros((1 << (len(images) - 1).bit_length(), *images.shape[1:]), np.uint8)
+    filled[: len(images)] = images
+    found = _features(*pretrained[:1], pretrained.preprocessing, pretrained.variables, filled)
+    if not np.isfinite(found).all():
+        raise PredictionError("the backbone gives features that are not finite; use other weights")
+    return np.asarray(found)[: len(images)]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _features(backbone: Any, preprocessing: Any, variables: Any, images: jax.Array) -> jax.Array:
+    found = backbone.apply(variables, preprocess.central_crop(images, preprocessing))
+    return found.astype(jnp.float32)
+
+
+def _is_features(values: Images) -> bool:
+    return isinstance(values, np.ndarray | jax.Array) and values.ndim == 2
+
+
+def _is_sib(params: Any) -> bool:
+    return isinstance(params, Params)
+
+
+def _is_sib_without_steps(params: Any, inner: Inner | None) -> bool:
+    """theta^0 alone, from the support set: it serves every number of classes."""
+    return (
+        inner is not None
+        and inner.steps == 0
+        and _is_sib(params)
+        and isinstance(params.init_net, FromSupport)
+    )
+
+
+def _dimension(params: Params) -> int:
+    """d, the length of the features."""
+    net = params.init_net
+    return net.coefficient.shape[0] if hasattr(net, "coefficient") else net.mean.shape[1]
+
+
+def _checked_labels(labels: Labels) -> np.ndarray:
+    array = np.asarray(labels)
+    if array.ndim != 1 or array.dtype.kind not in "iuUST":
+        raise PredictionError(
+            "support_labels must be whole numbers or strings, one for each example, got "
+            f"{array.dtype} {list(array.shape)}"
+        )
+    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array

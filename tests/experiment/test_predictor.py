@@ -1,0 +1,184 @@
+"""`sib_jax.load`: a finished run as a function of examples and queries."""
+
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import sib_jax
+from sib_jax.config import default
+from sib_jax.data import folder
+from sib_jax.errors import UserError
+from sib_jax.experiment import features, job, loading
+from sib_jax.methods import Classes
+from sib_jax.tasks.episode import Episode
+
+SIZE = 16
+HEADS = (
+    ("T0", {"inner.steps": 0}),
+    ("T2", {"inner.steps": 2}),
+    ("prototypes", {"method": "prototypical"}),
+    ("kmeans", {"method": "soft_kmeans"}),
+    ("weights", {"method": "weight_generator", "setting": "lwof"}),
+)
+
+
+def toy(dataset, data_dir):
+    """Every stage at toy size, with a Gaussian posterior."""
+    config = default(dataset)
+    config.posterior, config.prior, config.elbo.beta = "gaussian", "gaussian", 1e-3
+    config.data_dir, config.base_holdout = str(data_dir), 0.4
+    config.image_size = config.crop = SIZE
+    config.ways, config.shots, config.queries = 3, 1, 4
+    config.pretrain.epochs, config.pretrain.batch, config.pretrain.padding = 1, 12, 1
+    config.pretrain.val_tasks = 10
+    config.heads = HEADS
+    config.optimizer.epochs, config.optimizer.steps_per_epoch = 1, 3
+    config.optimizer.batch, config.optimizer.val_tasks = 2, 10
+    config.optimizer.drop_epochs = ()
+    config.eval.val_tasks, config.eval.test_tasks, config.eval.batch = 10, 10, 10
+    return config
+
+
+@pytest.fixture(scope="module")
+def run(image_folder, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run")
+    job.run(toy("folder", image_folder), workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def episode(image_folder):
+    """3 classes with 1, 2 and 3 examples, and 9 queries; images."""
+    test = folder.load(image_folder, image_size=SIZE).test
+    rows = [np.flatnonzero(test.labels == c) for c in range(3)]
+    support = np.concatenate([rows[c][: c + 1] for c in range(3)])
+    query = np.concatenate([rows[c][5:8] for c in range(3)])
+    names = np.array(test.class_names)[test.labels[support]]
+    return test.images[support], names, test.images[query], test.labels[query]
+
+
+@pytest.mark.parametrize("head", ["T0", "T2", "prototypes", "kmeans"])
+def test_it_answers_as_the_method_does_on_the_run_s_features(run, episode, head):
+    support, names, query, _ = episode
+    predictor = sib_jax.load(run, head)
+    found = predictor(support, names, query)
+    method, params = predictor.method(3)
+    of = features.compute(predictor.pretrained, np.concatenate([support, query]))
+    task = Episode(of[:6], np.array([0, 1, 1, 2, 2, 2]), of[6:], np.zeros(9, np.int32))
+    wanted = jax.nn.softmax(method.logits(params, task, jax.random.key(0)))
+    np.testing.assert_allclose(found, wanted, atol=2e-5)
+    assert predictor.classes(names) == ("test0", "test1", "test2")
+
+
+def test_labels_may_be_numbers_and_images_of_any_size(run, episode):
+    support, names, query, _ = episode
+    predictor = sib_jax.load(run, "kmeans")
+    wanted = predictor(support, names, query)
+    numbers = np.array([10, 20, 20, 35, 35, 35])
+    assert predictor.classes(numbers) == (10, 20, 35)
+    np.testing.assert_array_equal(predictor(support, numbers, query), wanted)
+    larger = [np.asarray(Image.fromarray(i).resize((SIZE * 3, SIZE * 4))) for i in query]
+    assert predictor(support, names, larger).shape == (9, 3)
+    of = predictor.features(support), predictor.features(query)
+    np.testing.assert_allclose(predictor(of[0], names, of[1]), wanted, atol=2e-5)
+
+
+def test_a_gaussian_posterior_has_a_spread_and_the_classes_their_names(run, episode):
+    support, names, query, _ = episode
+    found = sib_jax.load(run, "T2").predict(support, names, query)
+    assert found.classes == ("test0", "test1", "test2")
+    assert found.spread.shape == found.probabilities.shape == (9, 3)
+    assert np.all(found.spread > 0)
+    assert set(found.labels) <= set(found.classes)
+    assert sib_jax.load(run, "kmeans").predict(support, names, query).spread is None
+
+
+def test_other_numbers_of_classes(run, episode):
+    support, _, query, _ = episode
+    two = ["a", "b", "b", "a", "a", "b"]
+    for head in ("T0", "prototypes", "kmeans", "weights"):
+        assert sib_jax.load(run, head)(support, two, query).shape == (9, 2)
+    with pytest.raises(
+        UserError, match=r"2 classes.*T2 was trained for tasks of 3; choose head T0"
+    ):
+        sib_jax.load(run, "T2")(support, two, query)
+
+
+def test_which_head(run, tmp_path):
+    assert sib_jax.load(run, steps=2).head.name == "T2"
+    assert sib_jax.load(run).head.name in dict(HEADS)
+    with pytest.raises(UserError, match=r"no head of SIB with T = 7; there is T = 0 \(T0\), T = 2"):
+        sib_jax.load(run, steps=7)
+    with pytest.raises(UserError, match="no head 'T9'; it has T0, T2, prototypes, kmeans"):
+        sib_jax.load(run, "T9")
+    with pytest.raises(UserError, match="it has no config"):
+        sib_jax.load(tmp_path)
+    with pytest.raises(UserError, match="does not exist"):
+        sib_jax.load(tmp_path / "nowhere")
+
+
+def test_a_run_on_features(tmp_path, image_folder):
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(12), 10)
+    np.savez(
+        tmp_path / "f.npz", features=rng.normal(size=(120, 7)) + labels[:, None], labels=labels
+    )
+    config = toy("features", tmp_path / "f.npz")
+    config.split_ratios, config.queries = (0.5, 0.25, 0.25), 2
+    job.run(config, tmp_path / "run")
+    query = rng.normal(size=(4, 7))
+    for head in dict(HEADS):
+        found = sib_jax.load(tmp_path / "run", head)(query[:3], [0, 1, 2], query)
+        np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
+    with pytest.raises(UserError, match="length 7, got 5"):
+        sib_jax.load(tmp_path / "run", "T2")(np.ones((3, 5)), [0, 1, 2], np.ones((2, 5)))
+    with pytest.raises(UserError, match="give float features"):
+        sib_jax.load(tmp_path / "run", "T2")(np.ones((3, 4, 4, 3), np.uint8), [0, 1, 2], [])
+
+
+def test_without_a_run(episode):
+    support, names, query, _ = episode
+    predictor = sib_jax.load(backbone="mini_imagenet-conv4_64", method="simple_shot")
+    assert predictor.image_size == 84
+    assert predictor(support, names, query).shape == (9, 3)
+    assert set(loading.UNTRAINED) >= {"soft_kmeans", "tim", "pt_map"}
+    with pytest.raises(UserError, match="'sib' is trained: it needs a run, or an official"):
+        sib_jax.load(backbone="mini_imagenet-conv4_64", method="sib")
+    with pytest.raises(UserError, match="'matching' is trained, so it needs a run"):
+        sib_jax.load(backbone="mini_imagenet-conv4_64", method="matching")
+    with pytest.raises(UserError, match="neither a file nor a shipped backbone; there is mini_"):
+        sib_jax.load(backbone="resnet")
+
+
+@pytest.mark.parametrize(
+    ("support", "labels", "query", "message"),
+    [
+        (np.zeros((2, 9, 9, 3)), [0, 1], np.zeros((1, 9, 9, 3)), "uint8 .*got float64"),
+        (np.zeros((2, 9, 9, 3), "u1"), [0], np.zeros((1, 9, 9, 3), "u1"), "2 examples, but 1 lab"),
+        (np.zeros((2, 9, 9, 3), "u1"), [0, 0], np.zeros((1, 9, 9, 3), "u1"), "2 classes or more"),
+        (np.zeros((2, 9, 9, 3), "u1"), [0, 1], [], "no queries"),
+        (np.zeros((2, 9, 9, 3), "u1"), [0.5, 1], np.zeros((1, 9, 9, 3), "u1"), "whole numbers or"),
+    ],
+)
+def test_mistakes(support, labels, query, message):
+    predictor = sib_jax.load(backbone="mini_imagenet-conv4_64")
+    with pytest.raises(UserError, match=message):
+        predictor(support, labels, query)
+
+
+def test_the_import_of_the_package_stays_light():
+    heavy = ("flax", "orbax", "sib_jax.backbones")
+    code = f"import sib_jax, sys; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_parameters_have_the_shapes_that_classes_give(run):
+    predictor = sib_jax.load(run, "weights")
+    assert predictor.head.base == 6
+    like = predictor.head.make(3).init(jax.random.key(0), Classes((64,), 6, np.ones((6, 64), "f4")))
+    assert jax.tree.map(np.shape, like) == jax.tree.map(np.shape, predictor.head.params)
