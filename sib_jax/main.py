@@ -1,6 +1,8 @@
-"""The command line: flags only, then `experiment.job.run`.
+"""Trains few-shot learners, or goes on with a run, and prints a table of their accuracies.
 
-python -m sib_jax.main --config=experiments/5w1s.py
+python -m sib_jax.main --config=5w1s                        embedded data, a minute
+python -m sib_jax.main --config=5w1s:folder --data_dir=DIR  your images, one folder a class
+python -m sib_jax.predict --help                            sort images by what was trained
 """
 
 import re
@@ -12,10 +14,10 @@ from typing import NoReturn
 from absl import app, flags
 from ml_collections import config_flags
 
-from sib_jax.runtime import huge_pages
+from sib_jax.runtime import huge_pages, shipped
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Experiment file, with an optional data set: experiments/5w1s.py:glyphs"
+    "config", None, "Experiment, a file or the name of one, with an optional data set: 5w1s:glyphs"
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where results go. Default: runs/<experiment>-<data set>-seed<seed>"
@@ -79,7 +81,10 @@ def _check_flags(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         _exit(f"unexpected arguments {argv[1:]}; every option starts with --")
     if _CONFIG.value is None:
-        _exit("which experiment? For example: --config=experiments/5w1s.py")
+        _exit(
+            "which experiment? For example: --config=experiments/5w1s.py. There are "
+            f"{', '.join(shipped.experiments())}"
+        )
     if _PROFILE.value and _MODE.value == "evaluate":
         _exit("--profile traces training, of which --mode=evaluate does none")
     cluster = (_ADDRESS.value, _COUNT.value, _INDEX.value)
@@ -104,7 +109,7 @@ def parse(argv: Sequence[str]) -> list[str]:
     from sib_jax.errors import UserError
 
     try:
-        rest = flags.FLAGS(argv)
+        rest = flags.FLAGS(shipped.with_config_file(argv))
         if _CONFIG.value is not None:
             _CONFIG.value.lock()  # a file that cannot be read fails here
         return rest

@@ -5,6 +5,8 @@ A clone has them as `experiments/` and `weights/` beside the package; a wheel in
 asks before anything is imported that takes long.
 """
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -18,6 +20,30 @@ def experiments() -> dict[str, Path]:
 def weights() -> dict[str, Path]:
     """Name of each trained backbone, such as "mini_imagenet-conv4_64" -> its file."""
     return {path.stem: path for path in _files("weights", "*.npz")}
+
+
+def with_config_file(argv: Sequence[str]) -> list[str]:
+    """A command line whose --config names a file, where it gave the name of an experiment.
+
+    Args:
+      argv: "--config=5w1s:glyphs", or "--config" and the rest as the next word. A path that leads
+        nowhere is looked up by its last part, so that experiments/5w1s.py works everywhere.
+    """
+    words = list(argv)
+    for i, word in enumerate(words):
+        if match := re.fullmatch(r"(--?config=)(.*)", word, re.DOTALL):
+            words[i] = match[1] + _config_file(match[2])
+        elif word in ("-config", "--config") and i + 1 < len(words):
+            words[i + 1] = _config_file(words[i + 1])
+    return words
+
+
+def _config_file(given: str) -> str:
+    name, colon, argument = given.partition(":")
+    if Path(name).is_file():
+        return given
+    stem = Path(name).name.removesuffix(".py")
+    return f"{experiments().get(stem, name)}{colon}{argument}"
 
 
 def _files(name: str, pattern: str) -> list[Path]:

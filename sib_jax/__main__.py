@@ -1,0 +1,59 @@
+"""`sib_jax` and `python -m sib_jax`: what a user can do, and the way to it."""
+
+import sys
+from collections.abc import Sequence
+
+from sib_jax.runtime import huge_pages, shipped
+
+USAGE = """\
+sib_jax learns new classes from a few examples and the unlabelled images to be classified.
+
+  sib_jax train --config=5w1s                        try it: trains on embedded data, a minute
+  sib_jax train --config=5w1s:folder --data_dir=DIR  train on your images, one folder a class
+  sib_jax predict --run=WORKDIR --support=DIR --query=DIR
+                                                     sort images by a few examples of each class
+  sib_jax predict --backbone={backbone} --support=DIR --query=DIR
+                                                     the same at once, without any training
+  sib_jax train --helpshort, sib_jax predict --help  all options
+
+Experiments for --config: {experiments}
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Hands over to `sib_jax.main` or `sib_jax.predict`; without a command it says what there is.
+
+    Args:
+      argv: the words after the name of the program; those of the command line unless given.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    command = words[0] if words else "help"
+    if command in ("help", "--help", "-h", "-help", "-?"):
+        print(usage(), end="")
+    elif command == "predict":
+        from sib_jax import predict
+
+        predict.main(words[1:])
+    elif command == "train" or command.startswith("-"):
+        _train(words[1:] if command == "train" else words)
+    else:
+        sys.exit(f"sib_jax: unknown command {command!r}; there are train and predict")
+
+
+def usage() -> str:
+    """What a user can do."""
+    backbone = next(iter(shipped.weights()), "FILE")
+    return USAGE.format(backbone=backbone, experiments=", ".join(shipped.experiments()))
+
+
+def _train(words: list[str]) -> None:
+    from absl import app
+
+    from sib_jax import main as training
+
+    app.run(training.main, ["sib_jax train", *words], training.parse)
+
+
+if __name__ == "__main__":
+    huge_pages.restart_with("sib_jax")
+    main()

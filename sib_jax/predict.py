@@ -1,0 +1,277 @@
+"""Sorts your images into classes of which you give a few examples each.
+
+python -m sib_jax.predict --run=WORKDIR --support=DIR --query=DIR
+python -m sib_jax.predict --backbone=mini_imagenet-conv4_64 --support=DIR --query='DIR/*.jpg'
+"""
+
+import argparse
+import csv
+import glob
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+import numpy as np
+
+from sib_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from sib_jax.experiment.predictor import Prediction, Predictor
+
+_SHOWN = 20  # queries of a class on the sheet
+_EXAMPLES = 5  # of a class on the sheet
+
+
+class PredictError(UserError):
+    """Images that cannot be used; the message says what is wanted."""
+
+
+class Found(NamedTuple):
+    """Image files.
+
+    Attributes:
+      names: of each as the user would write it, n of them.
+      folders: the class folder that each lies in; "" for none.
+    """
+
+    names: tuple[str, ...]
+    folders: tuple[str, ...]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command; a mistake of the user ends it with one line."""
+    options = _parse(sys.argv[1:] if argv is None else argv)
+    try:
+        run(options)
+    except UserError as error:
+        _exit(str(error))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Predicts and writes what the options ask for."""
+    # 1. The images are found, and mistakes in paths told, before anything slow is imported.
+    support, query = find_support(options.support), find_query(options.query)
+    from sib_jax.experiment.loading import load
+
+    predictor = load(
+        options.run,
+        options.head,
+        steps=options.steps,
+        backbone=options.backbone,
+        method=options.method,
+    )
+    if predictor.pretrained is None:
+        raise PredictError(f"{options.run} was a run on features; images need one with a backbone")
+    predictor.method(len(set(support.folders)))  # an error of numbers comes before decoding
+    # 2. Decoded as the data sets are.
+    channels = predictor.pretrained.backbone.channels
+    examples = decode(support.names, predictor.image_size, channels)
+    queries = decode(query.names, predictor.image_size, channels)
+    # 3. Predicted together: most methods learn from the queries too.
+    found = predictor.predict(examples, support.folders, queries, seed=options.seed)
+    # 4. Told.
+    truth = [folder if folder in found.classes else None for folder in query.folders]
+    write_csv(Path(options.out), query.names, found)
+    for line in summary(predictor, support, query, found, truth):
+        print(line)
+    print(f"wrote {options.out}")
+    if options.sheet:
+        write_sheet(Path(options.sheet), support, query, found, truth)
+        print(f"wrote {options.sheet}")
+
+
+def find_support(folder: str) -> Found:
+    """The images of each class folder.
+
+    Raises:
+      PredictError: there are fewer than two class folders with images.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise PredictError(
+            f"--support={folder} is no folder; it must hold one folder of examples for each class"
+        )
+    found = _below(root)
+    inside = [(n, f) for n, f in zip(found.names, found.folders, strict=True) if f]
+    classes = sorted({f for _, f in inside})
+    if len(classes) < 2:
+        there = f"only {classes[0]!r} has" if classes else "there are none with"
+        raise PredictError(
+            f"--support={folder} must hold two or more class folders with images; {there} images"
+        )
+    return Found(tuple(n for n, _ in inside), tuple(f for _, f in inside))
+
+
+def find_query(given: str) -> Found:
+    """The images of a folder, of a folder of class folders, of a glob, or one image.
+
+    Raises:
+      PredictError: there are none.
+    """
+    from sib_jax.data.reading.files import is_image
+
+    place = Path(given).expanduser()
+    if place.is_dir():
+        found = _below(place)
+    else:
+        matches = sorted(glob.glob(str(place), recursive=True))
+        names = tuple(n for n in matches if is_image(Path(n).name) and os.path.isfile(n))
+        found = Found(names, tuple(Path(n).parent.name for n in names))
+    if not found.names:
+        what = "holds no images" if place.is_dir() else "is no folder, and matches no image files"
+        raise PredictError(f"--query={given} {what}")
+    return found
+
+
+def _below(root: Path) -> Found:
+    """All images below a folder, in order, with the folder right below it that they lie in."""
+    from sib_jax.data.reading import files
+
+    names = [n for n in files.directory(root).names if files.is_image(n)]
+    folders = (n.split("/")[0] if "/" in n else "" for n in names)
+    return Found(tuple(str(root / n) for n in names), tuple(folders))
+
+
+def decode(names: Sequence[str], size: int, channels: int) -> np.ndarray:
+    """Images as the data sets store them, uint8 [n, size, size, channels]."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from sib_jax.data.reading import files
+    from sib_jax.data.reading.decode import decode_one
+
+    def one(name: str) -> np.ndarray:
+        return decode_one(io.BytesIO(files.content(Path(name))), size, channels, name)
+
+    with ThreadPoolExecutor() as pool:  # Pillow decodes without Python's lock
+        return np.stack(list(pool.map(one, names)))
+
+
+def write_csv(path: Path, names: Sequence[str], found: "Prediction") -> None:
+    """A line for each query: image, label, probability, one probability a class, and its spread."""
+    from sib_jax.runtime import files
+
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    spread = [] if found.spread is None else [f"spread {c}" for c in found.classes]
+    table.writerow(["image", "label", "probability", *found.classes, *spread])
+    for row, (name, label) in enumerate(zip(names, found.labels, strict=True)):
+        of = found.probabilities[row]
+        values = [of.max(), *of, *([] if found.spread is None else found.spread[row])]
+        table.writerow([name, label, *(f"{value:.4f}" for value in values)])
+    files.write_text(path, text.getvalue())
+
+
+def summary(
+    predictor: "Predictor",
+    support: Found,
+    query: Found,
+    found: "Prediction",
+    truth: Sequence[str | None],
+) -> list[str]:
+    """What was found, in lines: how many of each class, how sure, and the accuracy if known."""
+    labels, sure = np.array(found.labels), found.probabilities.max(axis=1)
+    lines = [
+        f"{len(labels)} images among {len(found.classes)} classes by {len(support.names)} "
+        f"examples, {predictor.name}"
+    ]
+    width = max(len(str(name)) for name in found.classes)
+    for name in found.classes:
+        of = sure[labels == name]
+        said = f", {of.mean():.0%} sure" if len(of) else ""
+        lines.append(f"  {name:<{width}} {len(of):5d} images{said}")
+    lines.append(f"on average {sure.mean():.0%} sure; {np.sum(sure < 0.5)} images below 50%")
+    known = [(label, t) for label, t in zip(found.labels, truth, strict=True) if t is not None]
+    if known:
+        right = sum(label == t for label, t in known)
+        which = "" if len(known) == len(truth) else " that lie in a folder of a class"
+        lines.append(f"accuracy {right / len(known):.1%}: {right} of {len(known)} images{which}")
+    both = {os.path.realpath(n) for n in support.names} & {os.path.realpath(n) for n in query.names}
+    if both:
+        lines.append(f"{len(both)} of the images are among the examples too")
+    return lines
+
+
+def write_sheet(
+    path: Path, support: Found, query: Found, found: "Prediction", truth: Sequence[str | None]
+) -> None:
+    """The contact sheet: the examples of each class, and the queries taken for it."""
+    from sib_jax.report import contact_sheet
+    from sib_jax.report.contact_sheet import Section, Tile
+
+    sure = found.probabilities.max(axis=1)
+    labels = np.array(found.labels)
+
+    def tiles(names: Sequence[str], captions: Sequence[str], wrong: Sequence[bool]) -> list[Tile]:
+        images = decode(names, 96, 3) if names else []
+        return [Tile(i, c, w) for i, c, w in zip(images, captions, wrong, strict=True)]
+
+    sections = []
+    for name in found.classes:
+        examples = [n for n, f in zip(support.names, support.folders, strict=True) if f == name]
+        rows = sorted(np.flatnonzero(labels == name), key=lambda row: -sure[row])
+        rows, more = rows[:_SHOWN], len(rows) - _SHOWN
+        wrong = [truth[row] not in (None, name) for row in rows]
+        shown = tiles(
+            [query.names[row] for row in rows], [f"{sure[row]:.0%}" for row in rows], wrong
+        )
+        title = f"{name}: {sum(labels == name)} images" + (f", {_SHOWN} shown" if more > 0 else "")
+        examples = examples[:_EXAMPLES]
+        sections.append(
+            Section(title, tiles(examples, [""] * len(examples), [False] * len(examples)), shown)
+        )
+    contact_sheet.write(path, sections)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        _exit(f"{message}; --help tells more")
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(
+        prog="python -m sib_jax.predict",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--run", metavar="WORKDIR", help="a finished run of sib_jax.main")
+    add("--head", metavar="NAME", help="one of its heads; default: the best one on validation")
+    add("--steps", metavar="T", type=int, help="instead of --head: the head of SIB with this T")
+    add(
+        "--backbone", metavar="NAME_OR_FILE", help="instead of --run: a shipped backbone, or a file"
+    )
+    add(
+        "--method",
+        metavar="NAME",
+        help="with --backbone: a method that needs no training; default: soft_kmeans",
+    )
+    add("--support", metavar="DIR", required=True, help="one folder of examples for each class")
+    add(
+        "--query",
+        metavar="DIR_OR_GLOB",
+        required=True,
+        help="the images to sort; in folders named like the classes, the accuracy is told too",
+    )
+    add("--out", metavar="FILE", default="predictions.csv", help="default: predictions.csv")
+    add("--sheet", metavar="FILE", help="a contact sheet, as PNG")
+    add("--seed", type=int, default=0, help="of the samples of a Gaussian posterior")
+    options = parser.parse_args(argv)
+    if (options.run is None) == (options.backbone is None):
+        parser.error("give --run=WORKDIR of a finished run, or --backbone=NAME_OR_FILE")
+    if options.backbone is not None and options.head is not None:
+        parser.error("--head is one of a run: it goes with --run")
+    if options.run is not None and options.method is not None:
+        parser.error("--method goes with --backbone; a run has its heads: --head")
+    return options
+
+
+def _exit(message: str) -> NoReturn:
+    sys.exit(f"sib_jax: {message}")
+
+
+if __name__ == "__main__":
+    main()
