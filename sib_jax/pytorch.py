@@ -1,4 +1,4 @@
-"""Official PyTorch checkpoints, read without torch and without running anything stored in them.
+"""Official PyTorch checkpoints, read and written without torch; nothing stored in them is run.
 
 `netFeat*.pth` is the state_dict of a backbone; `netSIB*.pth` holds a backbone (`netFeat`) and a
 head (`SIB`). Each function takes its part.
@@ -18,7 +18,7 @@ import numpy as np
 from sib_jax import backbones
 from sib_jax.backbones import Backbone
 from sib_jax.official import names as official_names
-from sib_jax.official import torch_file
+from sib_jax.official import torch_file, torch_write
 from sib_jax.sib.classifier import Cosine
 from sib_jax.sib.gradient_net import GradientNet, Layer, Normalization
 from sib_jax.sib.init_net import FromSupport
@@ -99,6 +99,79 @@ def load_head(source: str | os.PathLike[str] | StateDict) -> Params:
         prior=None,
         classifier=Cosine(array("scale_cls").reshape(()), array("bias").reshape(())),
     )
+
+
+def save_backbone(path: str | os.PathLike[str], backbone: Backbone, variables: Any) -> None:
+    """Writes a backbone as the official code saves one: `netFeat*.pth`, its --resumeFeatPth.
+
+    Args:
+      path: of the file.
+      backbone: a conv4_64 or wrn_* with `final_relu`, which the official code always has.
+      variables: {"params", "batch_stats"}.
+
+    Raises:
+      ValueError: the official code has no such backbone.
+    """
+    torch_write.write(path, _backbone_state(backbone, variables))
+
+
+def save_head(
+    path: str | os.PathLike[str],
+    params: Params,
+    backbone: Backbone | None = None,
+    variables: Any = None,
+    *,
+    learning_rate: float = 1e-3,
+) -> None:
+    """Writes a head as the official code saves one; with the backbone, a whole `netSIB*.pth`.
+
+    Args:
+      path: of the file.
+      params: a point-mass posterior from the support set, a cosine classifier, no prior.
+      backbone: for the part `netFeat`, without which the official main.py loads no checkpoint.
+      variables: of the backbone.
+      learning_rate: what the official code goes on with; its evaluation does not use it.
+
+    Raises:
+      ValueError: the official code has no such head or backbone.
+    """
+    content: dict[str, Any] = {"lr": float(learning_rate)}
+    if backbone is not None:
+        content["netFeat"] = _backbone_state(backbone, variables)
+    torch_write.write(path, {**content, "SIB": _head_state(params)})
+
+
+def _backbone_state(backbone: Backbone, variables: Any) -> dict[str, np.ndarray]:
+    if not backbone.module.final_relu:
+        raise ValueError(
+            f"the official code's backbones end in a ReLU, but this {backbone.name} was trained "
+            "with final_relu=False: its features would be others there"
+        )
+    state = official_names.official_from_variables(variables)
+    official_names.infer_backbone(state)  # raises where the official code has none like it
+    return state
+
+
+def _head_state(params: Params) -> dict[str, np.ndarray]:
+    """Official name -> array."""
+    start, net, cosine = params.init_net, params.gradient_net, params.classifier
+    fits = isinstance(start, FromSupport) and start.log_std is None and isinstance(cosine, Cosine)
+    if not fits or params.prior is not None or net.normalizations is None or net.summary:
+        raise ValueError(
+            "the official code's head (ClassifierSIB) is a point mass from the support set under a "
+            "cosine classifier, without a prior; these parameters are of another form"
+        )
+    assert isinstance(start, FromSupport)
+    state = {
+        "bias": cosine.bias.reshape(1),
+        "scale_cls": cosine.scale.reshape(1),
+        "wnLayerFavg.weight": start.coefficient,
+    }
+    for name, layer in zip(("layer1.0", "layer2.0", "layer3"), net.layers, strict=True):
+        state |= {f"dni.{name}.weight": layer.kernel.T, f"dni.{name}.bias": layer.bias}
+    for name, norm in zip(("layer1.2", "layer2.2"), net.normalizations, strict=True):
+        state |= {f"dni.{name}.weight": norm.scale, f"dni.{name}.bias": norm.shift}
+    return {name: np.asarray(array, np.float32) for name, array in state.items()}
 
 
 _HEAD_NAMES = (

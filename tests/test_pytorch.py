@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import sib_jax
-from sib_jax import pytorch
+from sib_jax import backbones, pytorch
+from sib_jax.official import torch_file
 
 PARITY = Path(__file__).parent / "parity"
 VALUES = 4e-5
@@ -93,6 +94,34 @@ def test_wide_residual_network_gives_the_official_features(form, tmp_path):
     variables = official_names.variables_from_official(backbone, state)
     features = backbone.apply(variables, jnp.asarray(images))
     np.testing.assert_allclose(features, arrays["features"], rtol=VALUES, atol=VALUES)
+
+
+def test_what_is_written_has_the_official_names_and_values(tmp_path):
+    official = torch_file.read(PARITY / "netSIBBest70.000.pth")
+    params = pytorch.load_head(PARITY / "netSIBBest70.000.pth")
+    backbone, variables = pytorch.read_backbone(PARITY / "netSIBBest70.000.pth")
+    pytorch.save_head(tmp_path / "netSIB.pth", params, backbone, variables)
+    pytorch.save_backbone(tmp_path / "netFeat.pth", backbone, variables)
+    written = torch_file.read(tmp_path / "netSIB.pth")
+    assert isinstance(written["lr"], float)
+    assert written.keys() == official.keys()
+    for part in ("netFeat", "SIB"):
+        assert written[part].keys() == official[part].keys()
+        for name, array in written[part].items():
+            assert array.shape == official[part][name].shape
+            if not name.endswith("num_batches_tracked"):  # a count of steps, which is not kept
+                np.testing.assert_array_equal(array, official[part][name])
+    again = pytorch.load_backbone(tmp_path / "netFeat.pth")[1]
+    jax.tree.map(np.testing.assert_array_equal, again, variables)
+
+
+def test_what_the_official_code_lacks_is_not_written(tmp_path):
+    backbone = backbones.make("conv4_64", image_size=80, final_relu=False)
+    with pytest.raises(ValueError, match="end in a ReLU"):
+        pytorch.save_backbone(tmp_path / "a.pth", backbone, {})
+    params = sib_jax.init(jax.random.key(0), ways=2, features=3, posterior="gaussian")
+    with pytest.raises(ValueError, match="a point mass from the support set"):
+        pytorch.save_head(tmp_path / "b.pth", params)
 
 
 def test_missing_parts_are_named():

@@ -160,8 +160,21 @@ class Predictor:
             params = params._replace(gradient_net=gradient_net.init(jax.random.key(0), ways=ways))
         return self.head.make(ways), params
 
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one input: (size, size, channels) of an image as it is stored, or (d,)."""
+        if self.pretrained is not None:
+            return (self.image_size, self.image_size, self.pretrained.backbone.channels)
+        if not _is_sib(self.head.params):
+            raise PredictionError("nothing in this run tells the length of its features")
+        return (_dimension(self.head.params),)
+
     def export(self, path: str | Path, *, ways: int | None = None) -> None:
-        """Writes a file that computes probabilities with jax alone, see `experiment.export`."""
+        """Writes a file that computes probabilities with JAX alone.
+
+        Args:
+          path: of the file, for `jax.export.deserialize`, see `experiment.export`.
+          ways: k; needed where the head serves any number of classes.
+        """
         from sib_jax.experiment import export
 
         export.write(path, self, ways)

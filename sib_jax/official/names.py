@@ -58,6 +58,24 @@ def variables_from_official(backbone: backbones.Backbone, state: State) -> dict[
     return jax.tree_util.tree_unflatten(structure, leaves)
 
 
+def official_from_variables(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The other way: a state dict of the official code from variables.
+
+    Args:
+      variables: {"params": ..., "batch_stats": ...} of a backbone that the official code has.
+
+    Returns:
+      Official name -> array, sorted, with the counter `num_batches_tracked` of each batch
+      normalization (0: they steer nothing at a fixed momentum).
+    """
+    paths = jax.tree_util.tree_leaves_with_path(variables)
+    state = {_official_name([k.key for k in path]): _to_channels_first(a) for path, a in paths}
+    counters = [name for name in state if name.endswith(".running_mean")]
+    for name in counters:
+        state[name.removesuffix("running_mean") + "num_batches_tracked"] = np.zeros((), np.int64)
+    return dict(sorted(state.items()))
+
+
 def infer_backbone(state: State) -> str:
     """Name of the backbone that a state dict of the official code holds, such as `wrn_28_10`.
 
@@ -142,3 +160,8 @@ def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _to_channels_last(array: np.ndarray) -> jax.Array:
     array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
     return jnp.asarray(array, jnp.float32)
+
+
+def _to_channels_first(array: ArrayLike) -> np.ndarray:
+    array = np.asarray(array, np.float32)
+    return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array

@@ -4,19 +4,24 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 import sib_jax
+from sib_jax import backbones
+from sib_jax.backbones import pretrained
+from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.config import default
-from sib_jax.data import folder
 from sib_jax.errors import UserError
-from sib_jax.experiment import features, job, loading
+from sib_jax.experiment import features, loading, settings
+from sib_jax.experiment import workdir as files
 from sib_jax.methods import Classes
+from sib_jax.runtime import weights
 from sib_jax.tasks.episode import Episode
 
-SIZE = 16
+SIZE, BASE = 16, 6
 HEADS = (
     ("T0", {"inner.steps": 0}),
     ("T2", {"inner.steps": 2}),
@@ -26,39 +31,47 @@ HEADS = (
 )
 
 
-def toy(dataset, data_dir):
-    """Every stage at toy size, with a Gaussian posterior."""
+def write_run(workdir, dataset="folder", width=None):
+    """What a job leaves, its parameters as they start: nothing is trained."""
     config = default(dataset)
     config.posterior, config.prior, config.elbo.beta = "gaussian", "gaussian", 1e-3
-    config.data_dir, config.base_holdout = str(data_dir), 0.4
     config.image_size = config.crop = SIZE
-    config.ways, config.shots, config.queries = 3, 1, 4
-    config.pretrain.epochs, config.pretrain.batch, config.pretrain.padding = 1, 12, 1
-    config.pretrain.val_tasks = 10
+    config.pretrain.padding, config.base_holdout, config.ways = 1, 0.4, 3
     config.heads = HEADS
-    config.optimizer.epochs, config.optimizer.steps_per_epoch = 1, 3
-    config.optimizer.batch, config.optimizer.val_tasks = 2, 10
-    config.optimizer.drop_epochs = ()
-    config.eval.val_tasks, config.eval.test_tasks, config.eval.batch = 10, 10, 10
-    return config
-
-
-@pytest.fixture(scope="module")
-def run(image_folder, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("run")
-    job.run(toy("folder", image_folder), workdir)
+    files.write_config(config, workdir)
+    if width is None:
+        backbone = backbones.make("conv4_64", image_size=SIZE, final_relu=config.final_relu)
+        preprocessing = Preprocessing(SIZE, (0.5,) * 3, (0.25,) * 3)
+        variables = backbone.init(jax.random.key(0))
+        base = jnp.ones((BASE, backbone.features))
+        found = pretrained.Pretrained(backbone, variables, preprocessing, base)
+        pretrained.save(workdir / files.BACKBONE, found)
+        width = backbone.features
+    classes = Classes((width,), BASE, jnp.ones((BASE, width)))
+    for head in settings.read(config).heads:
+        if head.method.trained:
+            params = head.method.init(jax.random.key(1), classes)
+            weights.save(files.params_file(workdir, head.name), params)
     return workdir
 
 
 @pytest.fixture(scope="module")
-def episode(image_folder):
+def run(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def episode():
     """3 classes with 1, 2 and 3 examples, and 9 queries; images."""
-    test = folder.load(image_folder, image_size=SIZE).test
-    rows = [np.flatnonzero(test.labels == c) for c in range(3)]
-    support = np.concatenate([rows[c][: c + 1] for c in range(3)])
-    query = np.concatenate([rows[c][5:8] for c in range(3)])
-    names = np.array(test.class_names)[test.labels[support]]
-    return test.images[support], names, test.images[query], test.labels[query]
+    rng = np.random.default_rng(0)
+    patterns = rng.integers(40, 215, (3, SIZE, SIZE, 3))
+
+    def images(labels):
+        return np.clip(patterns[labels] + rng.normal(0, 20, (len(labels), 1, 1, 1)), 0, 255)
+
+    support, query = np.repeat(np.arange(3), [1, 2, 3]), np.repeat(np.arange(3), 3)
+    names = np.array(["test0", "test1", "test2"])[support]
+    return images(support).astype(np.uint8), names, images(query).astype(np.uint8), query
 
 
 @pytest.mark.parametrize("head", ["T0", "T2", "prototypes", "kmeans"])
@@ -108,6 +121,25 @@ def test_other_numbers_of_classes(run, episode):
         sib_jax.load(run, "T2")(support, two, query)
 
 
+@pytest.mark.parametrize("head", ["T0", "T2", "kmeans"])
+def test_an_exported_predictor_answers_alike_for_any_number(run, episode, tmp_path, head):
+    support, names, query, _ = episode
+    predictor = sib_jax.load(run, head)
+    predictor.export(tmp_path / "it.jax", ways=3)
+    program = jax.export.deserialize(bytearray((tmp_path / "it.jax").read_bytes()))
+    labels = np.array([0, 1, 1, 2, 2, 2], np.int32)
+    for n in (9, 4):
+        wanted = predictor(support, names, query[:n])
+        np.testing.assert_allclose(program.call(support, labels, query[:n]), wanted, atol=1e-3)
+
+
+def test_what_cannot_be_exported_is_said(run, tmp_path):
+    with pytest.raises(UserError, match="give ways=K"):
+        sib_jax.load(run, "kmeans").export(tmp_path / "it.jax")
+    with pytest.raises(UserError, match="beside base classes"):
+        sib_jax.load(run, "weights").export(tmp_path / "it.jax", ways=3)
+
+
 def test_which_head(run, tmp_path):
     assert sib_jax.load(run, steps=2).head.name == "T2"
     assert sib_jax.load(run).head.name in dict(HEADS)
@@ -121,23 +153,17 @@ def test_which_head(run, tmp_path):
         sib_jax.load(tmp_path / "nowhere")
 
 
-def test_a_run_on_features(tmp_path, image_folder):
-    rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(12), 10)
-    np.savez(
-        tmp_path / "f.npz", features=rng.normal(size=(120, 7)) + labels[:, None], labels=labels
-    )
-    config = toy("features", tmp_path / "f.npz")
-    config.split_ratios, config.queries = (0.5, 0.25, 0.25), 2
-    job.run(config, tmp_path / "run")
+def test_a_run_on_features(tmp_path):
+    run, rng = write_run(tmp_path, "features", width=7), np.random.default_rng(0)
     query = rng.normal(size=(4, 7))
     for head in dict(HEADS):
-        found = sib_jax.load(tmp_path / "run", head)(query[:3], [0, 1, 2], query)
+        found = sib_jax.load(run, head)(query[:3], [0, 1, 2], query)
         np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
     with pytest.raises(UserError, match="length 7, got 5"):
-        sib_jax.load(tmp_path / "run", "T2")(np.ones((3, 5)), [0, 1, 2], np.ones((2, 5)))
+        sib_jax.load(run, "T2")(np.ones((3, 5)), [0, 1, 2], np.ones((2, 5)))
+    images = np.ones((3, 4, 4, 3), np.uint8)
     with pytest.raises(UserError, match="give float features"):
-        sib_jax.load(tmp_path / "run", "T2")(np.ones((3, 4, 4, 3), np.uint8), [0, 1, 2], [])
+        sib_jax.load(run, "T2")(images, [0, 1, 2], images)
 
 
 def test_without_a_run(episode):
@@ -179,6 +205,7 @@ def test_the_import_of_the_package_stays_light():
 
 def test_parameters_have_the_shapes_that_classes_give(run):
     predictor = sib_jax.load(run, "weights")
-    assert predictor.head.base == 6
-    like = predictor.head.make(3).init(jax.random.key(0), Classes((64,), 6, np.ones((6, 64), "f4")))
+    assert predictor.head.base == BASE
+    classes = Classes((64,), BASE, jnp.ones((BASE, 64)))
+    like = predictor.head.make(3).init(jax.random.key(0), classes)
     assert jax.tree.map(np.shape, like) == jax.tree.map(np.shape, predictor.head.params)

@@ -1,0 +1,96 @@
+"""A predictor as one file that runs where JAX is, without this package: `jax.export`.
+
+    predictor.export("birds.jax")
+
+    import jax
+    program = jax.export.deserialize(bytearray(open("birds.jax", "rb").read()))
+    probabilities = program.call(support, support_labels, query)
+
+Support [m, size, size, c] and query [n, size, size, c] are uint8 images of the size of the run (or
+float32 features [m, d] and [n, d]), labels int32 [m] in 0..k-1; m and n are any numbers.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+from jax import export as jax_export
+
+from sib_jax.backbones import preprocess
+from sib_jax.methods import Method
+from sib_jax.runtime import files
+from sib_jax.sib import classifier, inner_loop
+from sib_jax.sib import params as sib_params
+from sib_jax.sib.inner_loop import Inner
+from sib_jax.sib.params import Params
+from sib_jax.tasks.episode import Episode
+
+if TYPE_CHECKING:
+    from sib_jax.experiment.predictor import Predictor
+
+_PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def write(path: str | Path, predictor: "Predictor", ways: int | None) -> None:
+    """Writes the program and all its weights.
+
+    Args:
+      path: of the file.
+      predictor: what it computes; with one class more or less it is another program.
+      ways: k, needed where the head serves any number of classes.
+
+    Raises:
+      PredictionError: the number of classes is not said, or the head does not serve it; or it has
+        to do with base classes, or its inputs have a length that nothing tells.
+    """
+    from sib_jax.experiment.predictor import PredictionError
+
+    ways = ways or predictor.head.ways
+    if ways is None:
+        raise PredictionError("for how many classes? This head serves any number: give ways=K")
+    if predictor.head.base:
+        raise PredictionError("a head that was trained beside base classes cannot be exported")
+    method, params = predictor.method(ways)
+    shape = predictor.input_shape()
+    scope = jax_export.SymbolicScope()
+    m, n = (jax_export.symbolic_shape(name, scope=scope)[0] for name in ("m", "n"))
+    dtype = jnp.uint8 if len(shape) == 3 else jnp.float32
+    arguments = (
+        jax.ShapeDtypeStruct((m, *shape), dtype),
+        jax.ShapeDtypeStruct((m,), jnp.int32),
+        jax.ShapeDtypeStruct((n, *shape), dtype),
+    )
+
+    def program(support: jax.Array, support_labels: jax.Array, query: jax.Array) -> jax.Array:
+        if predictor.pretrained is not None and method.reads == "features":
+            backbone, variables, preprocessing = predictor.pretrained[:3]
+            support, query = (
+                backbone.apply(variables, preprocess.central_crop(images, preprocessing))
+                for images in (support, query)
+            )
+        episode = Episode(support, support_labels, query, support_labels)
+        return jax.nn.softmax(_logits(method, params, predictor.head.inner, episode))
+
+    exported = jax_export.export(jax.jit(program), platforms=_PLATFORMS)(*arguments)
+    content = bytes(exported.serialize())
+    files.write_atomically(path, lambda file: file.write(content))
+
+
+def _logits(method: Method, params: Any, inner: Inner | None, episode: Episode) -> jax.Array:
+    """As the method has them. SIB in its general form: the fast one is chosen by n, here unknown.
+
+    Returns:
+      [n, k].
+    """
+    key = jax.random.key(0)
+    if inner is None or not isinstance(params, Params):
+        return method.logits(params, episode, key)
+    posterior = sib_params.initial_posterior(
+        params, episode.support, episode.support_labels, ways=params.ways, query=episode.query
+    )
+    prepared = classifier.prepare(params.classifier, episode.query)
+    if inner.steps:
+        none = jnp.zeros((episode.query.shape[0], 0))
+        posterior = inner_loop.general(params, posterior, prepared, none, inner, key)
+    return classifier.logits_of_prepared(params.classifier, posterior.mean, prepared)

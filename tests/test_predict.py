@@ -1,0 +1,115 @@
+"""`python -m sib_jax.predict`, from folders of images to a CSV and a sheet."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sib_jax import predict
+
+BACKBONE = "--backbone=mini_imagenet-conv4_64"
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Two classes of one colour each: 2 and 3 examples, and 3 queries of each, of several sizes."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for name, colour, examples in (("red", (200, 30, 30), 2), ("blue, dark", (20, 20, 120), 3)):
+        for part, count in (("support", examples), ("query", 3)):
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                noisy = np.array(colour) + rng.normal(0, 10, (60 + 9 * i, 90, 3))
+                Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(folder / f"{i}.png")
+    (root / "query" / "red" / "notes.txt").write_text("no image")
+    return root
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_folders_to_csv_summary_and_sheet(images, tmp_path, capsys):
+    out, sheet = tmp_path / "out.csv", tmp_path / "sheet.png"
+    predict.main(
+        [
+            BACKBONE,
+            f"--support={images}/support",
+            f"--query={images}/query",
+            f"--out={out}",
+            f"--sheet={sheet}",
+        ]
+    )
+    told = capsys.readouterr().out
+    assert "6 images among 2 classes by 5 examples, soft_kmeans" in told
+    assert "accuracy 100.0%: 6 of 6 images" in told
+    table = rows(out)
+    assert list(table[0]) == ["image", "label", "probability", "blue, dark", "red"]
+    assert len(table) == 6
+    for row in table:
+        assert row["label"] in row["image"]
+        assert float(row["probability"]) == max(float(row["red"]), float(row["blue, dark"]))
+    assert Image.open(sheet).width > 1000
+
+
+def test_a_glob_has_no_accuracy_where_its_folders_are_no_classes(images, tmp_path, capsys):
+    loose = tmp_path / "loose"
+    loose.mkdir()
+    for i, file in enumerate(sorted(images.glob("query/*/*.png"))):
+        (loose / f"{i}.png").write_bytes(file.read_bytes())
+    predict.main(
+        [
+            BACKBONE,
+            "--method=simple_shot",
+            f"--support={images}/support",
+            f"--query={loose}/[0-3].png",
+            f"--out={tmp_path}/out.csv",
+        ]
+    )
+    told = capsys.readouterr().out
+    assert "4 images" in told
+    assert "accuracy" not in told
+    assert [row["label"] for row in rows(tmp_path / "out.csv")] == ["blue, dark"] * 3 + ["red"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"support": None}, "arguments are required: --support"),
+        ({"support": "nowhere"}, "--support=nowhere is no folder"),
+        ({"support": "{images}/support/red"}, "must hold two or more class folders"),
+        ({"query": "nowhere/*.png"}, "is no folder, and matches no image files"),
+        ({"run": "nowhere"}, "give --run=WORKDIR of a finished run, or --backbone"),
+        ({"run": "nowhere", "backbone": None}, "nowhere does not exist"),
+        ({"backbone": "resnet"}, "neither a file nor a shipped backbone"),
+        ({"method": "sib"}, "'sib' is trained: it needs a run, or an official netSIB"),
+        ({"head": "T0"}, "--head is one of a run"),
+        ({"steps": "three"}, "invalid int value: 'three'"),
+        ({"out": "{images}"}, "cannot be written"),
+    ],
+)
+def test_a_mistake_is_one_line(images, tmp_path, options, message):
+    given = {
+        "backbone": "mini_imagenet-conv4_64",
+        "support": "{images}/support",
+        "query": "{images}/query",
+        "out": f"{tmp_path}/out.csv",
+        **options,
+    }
+    words = [f"--{k}={v.format(images=images)}" for k, v in given.items() if v is not None]
+    with pytest.raises(SystemExit) as ended:
+        predict.main(words)
+    said = str(ended.value)
+    assert said.startswith("sib_jax: ")
+    assert message in said
+    assert "\n" not in said
+
+
+def test_a_damaged_image_is_named(images, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    words = [BACKBONE, f"--support={images}/support", f"--query={tmp_path}"]
+    with pytest.raises(SystemExit, match=r"broken\.png cannot be read as an image"):
+        predict.main(words)
