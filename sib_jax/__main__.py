@@ -51,7 +51,7 @@ def _train(words: list[str]) -> None:
 
     from sib_jax import main as training
 
-    app.run(training.main, ["sib_jax train", *words], training.parse)
+    app.run(training.main, ["sib_jax train", *words], flags_parser=training.parse)
 
 
 if __name__ == "__main__":

@@ -201,28 +201,26 @@ def write_sheet(
     from sib_jax.report import contact_sheet
     from sib_jax.report.contact_sheet import Section, Tile
 
-    sure = found.probabilities.max(axis=1)
-    labels = np.array(found.labels)
-
-    def tiles(names: Sequence[str], captions: Sequence[str], wrong: Sequence[bool]) -> list[Tile]:
-        images = decode(names, 96, 3) if names else []
-        return [Tile(i, c, w) for i, c, w in zip(images, captions, wrong, strict=True)]
-
+    sure, labels = found.probabilities.max(axis=1), found.labels
     sections = []
     for name in found.classes:
         examples = [n for n, f in zip(support.names, support.folders, strict=True) if f == name]
-        rows = sorted(np.flatnonzero(labels == name), key=lambda row: -sure[row])
-        rows, more = rows[:_SHOWN], len(rows) - _SHOWN
-        wrong = [truth[row] not in (None, name) for row in rows]
-        shown = tiles(
-            [query.names[row] for row in rows], [f"{sure[row]:.0%}" for row in rows], wrong
+        rows = sorted(
+            (r for r, label in enumerate(labels) if label == name), key=lambda r: -sure[r]
         )
-        title = f"{name}: {sum(labels == name)} images" + (f", {_SHOWN} shown" if more > 0 else "")
-        examples = examples[:_EXAMPLES]
-        sections.append(
-            Section(title, tiles(examples, [""] * len(examples), [False] * len(examples)), shown)
-        )
+        shown = [
+            Tile(_thumbnail(query.names[r]), f"{sure[r]:.0%}", truth[r] not in (None, name))
+            for r in rows[:_SHOWN]
+        ]
+        more = f", {_SHOWN} shown" if len(rows) > _SHOWN else ""
+        title = f"{name}: {len(rows)} images{more}"
+        tiles = [Tile(_thumbnail(n), "") for n in examples[:_EXAMPLES]]
+        sections.append(Section(title, tiles, shown))
     contact_sheet.write(path, sections)
+
+
+def _thumbnail(name: str) -> np.ndarray:
+    return decode([name], 96, 3)[0]
 
 
 class _Parser(argparse.ArgumentParser):

@@ -22,6 +22,7 @@ from sib_jax.official import torch_file, torch_write
 from sib_jax.sib.classifier import Cosine
 from sib_jax.sib.gradient_net import GradientNet, Layer, Normalization
 from sib_jax.sib.init_net import FromSupport
+from sib_jax.sib.inner_loop import Inner
 from sib_jax.sib.params import Params
 
 StateDict = Mapping[str, np.ndarray]
@@ -101,6 +102,18 @@ def load_head(source: str | os.PathLike[str] | StateDict) -> Params:
     )
 
 
+def load_inner(path: str | os.PathLike[str]) -> Inner:
+    """T and step size that stand in a `netSIB*.pth`; 3 and 1e-3, as in its configs, where none do.
+
+    Args:
+      path: of the file.
+    """
+    content = torch_file.read(path)
+    known = content if isinstance(content, Mapping) else {}
+    steps, step_size = known.get("nbStep", 3), known.get("lr", 1e-3)
+    return Inner(int(steps), float(step_size), beta=0.0)
+
+
 def save_backbone(path: str | os.PathLike[str], backbone: Backbone, variables: Any) -> None:
     """Writes a backbone as the official code saves one: `netFeat*.pth`, its --resumeFeatPth.
 
@@ -121,7 +134,8 @@ def save_head(
     backbone: Backbone | None = None,
     variables: Any = None,
     *,
-    learning_rate: float = 1e-3,
+    steps: int = 3,
+    step_size: float = 1e-3,
 ) -> None:
     """Writes a head as the official code saves one; with the backbone, a whole `netSIB*.pth`.
 
@@ -130,15 +144,16 @@ def save_head(
       params: a point-mass posterior from the support set, a cosine classifier, no prior.
       backbone: for the part `netFeat`, without which the official main.py loads no checkpoint.
       variables: of the backbone.
-      learning_rate: what the official code goes on with; its evaluation does not use it.
+      steps: T, for the record: the official main.py takes it from its own config.
+      step_size: eta, which is the learning rate of the official code.
 
     Raises:
       ValueError: the official code has no such head or backbone.
     """
-    content: dict[str, Any] = {"lr": float(learning_rate)}
+    content: dict[str, Any] = {"lr": float(step_size)}
     if backbone is not None:
         content["netFeat"] = _backbone_state(backbone, variables)
-    torch_write.write(path, {**content, "SIB": _head_state(params)})
+    torch_write.write(path, {**content, "SIB": _head_state(params), "nbStep": steps})
 
 
 def _backbone_state(backbone: Backbone, variables: Any) -> dict[str, np.ndarray]:
@@ -171,7 +186,14 @@ def _head_state(params: Params) -> dict[str, np.ndarray]:
         state |= {f"dni.{name}.weight": layer.kernel.T, f"dni.{name}.bias": layer.bias}
     for name, norm in zip(("layer1.2", "layer2.2"), net.normalizations, strict=True):
         state |= {f"dni.{name}.weight": norm.scale, f"dni.{name}.bias": norm.shift}
-    return {name: np.asarray(array, np.float32) for name, array in state.items()}
+        # Kept there but never used: statistics are those of the episode, in evaluation too.
+        zeros = np.zeros(norm.scale.shape)
+        state |= {f"dni.{name}.running_mean": zeros, f"dni.{name}.running_var": zeros + 1}
+    counters = {
+        f"dni.{name}.num_batches_tracked": np.zeros((), np.int64)
+        for name in ("layer1.2", "layer2.2")
+    }
+    return {name: np.asarray(array, np.float32) for name, array in state.items()} | counters
 
 
 _HEAD_NAMES = (

@@ -293,10 +293,9 @@ def _of_backbone(
 
 
 def _official_head(path: str | os.PathLike[str], steps: int | None) -> Head:
-    """Of a netSIB*.pth, with the T and step size of the official configs unless T is given."""
+    """Of a netSIB*.pth, with its own T unless another is given."""
     from sib_jax import pytorch
     from sib_jax.methods import sib
-    from sib_jax.sib.inner_loop import Inner
 
     if not str(path).endswith(".pth"):
         raise ConfigError(
@@ -306,7 +305,8 @@ def _official_head(path: str | os.PathLike[str], steps: int | None) -> Head:
         params = pytorch.load_head(path)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
-    inner = Inner(3 if steps is None else steps, 1e-3, beta=0.0)
+    inner = pytorch.load_inner(path)
+    inner = inner if steps is None else inner._replace(steps=steps)
     ways = params.ways if inner.steps else None
     make = functools.partial(sib.make, sib.Settings(inner))
     return Head("official", make, params, ways, inner)

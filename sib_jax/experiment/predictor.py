@@ -16,7 +16,7 @@ from sib_jax.errors import UserError
 from sib_jax.methods import Method
 from sib_jax.sib import classifier, distributions, elbo, gradient_net
 from sib_jax.sib.distributions import PointMass
-from sib_jax.sib.init_net import FromSupport
+from sib_jax.sib.init_net import FromSupport, Global
 from sib_jax.sib.inner_loop import Inner
 from sib_jax.sib.params import Params
 from sib_jax.tasks.episode import Episode
@@ -96,7 +96,8 @@ class Predictor:
         """What it is, in words."""
         method = self.head.make(self.head.ways or 2)
         steps = "" if method.steps is None else f" with T = {method.steps}"
-        return f"{method.name}{steps} (head {self.head.name})"
+        head = "" if self.head.name == method.name else f" (head {self.head.name})"
+        return f"{method.name}{steps}{head}"
 
     def __call__(
         self, support: Images, support_labels: Labels, query: Images, *, seed: int = 0
@@ -324,7 +325,7 @@ def _is_sib_without_steps(params: Any, inner: Inner | None) -> bool:
 def _dimension(params: Params) -> int:
     """d, the length of the features."""
     net = params.init_net
-    return net.coefficient.shape[0] if hasattr(net, "coefficient") else net.mean.shape[1]
+    return net.mean.shape[1] if isinstance(net, Global) else net.coefficient.shape[0]
 
 
 def _checked_labels(labels: Labels) -> np.ndarray:
