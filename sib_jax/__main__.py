@@ -20,6 +20,13 @@ Experiments for --config: {experiments}
 """
 
 
+def script() -> None:
+    """The console script `sib_jax`; training gains from huge pages, which need a new start."""
+    if sys.argv[1:2] == ["train"]:
+        huge_pages.restart_with("sib_jax", script=True)
+    main()
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Hands over to `sib_jax.main` or `sib_jax.predict`; without a command it says what there is.
 

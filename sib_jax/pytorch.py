@@ -177,7 +177,7 @@ def _head_state(params: Params) -> dict[str, np.ndarray]:
             "cosine classifier, without a prior; these parameters are of another form"
         )
     assert isinstance(start, FromSupport)
-    state = {
+    state: dict[str, Any] = {
         "bias": cosine.bias.reshape(1),
         "scale_cls": cosine.scale.reshape(1),
         "wnLayerFavg.weight": start.coefficient,

@@ -3,11 +3,12 @@
     predictor.export("birds.jax")
 
     import jax
-    program = jax.export.deserialize(bytearray(open("birds.jax", "rb").read()))
+    program = jax.export.deserialize(bytearray(Path("birds.jax").read_bytes()))
     probabilities = program.call(support, support_labels, query)
 
-Support [m, size, size, c] and query [n, size, size, c] are uint8 images of the size of the run (or
-float32 features [m, d] and [n, d]), labels int32 [m] in 0..k-1; m and n are any numbers.
+Both need the package flatbuffers. Support [m, size, size, c] and query [n, size, size, c] are uint8
+images of the size of the run (or float32 features [m, d] and [n, d]), labels int32 [m] in 0..k-1; m
+and n are any numbers.
 """
 
 from pathlib import Path
@@ -73,7 +74,10 @@ def write(path: str | Path, predictor: "Predictor", ways: int | None) -> None:
         return jax.nn.softmax(_logits(method, params, predictor.head.inner, episode))
 
     exported = jax_export.export(jax.jit(program), platforms=_PLATFORMS)(*arguments)
-    content = bytes(exported.serialize())
+    try:
+        content = bytes(exported.serialize())
+    except ImportError as error:
+        raise PredictionError(f"to export: pip install flatbuffers ({error})") from error
     files.write_atomically(path, lambda file: file.write(content))
 
 

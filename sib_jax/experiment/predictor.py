@@ -232,7 +232,9 @@ class Predictor:
     def _compiled(self, ways: int) -> Callable[..., tuple[jax.Array, jax.Array | None]]:
         method, params = self.method(ways)
         base = jnp.arange(self.head.base) if self.head.base else None
-        return jax.jit(functools.partial(_probabilities, method, self.head.inner, params, base))
+        return jax.jit(
+            functools.partial(_probabilities, method, ways, self.head.inner, params, base)
+        )
 
 
 def prepare(images: Images, size: int, channels: int) -> np.ndarray:
@@ -261,6 +263,7 @@ def prepare(images: Images, size: int, channels: int) -> np.ndarray:
 
 def _probabilities(
     method: Method,
+    ways: int,
     inner: Inner | None,
     params: Any,
     base: jax.Array | None,
@@ -273,7 +276,7 @@ def _probabilities(
     nobody_knows = jnp.zeros(query.shape[0], jnp.int32)
     episode = Episode(support, support_labels, query, nobody_knows, base)
     if inner is None or not _is_sib(params):
-        scores = method.logits(params, episode, key)
+        scores = method.logits(params, episode, key)[:, :ways]  # without the base classes
         return jax.nn.softmax(scores), None
     adapted, posterior, scores, _ = elbo.adapt_to(params, episode, inner, key)
     if isinstance(posterior, PointMass):

@@ -18,7 +18,7 @@ _WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")  # options of Python with 
 _KERNEL = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
-def restart_with(module: str) -> None:
+def restart_with(module: str, *, script: bool = False) -> None:
     """Starts this process anew with that setting, where it helps and nobody has chosen another.
 
     It keeps its number, its streams and its arguments. Nothing happens where `GLIBC_TUNABLES` is
@@ -27,13 +27,15 @@ def restart_with(module: str) -> None:
 
     Args:
       module: what is run.
+      script: whether this process is a console script of the module, which goes on as the module.
     """
     wanted = _VARIABLE not in os.environ and _on_request() and _glibc() >= (2, 35)
-    if wanted and _module(sys.orig_argv[1:]) == module:
+    if wanted and (script or _module(sys.orig_argv[1:]) == module):
         sys.stdout.flush()
         environment = {**os.environ, _VARIABLE: _VALUE}
+        words = ["-m", module, *sys.argv[1:]] if script else sys.orig_argv[1:]
         with contextlib.suppress(OSError):  # slower, but it runs
-            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+            os.execve(sys.executable, [sys.executable, *words], environment)
 
 
 def _module(arguments: list[str]) -> str | None:

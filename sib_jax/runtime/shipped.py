@@ -9,6 +9,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from sib_jax.errors import UserError
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -28,6 +30,9 @@ def with_config_file(argv: Sequence[str]) -> list[str]:
     Args:
       argv: "--config=5w1s:glyphs", or "--config" and the rest as the next word. A path that leads
         nowhere is looked up by its last part, so that experiments/5w1s.py works everywhere.
+
+    Raises:
+      UserError: there is neither such a file nor such an experiment.
     """
     words = list(argv)
     for i, word in enumerate(words):
@@ -42,8 +47,13 @@ def _config_file(given: str) -> str:
     name, colon, argument = given.partition(":")
     if Path(name).is_file():
         return given
+    known = experiments()
     stem = Path(name).name.removesuffix(".py")
-    return f"{experiments().get(stem, name)}{colon}{argument}"
+    if stem not in known:
+        raise UserError(
+            f"--config={name} is neither a file nor an experiment; there are {', '.join(known)}"
+        )
+    return f"{known[stem]}{colon}{argument}"
 
 
 def _files(name: str, pattern: str) -> list[Path]:

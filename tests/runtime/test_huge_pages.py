@@ -34,6 +34,14 @@ def test_the_same_command_starts_with_the_setting(started):
     assert environment["UNTOUCHED"] == "1"
 
 
+def test_a_console_script_goes_on_as_the_module(started, monkeypatch):
+    monkeypatch.setattr(sys, "orig_argv", ["python", "/bin/sib_jax", "train", "--config=x.py"])
+    monkeypatch.setattr(sys, "argv", ["/bin/sib_jax", "train", "--config=x.py"])
+    huge_pages.restart_with("sib_jax", script=True)
+    ((_, command, _),) = started
+    assert command[1:] == ["-m", "sib_jax", "train", "--config=x.py"]
+
+
 @pytest.mark.parametrize("tunables", ["glibc.malloc.hugetlb=1", "glibc.malloc.hugetlb=0", ""])
 def test_a_setting_that_is_there_stays(started, monkeypatch, tunables):
     monkeypatch.setenv("GLIBC_TUNABLES", tunables)

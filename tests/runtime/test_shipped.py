@@ -6,6 +6,7 @@ import pytest
 
 from sib_jax import __main__ as command
 from sib_jax.backbones import pretrained
+from sib_jax.errors import UserError
 from sib_jax.runtime import shipped
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +36,8 @@ def test_a_file_of_the_user_s_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "5w1s.py").write_text("")
     assert shipped.with_config_file(["--config=5w1s.py:x"]) == ["--config=5w1s.py:x"]
-    assert shipped.with_config_file(["--config=nope:x"]) == ["--config=nope:x"]
+    with pytest.raises(UserError, match="--config=nope is neither a file nor an experiment; there"):
+        shipped.with_config_file(["--config=nope:x"])
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["help"]])
