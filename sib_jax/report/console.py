@@ -22,7 +22,8 @@ def start() -> None:
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO)
     log.propagate = False
-    absl.logging.set_verbosity(absl.logging.WARNING)  # orbax tells of every file there
+    # Orbax tells of every file there, and gives the traceback of each error that it raises too.
+    absl.logging.set_verbosity(absl.logging.FATAL)
 
 
 def only_warnings() -> None:

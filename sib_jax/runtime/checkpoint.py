@@ -1,48 +1,231 @@
-"""Checkpoints of a stage, with orbax: a job started again goes on from the last one."""
+"""Checkpoints of a stage, with orbax: a job started again goes on from the last that is whole.
 
+Orbax finds no error in a file whose bytes have changed, and gives the wrong values. So the size
+and checksum of every file are kept in the checkpoint, and compared before anything is read.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import jax
 import numpy as np
 from orbax import checkpoint as ocp
 
+from sib_jax.report.console import log
+from sib_jax.runtime import devices, files
+
+_KEPT = 2  # the one before is gone on from where the last is damaged
+_SUMS = "checksums.json"
+_LATER = ("_CHECKPOINT_METADATA", "commit_success.txt")  # written last; no value depends on them
+# What orbax and tensorstore say, whose errors have no number.
+_NUMBERS = {
+    "No space left": errno.ENOSPC,
+    "RESOURCE_EXHAUSTED": errno.ENOSPC,
+    "File too large": errno.EFBIG,
+    "quota exceeded": errno.EDQUOT,
+    "Input/output error": errno.EIO,
+    "Permission denied": errno.EACCES,
+    "Read-only file system": errno.EROFS,
+}
+
 
 class Checkpoints:
-    """The newest checkpoint of one stage, in a folder of its own. Close it, or use `with`."""
+    """The newest checkpoints of one stage, in a folder of its own. Close it, or use `with`."""
 
     def __init__(self, directory: Path):
-        """Keeps the newest checkpoint below `directory`."""
+        """Keeps the newest checkpoint below `directory`, and the one before.
+
+        Raises:
+          FileError: the folder cannot be written.
+        """
+        self._directory = directory.absolute()
+        devices.once(_clean, self._directory)
         self._manager = ocp.CheckpointManager(
-            directory.absolute(),
-            options=ocp.CheckpointManagerOptions(max_to_keep=1, create=True),
+            self._directory,
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=_KEPT,
+                create=True,
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+            ),
         )
 
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._manager.wait_until_finished()
-        self._manager.close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Where the loop failed, that is what is told, and not what it did to a checkpoint.
+        with contextlib.suppress(files.FileError) if error else contextlib.nullcontext():
+            try:
+                with self._saving():
+                    self._manager.wait_until_finished()
+            finally:
+                self._manager.close()
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
         """The step and state saved last, or None.
 
+        A checkpoint that is damaged is put aside, and the one before it taken; a log line says so.
+
         Args:
           like: a state of the same structure, shapes and types.
         """
-        step = self._manager.latest_step()
-        if step is None:
-            return None
-        restored = self._manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(_to_host(like)))
-        )
-        return step, restored["state"]
+        like, damaged = _to_host(like), False
+        while (step := self._manager.latest_step()) is not None:
+            found, reason = self._read(step, like)
+            if not devices.anywhere(bool(reason)):
+                return step, found
+            damaged = True
+            devices.once(_put_aside, self._directory / str(step), reason or "another process's")
+            self._manager.reload()
+        if damaged:
+            log.warning("no checkpoint in %s can be read: the stage begins anew", self._directory)
+        return None
 
     def save(self, step: int, state: Any) -> None:
-        """Saves `state` (a pytree of arrays) as that of `step`, in the background."""
+        """Saves `state` (a pytree of arrays) as that of `step`, in the background.
+
+        Raises:
+          FileError: this one, or the one before it, cannot be written; older ones are there still.
+        """
         state = _to_host(state)
-        self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)))
+        with self._saving():
+            self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)))
+
+    def _read(self, step: int, like: Any) -> tuple[Any, str]:
+        """The state of a step, or why it cannot be read."""
+        reason = _damage(self._directory / str(step))
+        if devices.anywhere(bool(reason)):
+            return None, reason
+        try:
+            restored = self._manager.restore(
+                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
+            )
+            return restored["state"], ""
+        except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
+            # One from before there were checksums: orbax fails in many ways.
+            _ignore_late_callbacks()
+            return None, _one_line(error)
+
+    def _seal(self) -> None:
+        """Adds checksums to what orbax has written and is about to give its name."""
+        if not devices.is_main():
+            return
+        for folder in self._directory.iterdir():
+            unsealed = folder.is_dir() and not (folder / _SUMS).exists()
+            if unsealed and folder.name[0].isdecimal():
+                files.write_text(folder / _SUMS, json.dumps(_sums(folder)))
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # of a background thread, as orbax passes it on
+            raise _as_file_error(self._directory, error) from error
+
+
+def _clean(directory: Path) -> None:
+    """Removes what a killed process had begun to write."""
+    files.make_folder(directory)
+    for entry in directory.iterdir():
+        if ".orbax-checkpoint-tmp" in entry.name:
+            files.put_aside(entry)
+    files.sweep(directory)
+    for folder in _steps(directory):
+        files.sweep(folder)
+
+
+def _steps(directory: Path) -> list[Path]:
+    return [entry for entry in directory.iterdir() if entry.name.isdecimal() and entry.is_dir()]
+
+
+def _sums(folder: Path) -> dict[str, list[int]]:
+    """Size and CRC-32 of every file."""
+    found = {}
+    for path in _walk(folder):
+        found[path.relative_to(folder).as_posix()] = [path.stat().st_size, files.checksum(path)]
+    return found
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name not in (_SUMS, *_LATER):
+            yield path
+
+
+def _damage(folder: Path) -> str:
+    """What differs from when the checkpoint was written; "" where nothing does."""
+    path = folder / _SUMS
+    if not path.exists():
+        return ""
+    try:
+        wanted = json.loads(path.read_text())
+        for name, (size, crc) in wanted.items():
+            file = folder / name
+            if not file.exists():
+                return f"{name} is missing"
+            if file.stat().st_size != size:
+                return f"{name} has {file.stat().st_size:,} bytes, not {size:,}"
+            if files.checksum(file) != crc:
+                return f"{name} has another checksum than when it was written"
+    except OSError as error:
+        return f"{error.filename or _SUMS}: {error.strerror or error}"
+    except (ValueError, TypeError, AttributeError):
+        return f"{_SUMS} is damaged"
+    return ""
+
+
+def _put_aside(folder: Path, reason: str) -> None:
+    """A damaged checkpoint keeps its bytes, under a name that is no step."""
+    aside = folder.with_name(f"damaged-{folder.name}")
+    with files.writing(folder):
+        if os.path.lexists(aside):
+            files.put_aside(aside)
+        folder.rename(aside)
+    log.warning(
+        "the checkpoint of step %s is damaged (%s): it is left out, and now called %s",
+        *(folder.name, reason, files.shown(aside)),
+    )
+
+
+def _as_file_error(directory: Path, error: Exception) -> Exception:
+    if isinstance(error, files.FileError):
+        return error
+    _ignore_late_callbacks()
+    number = error.errno if isinstance(error, OSError) else None
+    number = number or next((n for words, n in _NUMBERS.items() if words in str(error)), None)
+    known = OSError(number, os.strerror(number)) if number else OSError(_one_line(error))
+    remedy = "free some space there" if number in files.FULL else "mend that"
+    return files.file_error(
+        directory, known, f"{remedy}, and the same command goes on from the checkpoint before"
+    )
+
+
+def _ignore_late_callbacks() -> None:
+    """Tensorstore calls back into asyncio after orbax has given up, which Python would print."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            before(unraisable)
+
+    sys.unraisablehook = hook
+
+
+def _one_line(error: Exception) -> str:
+    first = (str(error) or type(error).__name__).splitlines()[0]
+    return first if len(first) <= 200 else f"{first[:197]}..."
 
 
 def _to_host(state: Any) -> Any:
