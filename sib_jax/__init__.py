@@ -5,6 +5,7 @@ Pure functions over pytrees, each for one episode: compose them with jax.vmap, j
 
 from typing import TYPE_CHECKING, Any
 
+from sib_jax.runtime import at_start as _at_start  # noqa: F401  the first, see there
 from sib_jax.sib.distributions import Gaussian, Mixture, PointMass
 from sib_jax.sib.elbo import Aux, elbo, negative_elbo
 from sib_jax.sib.inner_loop import adapt

@@ -14,7 +14,7 @@ from typing import NoReturn
 from absl import app, flags
 from ml_collections import config_flags
 
-from sib_jax.runtime import huge_pages, shipped
+from sib_jax.runtime import huge_pages, interrupt, shipped
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment, a file or the name of one, with an optional data set: 5w1s:glyphs"
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
     from sib_jax.errors import UserError
     from sib_jax.experiment import job
     from sib_jax.report import console
-    from sib_jax.runtime import devices, interrupt
+    from sib_jax.runtime import devices
 
     console.start()
     _keep_compiled_programs()
@@ -64,6 +64,7 @@ def main(argv: Sequence[str]) -> None:
         config.data_dir = _DATA_DIR.value
     experiment = Path(config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]).stem
     workdir = _WORKDIR.value or f"runs/{experiment}-{config.dataset}-seed{config.seed}"
+    interrupt.goes_on_from(f"what is in {workdir}", together=_DISTRIBUTED.value)
     trace = Path(_PROFILE.value) if _PROFILE.value else None
     try:
         if _DISTRIBUTED.value:
@@ -74,7 +75,8 @@ def main(argv: Sequence[str]) -> None:
     except UserError as error:
         _exit(str(error))
     except interrupt.Interrupted:
-        _exit(f"interrupted; the same command goes on from the last checkpoint in {workdir}")
+        interrupt.tell()
+        sys.exit(interrupt.status())
 
 
 def _check_flags(argv: Sequence[str]) -> None:
@@ -113,15 +115,34 @@ def parse(argv: Sequence[str]) -> list[str]:
         if _CONFIG.value is not None:
             _CONFIG.value.lock()  # a file that cannot be read fails here
         return rest
-    except (AttributeError, KeyError) as error:
-        given = " ".join(a for a in argv if a.startswith("--config."))
-        hint = re.search(r'Did you mean "\w+" instead of "\w+"\?', str(error))
-        _exit(f"unknown field in {given}; sib_jax/config.py lists them. {hint[0] if hint else ''}")
-    except (flags.Error, OSError, TypeError, UserError) as error:
+    except Exception as error:  # a config file is a program, and may fail in any way
         # ml_collections puts a traceback in the message of what get_config raised.
         while isinstance(error.__context__, UserError):
             error = error.__context__
-        _exit(str(error))
+        _exit(_mistake(argv, error))
+
+
+def _mistake(argv: Sequence[str], error: Exception) -> str:
+    """In one line, what is wrong with the flags or with the file of the config."""
+    from sib_jax.errors import UserError
+    from sib_jax.runtime.files import one_line
+
+    given = " ".join(a for a in argv if a.startswith("--config."))
+    named = [a.split("=", 1)[1] for a in argv if a.startswith("--config=")]
+    file = named[-1].split(":")[0] if named else "--config"
+    if isinstance(error, UserError):
+        return one_line(error)
+    if given and isinstance(error, AttributeError | KeyError):
+        hint = re.search(r'Did you mean "\w+" instead of "\w+"\?', str(error))
+        return f"unknown field in {given}; sib_jax/config.py lists them. {hint[0] if hint else ''}"
+    if isinstance(error, flags.Error):
+        return one_line(error)
+    if isinstance(error, OSError) or not Path(file).is_file():
+        reason = getattr(error, "strerror", None) or "there is no such file"
+        return f"{file} cannot be read: {reason}; for example: --config=experiments/5w1s.py"
+    where = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+    reason = f"{type(error).__name__}: {one_line(error)}"
+    return f"{file} is no config file, one that defines get_config() ({reason}{where})"
 
 
 def _exit(message: str) -> NoReturn:
@@ -129,5 +150,6 @@ def _exit(message: str) -> NoReturn:
 
 
 if __name__ == "__main__":
+    interrupt.watch()
     huge_pages.restart_with("sib_jax.main")  # before anything is imported that takes long
     app.run(main, flags_parser=parse)

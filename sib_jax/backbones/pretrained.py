@@ -20,6 +20,10 @@ _OFFICIAL_MEAN = (120.39586422 / 255, 115.59361427 / 255, 104.54012653 / 255)
 _OFFICIAL_STD = (70.68188272 / 255, 68.27635443 / 255, 72.54505529 / 255)
 
 
+class SettingError(weights_file.WeightsError):
+    """Weights that were trained with another setting than the config has."""
+
+
 class Pretrained(NamedTuple):
     """A backbone ready to compute features.
 
@@ -81,14 +85,20 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
         return Pretrained(backbone, variables, preprocessing)
     like = jax.eval_shape(backbone.init, jax.random.key(0))
     about = weights_file.about(path)
-    if classes := about.get("classes"):
+    classes = about.get("classes")
+    if isinstance(classes, int) and classes > 0:
         like["base_weights"] = jax.ShapeDtypeStruct((classes, backbone.features), jnp.float32)
     variables = weights_file.load(path, like)
     weights = variables.pop("base_weights", None)
-    stored = about["preprocessing"]
-    _check_setting(path, "final_relu", about["final_relu"], backbone.module.final_relu)
-    _check_setting(path, "crop", stored["crop"], backbone.image_size)
-    preprocessing = Preprocessing(stored["crop"], tuple(stored["mean"]), tuple(stored["std"]))
+    try:
+        stored, final_relu = about["preprocessing"], about["final_relu"]
+        preprocessing = Preprocessing(stored["crop"], tuple(stored["mean"]), tuple(stored["std"]))
+    except (KeyError, TypeError) as error:
+        raise weights_file.WeightsError(
+            f"{path} does not say with what preprocessing it was trained"
+        ) from error
+    _check_setting(path, "final_relu", final_relu, backbone.module.final_relu)
+    _check_setting(path, "crop", preprocessing.crop, backbone.image_size)
     return Pretrained(backbone, variables, preprocessing, weights)
 
 
@@ -148,7 +158,7 @@ def _check_same(path: object, variables: Any, backbone: Backbone) -> None:
 def _check_setting(path: object, field: str, stored: object, wanted: object) -> None:
     """Weights alone do not show it, but the features would be others than it was trained for."""
     if stored != wanted:
-        raise weights_file.WeightsError(
+        raise SettingError(
             f"{path} was trained with config.{field} = {stored}, not {wanted}; "
             f"add --config.{field}={stored}"
         )

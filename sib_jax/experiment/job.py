@@ -1,7 +1,7 @@
 """A whole experiment, top to bottom: pretrain, features, meta-train each head, evaluate, report."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,12 @@ from sib_jax.experiment.pretrain import pretrain
 from sib_jax.experiment.settings import Experiment, Head
 from sib_jax.report import markdown, results
 from sib_jax.report.console import log
-from sib_jax.report.metrics import Metrics
+from sib_jax.report.metrics import Metrics, check_tensorboard
 from sib_jax.runtime import devices, interrupt, weights
 from sib_jax.runtime.seeds import Stream, key
 from sib_jax.tasks.setting import Task
+
+_ANEW = "delete it, and its stage is done again from the last checkpoint"
 
 MODES = ("all", "pretrain", "train", "evaluate")
 
@@ -45,14 +47,31 @@ def run(
       The rows of results.json; none where `mode` stops earlier.
 
     Raises:
-      ConfigError, DataError: before any work starts.
+      ConfigError, DataError, FileError, InUseError: before any work starts.
       Interrupted: the run was asked to stop; what it had done is saved.
     """
+    experiment = settings.read(config)
+    files.check_place(workdir, [head.name for head in experiment.heads])
+    with files.Lock(workdir) as lock:
+        if devices.anywhere(workdir.is_dir()):
+            lock.take()
+        return _run(config, experiment, workdir, lock, mode, trace_to)
+
+
+def _run(
+    config: Any,
+    experiment: Experiment,
+    workdir: Path,
+    lock: files.Lock,
+    mode: str,
+    trace_to: Path | None,
+) -> list[results.Row]:
     # 1. Everything that can be wrong is found before any work.
     begun = time.monotonic()
-    experiment = settings.read(config)
     files.check_same(config, workdir)
     _check_stages(experiment, workdir, mode)
+    if experiment.tensorboard:
+        check_tensorboard()
     shown = "none" if experiment.data.name == "features" else experiment.backbone.name
     log.info("data set %s, backbone %s, workdir %s", experiment.data.name, shown, workdir)
     data = load(
@@ -66,6 +85,7 @@ def run(
     for split in SPLITS:
         part = data.split(split)
         log.info("%6s: %d classes, %d images", split, len(part.class_names), len(part.labels))
+    lock.take()
     devices.once(files.write_config, config, workdir)
     silent = not devices.is_main()
     metrics = Metrics(workdir, tensorboard=experiment.tensorboard, silent=silent)
@@ -124,7 +144,17 @@ def _backbone(
         devices.once(pretrained.save, path, found, **about)
     elif given:
         log.info("backbone from %s: %s is not there any more", path, given)
-    return pretrained.load(path, backbone)
+    return _kept(pretrained.load, path, backbone)
+
+
+def _kept(load: Callable[[Path, Any], Any], path: Path, like: Any) -> Any:
+    """What an earlier run here, or stage of this one, has left."""
+    try:
+        return load(path, like)
+    except pretrained.SettingError:
+        raise
+    except weights.WeightsError as error:
+        raise weights.WeightsError(f"{error}; {_ANEW}") from error
 
 
 def _pretrain(
@@ -177,7 +207,7 @@ def _params(head: Head, workdir: Path, of: Inputs, metrics: Metrics, trace_to: P
         )
         about = {"method": head.method.name, "steps": head.method.steps}
         devices.once(weights.save, path, trained, {**about, "seed": head.training.seed})
-    return weights.load(path, start)
+    return _kept(weights.load, path, start)
 
 
 def _evaluate(
@@ -221,7 +251,7 @@ def _stop_if_asked() -> None:
 
 
 def _check_same_backbone(given: str, found: Pretrained, path: Path, backbone: Backbone) -> None:
-    if pretrained.load(path, backbone).fingerprint() != found.fingerprint():
+    if _kept(pretrained.load, path, backbone).fingerprint() != found.fingerprint():
         raise ConfigError(
             f"{path.parent} holds a run with another backbone than {given}; choose another "
             "--workdir, or delete it to start anew"
@@ -301,3 +331,6 @@ def _check_stages(experiment: Experiment, workdir: Path, mode: str) -> None:
                 f"--mode={mode} needs {path}, which does not exist: "
                 f"run with --mode={stage} or --mode=all first"
             )
+    for path in (kept, *(files.params_file(workdir, head.name) for head in experiment.heads)):
+        if path.exists():
+            _kept(lambda path, _: weights.about(path), path, None)

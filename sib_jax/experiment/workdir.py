@@ -1,15 +1,20 @@
 """A folder that holds one experiment: its files, and the check that it is the same experiment."""
 
+import contextlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flax.traverse_util import flatten_dict
 
 from sib_jax.config import EXPERIMENT, ConfigError
-from sib_jax.runtime import files
+from sib_jax.errors import UserError
+from sib_jax.report.console import log
+from sib_jax.runtime import devices, files
 
 CONFIG = "config.json"
+LOCK = ".lock"
 BACKBONE = "backbone.npz"
 CHECKPOINTS = "checkpoints"  # a folder a stage, those of heads below heads/
 
@@ -23,6 +28,66 @@ def params_file(workdir: Path, head: str) -> Path:
     return workdir / "heads" / f"{head}.npz"
 
 
+def check_place(workdir: Path, heads: Sequence[str]) -> None:
+    """Raises `FileError` where `workdir` cannot be a folder that is written to; makes nothing."""
+    longest = f"{CHECKPOINTS}/heads/{max(heads, key=len)}"
+    files.check_folder(workdir, f"{longest}/damaged-{10**12}/{'-' * 80}")
+
+
+class InUseError(UserError):
+    """Another run is at work in the folder."""
+
+
+class Lock:
+    """Keeps a second run out of a folder; it ends with the process, however that ends."""
+
+    def __init__(self, workdir: Path):
+        """Nothing is locked yet."""
+        self._workdir = workdir
+        self._held = contextlib.ExitStack()
+        self._taken = False
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    def take(self) -> None:
+        """Takes the lock, by one process for all of the run; once.
+
+        Raises:
+          InUseError: another run has it.
+          FileError: the folder cannot be written to.
+        """
+        if self._taken:
+            return
+        self._taken = True
+        refusal: UserError | None = None
+        if devices.is_main():
+            try:
+                self._lock()
+            except UserError as error:
+                refusal = error
+        if devices.anywhere(refusal is not None):
+            raise refusal or InUseError(f"{files.shown(self._workdir)} is refused: see process 0")
+
+    def _lock(self) -> None:
+        path = self._workdir / LOCK
+        with files.writing(path):
+            is_ours, holder = self._held.enter_context(files.lock(path))
+        if is_ours is None:
+            log.warning(
+                "%s is on a file system without locks: nothing keeps a second run out of it",
+                files.shown(self._workdir),
+            )
+        elif not is_ours:
+            raise InUseError(
+                f"another run is at work in {files.shown(self._workdir)} ({holder}); wait for it, "
+                "stop it, or choose another --workdir"
+            )
+
+
 def write_config(config: Any, workdir: Path) -> None:
     """Writes the resolved config."""
     files.make_folder(workdir / "heads")
@@ -31,15 +96,37 @@ def write_config(config: Any, workdir: Path) -> None:
 
 def check_same(config: Any, workdir: Path) -> None:
     """Raises `ConfigError` where `workdir` holds another experiment: it would mix two."""
-    path = workdir / CONFIG
-    if not path.exists():
+    before, now = _stored(workdir / CONFIG), json.loads(config.to_json())
+    if before is None:
         return
-    before, now = json.loads(path.read_text()), json.loads(config.to_json())
     _compare(_shared(before), _shared(now), workdir, "")
     old, new = _heads(before), _heads(now)
     for name in new:
         if name in old:
             _compare(old[name], new[name], workdir, f"head {name} of ")
+
+
+def _stored(path: Path) -> dict[str, Any] | None:
+    """The config of an earlier run; None where there is none.
+
+    Raises:
+      ConfigError: the file is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, Mapping):
+            raise ValueError(f"a {type(found).__name__} and no object")
+        found = dict(found)
+        _shared(found), _heads(found)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ConfigError(
+            f"{path} is damaged: it is no config in JSON ({files.one_line(error)}); if the folder "
+            "holds this experiment, delete the file, and it is written anew; else choose another "
+            "--workdir"
+        ) from error
+    return found
 
 
 def _compare(before: dict[str, Any], now: dict[str, Any], workdir: Path, of: str) -> None:

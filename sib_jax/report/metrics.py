@@ -1,12 +1,32 @@
 """metrics.jsonl: one object a logged step; and the same for TensorBoard, where asked for."""
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
+from sib_jax.errors import UserError
+from sib_jax.report.console import log
 from sib_jax.runtime import files
 
 FILE = "metrics.jsonl"
+
+
+class TensorBoardError(UserError):
+    """TensorBoard files are asked for, but what writes them is not installed."""
+
+
+def check_tensorboard() -> None:
+    """Raises `TensorBoardError` where its files cannot be written."""
+    try:
+        found = importlib.util.find_spec("tensorboardX") is not None
+    except ValueError:  # what is loaded under this name is no module
+        found = False
+    if not found:
+        raise TensorBoardError(
+            "config.tensorboard needs tensorboardX: pip install 'sib_jax[tensorboard]', or leave "
+            "config.tensorboard at False"
+        )
 
 
 class Metrics:
@@ -24,21 +44,27 @@ class Metrics:
         self._silent = silent
         self._board: Any = None
         if tensorboard and not silent:
-            try:
-                from tensorboardX import SummaryWriter
-            except ImportError as error:
-                raise ImportError(
-                    "config.tensorboard needs tensorboardX: pip install 'sib_jax[tensorboard]'"
-                ) from error
+            check_tensorboard()
+            from tensorboardX import SummaryWriter
+
             self._board = SummaryWriter(str(workdir / "tensorboard"))
 
     def rewind(self, stage: str, step: int) -> None:
         """Drops what `stage` logged after `step`: a resumed run will log it again."""
         if self._silent or not self._path.exists():
             return
-        lines = self._path.read_text().splitlines(keepends=True)
-        kept = [line for line in lines if not _after(line, stage, step)]
-        if len(kept) < len(lines):
+        with files.reading(self._path, "delete it: no result depends on it"):
+            content = self._path.read_text(encoding="utf-8", errors="replace")
+        lines = content.split("\n")
+        # The last line is empty where the file is whole; else it was cut short by a kill.
+        entries = [(line, _entry(line)) for line in lines[:-1] if line]
+        damaged = sum(entry is None for _, entry in entries)
+        if damaged:
+            log.warning(
+                "%s: %d damaged lines are left out; no result depends on them", self._path, damaged
+            )
+        kept = [f"{line}\n" for line, e in entries if e and not (e[0] == stage and e[1] > step)]
+        if "".join(kept) != content:
             files.write_text(self._path, "".join(kept))
 
     def write(self, stage: str, step: int, **values: float) -> None:
@@ -53,9 +79,10 @@ class Metrics:
             self._board.flush()
 
 
-def _after(line: str, stage: str, step: int) -> bool:
+def _entry(line: str) -> tuple[str, float] | None:
+    """Stage and step of a line; None where it is damaged."""
     try:
         entry = json.loads(line)
-    except json.JSONDecodeError:
-        return True  # cut short by a kill
-    return entry["stage"] == stage and entry["step"] > step
+        return str(entry["stage"]), float(entry["step"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None

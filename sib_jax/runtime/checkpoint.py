@@ -116,7 +116,7 @@ class Checkpoints:
         except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
             # One from before there were checksums: orbax fails in many ways.
             _ignore_late_callbacks()
-            return None, _one_line(error)
+            return None, files.one_line(error)
 
     def _seal(self) -> None:
         """Adds checksums to what orbax has written and is about to give its name."""
@@ -205,7 +205,7 @@ def _as_file_error(directory: Path, error: Exception) -> Exception:
     _ignore_late_callbacks()
     number = error.errno if isinstance(error, OSError) else None
     number = number or next((n for words, n in _NUMBERS.items() if words in str(error)), None)
-    known = OSError(number, os.strerror(number)) if number else OSError(_one_line(error))
+    known = OSError(number, os.strerror(number)) if number else OSError(files.one_line(error))
     remedy = "free some space there" if number in files.FULL else "mend that"
     return files.file_error(
         directory, known, f"{remedy}, and the same command goes on from the checkpoint before"
@@ -221,11 +221,6 @@ def _ignore_late_callbacks() -> None:
             before(unraisable)
 
     sys.unraisablehook = hook
-
-
-def _one_line(error: Exception) -> str:
-    first = (str(error) or type(error).__name__).splitlines()[0]
-    return first if len(first) <= 200 else f"{first[:197]}..."
 
 
 def _to_host(state: Any) -> Any:

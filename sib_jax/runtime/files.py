@@ -45,7 +45,7 @@ _REMEDIES = {
 
 
 class FileError(UserError):
-    """A file or folder that cannot be written; the message names it, the reason and a remedy."""
+    """A file or folder that cannot be written or read: its name, the reason and a remedy."""
 
 
 class DiskFullError(FileError):
@@ -97,6 +97,60 @@ def make_folder(path: StrPath) -> Path:
     with writing(path):
         Path(path).mkdir(parents=True, exist_ok=True)
     return Path(path)
+
+
+def check_folder(path: StrPath, below: str = "") -> None:
+    """Whether a folder is there and can be written to, or can be made; nothing is.
+
+    Args:
+      path: of the folder.
+      below: the longest path that will be used below it.
+
+    Raises:
+      FileError: it is not, and cannot; one line names it, the reason and what to do.
+    """
+    with writing(path):
+        place = Path(path).absolute()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            (place / below).lstat()  # fails where the names are too long
+        while not os.path.lexists(place):
+            place = place.parent
+        if place.is_symlink() and not place.exists():
+            raise OSError(
+                errno.EINVAL, f"{shown(place)} is a link to {shown(os.readlink(place))}, not there"
+            )
+        if not place.is_dir():
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if os.statvfs(place).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@contextlib.contextmanager
+def lock(path: Path) -> Iterator[tuple[bool | None, str]]:
+    """A lock that ends with the process, or with the context; the file stays.
+
+    Args:
+      path: of the file; it holds who has the lock, in words.
+
+    Yields:
+      Whether it is ours now, None where there are no locks; and who has it.
+
+    Raises:
+      OSError: the file cannot be made; see `writing`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        is_ours = _lock(handle)
+        if is_ours:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()} on {_nodename()}".encode(), 0)
+        holder = os.pread(handle, 300, 0).decode(errors="replace")
+        yield is_ours, shown(holder) or "its process is not known"
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -238,6 +292,20 @@ def writing(path: StrPath, remedy: str = "") -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def reading(path: StrPath, remedy: str) -> Iterator[None]:
+    """Around whatever reads `path`: errors of the system become a `FileError` of one line.
+
+    Args:
+      path: what is being read.
+      remedy: what to do: a clause without a full stop.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise FileError(f"{shown(path)} cannot be read: {_reason(error)}; {remedy}") from error
+
+
 def file_error(path: StrPath, error: OSError, remedy: str = "") -> FileError:
     """An error of the system in one line: the path, the reason and what to do."""
     place = Path(path)
@@ -259,6 +327,12 @@ def shown(path: StrPath) -> str:
     text = os.fsdecode(path)
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return text if len(text) <= 400 else f"{text[:200]}...{text[-197:]}"
+
+
+def one_line(error: BaseException) -> str:
+    """What an error of somebody else says, in one line of reasonable length."""
+    lines = (str(error) or type(error).__name__).splitlines()
+    return shown(lines[0] if len(lines[0]) <= 200 else f"{lines[0][:197]}...")
 
 
 def _reason(error: OSError) -> str:
@@ -377,5 +451,8 @@ def _short(name: str) -> str:
 
 def _machine() -> str:
     """Locks may be known to one machine alone, though a disk is shared by many."""
-    name = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
-    return f"{zlib.crc32(name.encode('utf-8', 'replace')):08x}"
+    return f"{zlib.crc32(_nodename().encode('utf-8', 'replace')):08x}"
+
+
+def _nodename() -> str:
+    return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")

@@ -13,33 +13,36 @@ import os
 import sys
 from pathlib import Path
 
+from sib_jax.runtime import interrupt
+
 _VARIABLE, _VALUE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 _WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")  # options of Python with a word after them
 _KERNEL = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
-def restart_with(module: str, *, script: bool = False) -> None:
+def restart_with(name: str, *, script: bool = False) -> None:
     """Starts this process anew with that setting, where it helps and nobody has chosen another.
 
     It keeps its number, its streams and its arguments. Nothing happens where `GLIBC_TUNABLES` is
     set, where the kernel gives huge pages to everyone or to no one, without glibc 2.35 or newer, or
-    where Python was not started as `python -m module`: a debugger, say, would be started anew too.
+    where Python was not started as `python -m name`: a debugger, say, would be started anew too.
 
     Args:
-      module: what is run.
+      name: the module that is run.
       script: whether this process is a console script of the module, which goes on as the module.
     """
     wanted = _VARIABLE not in os.environ and _on_request() and _glibc() >= (2, 35)
-    if wanted and (script or _module(sys.orig_argv[1:]) == module):
+    if wanted and (script or module(sys.orig_argv[1:]) == name):
         sys.stdout.flush()
         environment = {**os.environ, _VARIABLE: _VALUE}
-        words = ["-m", module, *sys.argv[1:]] if script else sys.orig_argv[1:]
-        with contextlib.suppress(OSError):  # slower, but it runs
+        words = ["-m", name, *sys.argv[1:]] if script else sys.orig_argv[1:]
+        # Signals wait until the new program can answer them.
+        with contextlib.suppress(OSError), interrupt.held():  # else slower, but it runs
             os.execve(sys.executable, [sys.executable, *words], environment)
 
 
-def _module(arguments: list[str]) -> str | None:
-    """What Python's own -m names; None where it was given code or a script."""
+def module(arguments: list[str]) -> str | None:
+    """What Python's own -m names among its arguments; None where it was given code or a script."""
     words = iter(arguments)
     for word in words:
         if word == "-m":

@@ -1,9 +1,20 @@
-"""SIGTERM and Ctrl-C: the stage at work saves a checkpoint and stops, and loses nothing."""
+"""SIGTERM and Ctrl-C: the stage at work saves a checkpoint and stops, and loses nothing.
+
+In a process of the command (`watch`) they are answered in seconds at any moment: a thread reads
+them, since Python calls its handlers between two of its own instructions, and so not while XLA
+compiles. Only the standard library is used: this is imported before anything that takes long.
+"""
 
 import contextlib
+import os
 import signal
+import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_PATIENCE = 4.0  # seconds for a checkpoint: what is lost without it is computed again
+_PATIENCE_TOGETHER = 20.0  # several processes save together: each must have come to the same step
 
 
 class Interrupted(Exception):
@@ -11,6 +22,13 @@ class Interrupted(Exception):
 
 
 _requested = False
+_watching = False
+_number: int = signal.SIGTERM  # the signal that came first
+_asked = 0  # how often
+_stage = False  # one is at work that saves a checkpoint when it is asked to stop
+_patience = _PATIENCE
+_place = "where it was"
+_telling = threading.Lock()
 
 
 def requested() -> bool:
@@ -18,11 +36,54 @@ def requested() -> bool:
     return _requested
 
 
+def status() -> int:
+    """The exit status of an interrupted command: 130 after Ctrl-C, 143 after SIGTERM."""
+    return 128 + _number
+
+
+def watch() -> None:
+    """From here on a signal ends this process with one line, within a stage after a checkpoint.
+
+    For the command alone, in its main thread, and as early as can be; a second call does nothing.
+    """
+    global _watching
+    if not _watching:
+        _watching = True
+        reading, writing = os.pipe()  # not inherited: gone where the process starts anew
+        os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        for number in _SIGNALS:
+            signal.signal(number, _nothing)
+        threading.Thread(target=_watch, args=(reading,), daemon=True).start()
+    _mask(signal.SIG_UNBLOCK)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Signals that come within are answered after it, or by `watch` of a program started in it."""
+    _mask(signal.SIG_BLOCK)
+    try:
+        yield
+    finally:
+        _mask(signal.SIG_UNBLOCK)
+
+
+def goes_on_from(place: str, *, together: bool = False) -> None:
+    """What the last line says of where the same command goes on.
+
+    Args:
+      place: a folder, in words.
+      together: several processes run the job, and save and stop at the same step.
+    """
+    global _place, _patience
+    _place, _patience = place, _PATIENCE_TOGETHER if together else _PATIENCE
+
+
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
     """Within, the first SIGTERM or Ctrl-C only sets `requested`; a second Ctrl-C stops at once."""
-    global _requested
-    _requested = False
+    global _requested, _stage
+    _requested, _stage = False, True
     before: dict[int, Any] = {}
 
     def request(number: int, _frame: object) -> None:
@@ -30,10 +91,51 @@ def handled() -> Iterator[None]:
         _requested = True
         signal.signal(number, before[number])
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         before[number] = signal.signal(number, request)
     try:
         yield
     finally:
+        _stage = False
         for signal_number, handler in before.items():
             signal.signal(signal_number, handler)
+
+
+def tell() -> None:
+    """Says once that the command was interrupted, and that nothing is lost."""
+    if _telling.acquire(blocking=False):
+        line = f"sib_jax: interrupted; the same command goes on from {_place}\n"
+        with contextlib.suppress(OSError):
+            os.write(2, line.encode(errors="replace"))
+
+
+def _watch(reading: int) -> None:
+    """Reads signals, one byte each, as they come."""
+    global _asked, _number, _requested
+    while True:
+        for number in os.read(reading, 64):
+            if number not in _SIGNALS:
+                continue
+            _asked += 1
+            if _asked == 1:
+                _number = number
+            if not _stage or (_asked > 1 and number == signal.SIGINT):
+                _end()
+            _requested = True
+            timer = threading.Timer(_patience, _end)
+            timer.daemon = True
+            timer.start()
+
+
+def _end() -> NoReturn:
+    tell()
+    os._exit(status())
+
+
+def _nothing(_number: int, _frame: object) -> None:
+    """Python's own part of a signal; the thread does the rest."""
+
+
+def _mask(how: int) -> None:
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(how, _SIGNALS)

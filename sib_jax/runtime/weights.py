@@ -2,7 +2,9 @@
 
 import json
 import os
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from sib_jax.errors import UserError
 from sib_jax.runtime import files
 
 _ABOUT = "about.json"
+_OF_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, AttributeError, TypeError)
 
 
 class WeightsError(UserError):
@@ -28,7 +31,15 @@ def save(path: Path, tree: Any, about: dict[str, Any] | None = None) -> None:
 
 def about(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What was said of the file when it was saved."""
-    return json.loads(bytes(_read(path).get(_ABOUT, np.frombuffer(b"{}", np.uint8))))
+    stored = _read(path).get(_ABOUT, np.frombuffer(b"{}", np.uint8))
+    try:
+        found = json.loads(stored.tobytes())
+        if isinstance(found, dict):
+            return found
+        reason = f"it is a {type(found).__name__}"
+    except ValueError as error:
+        reason = files.one_line(error)
+    raise WeightsError(f"{path} is damaged: {_ABOUT} in it is no JSON object ({reason})")
 
 
 def load(path: str | os.PathLike[str], like: Any) -> Any:
@@ -55,6 +66,8 @@ def load(path: str | os.PathLike[str], like: Any) -> Any:
             raise WeightsError(
                 f"{path}: {name} has shape {stored[name].shape}, but this config needs {leaf.shape}"
             )
+        if stored[name].dtype.kind not in "fiub":
+            raise WeightsError(f"{path}: {name} holds {stored[name].dtype}, not numbers")
         if not np.isfinite(stored[name]).all():
             raise WeightsError(f"{path}: {name} has values that are not finite; use another file")
     leaves = [jax.numpy.asarray(stored[name]) for name in wanted]
@@ -72,5 +85,7 @@ def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             return dict(file)
     except FileNotFoundError:
         raise WeightsError(f"{path} does not exist") from None
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path} is not a file of weights (.npz): {error}") from error
+    except (ValueError, OSError, LookupError, RuntimeError, *_OF_ZIP) as error:
+        raise WeightsError(
+            f"{path} is not a file of weights (.npz), or damaged: {files.one_line(error)}"
+        ) from error

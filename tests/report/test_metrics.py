@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from sib_jax.errors import UserError
 from sib_jax.report.metrics import Metrics
 
 
@@ -35,7 +36,29 @@ def test_rewind_drops_what_will_be_logged_again(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [b"\x00\xff\xfe garbage\n", b"[1, 2]\n", b'{"stage": "a"}\n', b"5\n", b"[" * 10**5 + b"\n"],
+)
+def test_damaged_lines_are_left_out_and_counted(tmp_path, caplog, damage):
+    metrics = Metrics(tmp_path)
+    metrics.write("a", 1)
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(damage)
+    metrics.write("a", 2)
+    metrics.rewind("b", 0)
+    assert [(e["stage"], e["step"]) for e in entries(tmp_path)] == [("a", 1), ("a", 2)]
+    (line,) = caplog.messages
+    assert "metrics.jsonl: 1 damaged lines are left out; no result depends on them" in line
+
+
+def test_metrics_that_cannot_be_read(tmp_path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"metrics.jsonl cannot be read: .*; delete it"):
+        Metrics(tmp_path).rewind("a", 0)
+
+
 def test_tensorboard_without_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tensorboardX", None)
-    with pytest.raises(ImportError, match=r"pip install 'sib_jax\[tensorboard\]'"):
+    with pytest.raises(UserError, match=r"pip install 'sib_jax\[tensorboard\]'"):
         Metrics(tmp_path, tensorboard=True)
