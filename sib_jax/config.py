@@ -15,7 +15,9 @@ from sib_jax.methods import METHODS
 
 DATASETS = ("glyphs", "mini_imagenet", "cifar_fs", "omniglot", "folder", "features")
 _BACKBONES = "conv4_64, conv4_128, or wrn_<depth>_<width> such as wrn_28_10"
-_SPLITS = several(choice("val", "test"), "val, test or both, as a tuple", least=1, distinct=True)
+_SPLITS = several(
+    choice("val", "test"), "val, test or both, each once, as a tuple", least=1, distinct=True
+)
 _EPOCHS = several(whole(0, 10**6), "a tuple of epochs, each 0 or more")
 _RATIOS = several(number(0, 1e6, above=True), "a tuple of three numbers above 0", least=3, most=3)
 _COUNT = whole(1, 10**6)
@@ -229,7 +231,7 @@ def heads(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigD
         found[name] = copy.deepcopy(config)
         with found[name].unlocked():
             found[name].heads = ()
-        for field, value in flatten_dict(dict(changes), sep=".").items():
+        for field, value in _flat_fields(name, changes).items():
             if field in EXPERIMENT and field != "seed":
                 raise ConfigError(
                     f"config.heads: {name} changes {field}, which all heads of an experiment share"
@@ -243,6 +245,15 @@ def heads(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigD
                     f"config.heads: {name}: {describe(field, value, fields()[field].kind.wanted)}"
                 ) from None
     return found
+
+
+def _flat_fields(head: str, changes: Mapping[Any, Any]) -> dict[str, Any]:
+    try:
+        return flatten_dict(dict(changes), sep=".")
+    except TypeError:
+        raise ConfigError(
+            f"config.heads: {head} has a field that is no name: {dict(changes)!r}"
+        ) from None
 
 
 def check(config: ml_collections.ConfigDict) -> None:

@@ -138,10 +138,12 @@ def _mistake(argv: Sequence[str], error: Exception) -> str:
     if isinstance(error, flags.Error):
         return one_line(error)
     if isinstance(error, OSError) or not Path(file).is_file():
-        reason = getattr(error, "strerror", None) or "there is no such file"
+        reason = "it is a folder" if Path(file).is_dir() else "there is no such file"
+        reason = getattr(error, "strerror", None) or reason
         return f"{file} cannot be read: {reason}; for example: --config=experiments/5w1s.py"
     where = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-    reason = f"{type(error).__name__}: {one_line(error)}"
+    said = error.msg if isinstance(error, SyntaxError) else one_line(error)
+    reason = f"{type(error).__name__}: {said}"
     return f"{file} is no config file, one that defines get_config() ({reason}{where})"
 
 

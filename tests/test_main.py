@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -39,14 +41,93 @@ def run(*arguments, **env):
         (("--config=experiments/5w1s.py", "--process_id=1"), "--process_id go with --distributed"),
         (("--config=experiments/5w1s.py", "--distributed"), "give --coordinator_address=HOST:PORT"),
         (("--config=experiments/5w1s.py", "--profile=x", "--mode=evaluate"), "--profile traces"),
+        (
+            ("--config=README.md",),
+            "README.md is no config file, one that defines get_config() (Syn",
+        ),
+        (("--config=experiments",), "experiments cannot be read: it is a folder"),
+        (("--config=experiments/5w1s.py", "--config.heads=5"), "config.heads is (5,), but must be"),
+        (
+            ("--config=experiments/5w1s.py", "--workdir=README.md"),
+            "README.md is a file, not a fold",
+        ),
     ],
 )
 def test_a_mistake_ends_in_one_message(arguments, message):
     done = run(*arguments)
-    assert done.returncode != 0
+    assert done.returncode == 1
     assert message in done.stderr
     assert done.stderr.startswith("sib_jax: ")
+    assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("def get_config(:", "(SyntaxError: invalid syntax, line 1)"),
+        ("x = 1", "has no attribute 'get_config')"),
+        ("def get_config():\n    raise OSError(5, 'no\\nway')", "(OSError: [Errno 5] no)"),
+        ("import not_a_module", "(ModuleNotFoundError: No module named 'not_a_module')"),
+        ("def get_config():\n    return 5", "is no config file"),
+    ],
+)
+def test_a_config_file_that_fails(tmp_path, content, message, monkeypatch):
+    """In this process: `parse` needs no more than flags of its own."""
+    from absl import flags
+    from ml_collections import config_flags
+
+    from sib_jax import main
+
+    file = tmp_path / "mine.py"
+    file.write_text(content)
+    values = flags.FlagValues()
+    config = config_flags.DEFINE_config_file("config", None, "", flag_values=values)
+    monkeypatch.setattr(main.flags, "FLAGS", values)
+    monkeypatch.setattr(main, "_CONFIG", config)
+    with pytest.raises(SystemExit) as raised:
+        main.parse(["sib_jax", f"--config={file}"])
+    assert str(raised.value).startswith(f"sib_jax: {file} is no config file, one that defines")
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def start(tmp_path):
+    command = ["-m", "sib_jax.main", "--config=experiments/5w1s.py", f"--workdir={tmp_path}/run"]
+    return subprocess.Popen(
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
+
+
+def wait_for_handler(process):
+    """Until the process would answer SIGTERM: its first imports are still to come."""
+    status = Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        caught = int(status.read_text().split("SigCgt:")[1].split()[0], 16)
+        if caught >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.001)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("moment", ["imports", "first log line"])
+def test_a_signal_ends_the_command_in_one_line(tmp_path, number, status, moment):
+    process = start(tmp_path)
+    if moment == "imports":
+        wait_for_handler(process)
+    else:
+        assert "data set glyphs" in process.stdout.readline()
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert said.startswith("sib_jax: interrupted; the same command goes on from ")
+    assert said.count("\n") == 1
 
 
 def test_every_experiment_is_accepted_by_the_check():

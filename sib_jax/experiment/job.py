@@ -13,7 +13,7 @@ from sib_jax.config import ConfigError, describe
 from sib_jax.data import holdout
 from sib_jax.data.load import load
 from sib_jax.data.split import SPLITS, DataSet, FeatureSplit
-from sib_jax.experiment import inputs, settings
+from sib_jax.experiment import inputs, memory, settings
 from sib_jax.experiment import workdir as files
 from sib_jax.experiment.evaluate import evaluate
 from sib_jax.experiment.inputs import Inputs
@@ -74,6 +74,8 @@ def _run(
         check_tensorboard()
     shown = "none" if experiment.data.name == "features" else experiment.backbone.name
     log.info("data set %s, backbone %s, workdir %s", experiment.data.name, shown, workdir)
+    if experiment.data.name != "features":
+        memory.check(experiment)
     data = load(
         experiment.data.name,
         experiment.data.data_dir,
@@ -81,6 +83,8 @@ def _run(
         ratios=experiment.data.ratios,
         seed=experiment.data.seed,
     )
+    if isinstance(data.train, FeatureSplit):
+        memory.check(experiment, data.train.features.shape[1])
     _check_fits(experiment, data, mode)
     for split in SPLITS:
         part = data.split(split)

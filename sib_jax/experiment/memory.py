@@ -1,0 +1,114 @@
+"""Whether the batches that a config asks for can fit into memory; before any work."""
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend import core
+
+from sib_jax.backbones import Backbone
+from sib_jax.config import ConfigError, default, flat
+from sib_jax.experiment import settings
+from sib_jax.experiment.settings import Experiment, Head
+
+
+def check(
+    experiment: Experiment,
+    features: int | None = None,
+    available: Callable[[], int | None] | None = None,
+) -> None:
+    """Compares what batches need at least with what is there; a default is never refused.
+
+    Args:
+      experiment: of images, unless `features` are given.
+      features: size of a feature, where the data are features already.
+      available: gives bytes, or None where it is not known.
+
+    Raises:
+      ConfigError: a batch needs more than there is.
+    """
+    room = (available or free_bytes)()
+    if room is None:
+        return
+    usual = flat(default(experiment.data.name))
+    for field, (batch, each) in _needs(experiment, features, usual).items():
+        need = batch * each
+        most = max(usual[field], room // each)
+        if need > room:
+            raise ConfigError(
+                f"config.{field} is {batch}, which needs at least {need / 1e9:,.1f} GB of memory, "
+                f"but {room / 1e9:,.1f} GB are available; choose at most {most}"
+            )
+
+
+def free_bytes() -> int | None:
+    """Memory for arrays: of the accelerators, or what the system can give; None if not known."""
+    if jax.default_backend() != "cpu":
+        found = [device.memory_stats() or {} for device in jax.local_devices()]
+        return sum(stats.get("bytes_limit", 0) for stats in found) or None
+    known = []
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        text = Path("/proc/meminfo").read_text()
+        known.append(1024 * int(text.split("MemAvailable:")[1].split()[0]))
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        known.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    with contextlib.suppress(OSError, ValueError):  # "max" where a container has no limit
+        known.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(known, default=None)
+
+
+def _needs(
+    experiment: Experiment, features: int | None, usual: dict[str, Any]
+) -> dict[str, tuple[int, int]]:
+    """Of each field above its default: the batch, and the bytes that one of it needs at least."""
+    found = {}
+    image = 3 * experiment.data.image_size**2
+    if features is None:
+        backbone = settings.make_backbone(experiment.backbone, channels=3)
+        features = backbone.features
+        batch = experiment.pretraining.batch
+        if batch > usual["pretrain.batch"] and not experiment.backbone.file:
+            found["pretrain.batch"] = batch, _of_convolutions(backbone, experiment.backbone.crop)
+    for head in experiment.heads:
+        each = _images(head) * (image if head.method.reads == "images" else 4 * features)
+        batches = {"eval.batch": experiment.evaluation.batch}
+        if head.method.trained:
+            batches["optimizer.batch"] = head.training.batch
+        for field, batch in batches.items():
+            one = batch, each
+            if batch > usual[field]:
+                found[field] = max(found.get(field, one), one, key=lambda pair: pair[0] * pair[1])
+    return found
+
+
+def _images(head: Head) -> int:
+    """Of an episode: support and queries, and those of base classes."""
+    task = head.setting.task
+    return task.ways * (task.shots + task.queries * (2 if head.setting.has_base else 1))
+
+
+def _of_convolutions(backbone: Backbone, crop: int) -> int:
+    """Bytes of what the convolutions give for one image: the backward pass needs all of it."""
+    variables = jax.eval_shape(backbone.init, jax.random.key(0))
+    image = jax.ShapeDtypeStruct((1, crop, crop, backbone.channels), jnp.float32)
+    return _sum_of_convolutions(jax.make_jaxpr(backbone.apply_train)(variables, image).jaxpr)
+
+
+def _sum_of_convolutions(jaxpr: Any) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "conv_general_dilated":
+            total += sum(v.aval.size * v.aval.dtype.itemsize for v in equation.outvars)
+        for inner in jax.tree.leaves(
+            list(equation.params.values()),
+            is_leaf=lambda x: isinstance(x, core.Jaxpr | core.ClosedJaxpr),
+        ):
+            if isinstance(inner, core.ClosedJaxpr):
+                total += _sum_of_convolutions(inner.jaxpr)
+            elif isinstance(inner, core.Jaxpr):
+                total += _sum_of_convolutions(inner)
+    return total
