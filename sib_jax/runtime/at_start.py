@@ -8,7 +8,7 @@ import sys
 
 from sib_jax.runtime import huge_pages, interrupt
 
-if huge_pages.module(sys.orig_argv[1:]) == "sib_jax.main" or (
+if huge_pages.module(sys.orig_argv[1:]) in ("sib_jax", "sib_jax.main") or (
     sys.argv and os.path.basename(sys.argv[0]) in ("sib_jax", "sib-jax")
 ):
     interrupt.watch()
