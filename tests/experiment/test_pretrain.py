@@ -26,7 +26,8 @@ def config(config):
 
 def test_phases_follow_each_other_and_resume_within(config, tmp_path, monkeypatch):
     job.run(config, tmp_path / "one", "pretrain")
-    logged = [json.loads(line) for line in (tmp_path / "one" / "metrics.jsonl").open()]
+    text = (tmp_path / "one" / "metrics.jsonl").read_text()
+    logged = [json.loads(line) for line in text.splitlines()]
     assert [(m["stage"], m["step"]) for m in logged] == [("pretrain_1_16px", 6), ("pretrain", 6)]
     write = Metrics.write
 
