@@ -72,7 +72,8 @@ def _run(
     _check_stages(experiment, workdir, mode)
     if experiment.tensorboard:
         check_tensorboard()
-    shown = "none" if experiment.data.name == "features" else experiment.backbone.name
+    none = experiment.data.name == "features" or not _reads_features(experiment)
+    shown = "none" if none else experiment.backbone.name
     log.info("data set %s, backbone %s, workdir %s", experiment.data.name, shown, workdir)
     if experiment.data.name != "features":
         memory.check(experiment)
@@ -127,8 +128,11 @@ def _run(
 def _backbone(
     experiment: Experiment, workdir: Path, data: DataSet, metrics: Metrics, trace_to: Path | None
 ) -> Pretrained | None:
-    """Its weights are kept in `workdir`, wherever they come from: it can be moved as a whole."""
-    if isinstance(data.train, FeatureSplit):
+    """Its weights are kept in `workdir`, wherever they come from: it can be moved as a whole.
+
+    None where the data are features already, or no method reads any.
+    """
+    if isinstance(data.train, FeatureSplit) or not _reads_features(experiment):
         return None
     path = workdir / files.BACKBONE
     backbone = settings.make_backbone(experiment.backbone, data.train.images.shape[-1])
@@ -159,6 +163,10 @@ def _kept(load: Callable[[Path, Any], Any], path: Path, like: Any) -> Any:
         raise
     except weights.WeightsError as error:
         raise weights.WeightsError(f"{error}; {_ANEW}") from error
+
+
+def _reads_features(experiment: Experiment) -> bool:
+    return any(head.method.reads == "features" for head in experiment.heads)
 
 
 def _pretrain(
@@ -231,12 +239,13 @@ def _evaluate(
         batch=experiment.evaluation.batch,
     )
     task = head.setting.task
+    of_backbone = head.method.reads == "features" and experiment.data.name != "features"
     return {
         "dataset": experiment.data.name,
         "split": split,
         "setting": head.setting.name,
         "method": head.method.name,
-        "backbone": experiment.backbone.name if experiment.data.name != "features" else None,
+        "backbone": experiment.backbone.name if of_backbone else None,
         "ways": task.ways,
         "shots": task.shots,
         "steps": head.method.steps,
@@ -267,6 +276,8 @@ def _check_fits(experiment: Experiment, data: DataSet, mode: str) -> None:
     of_features = isinstance(data.train, FeatureSplit)
     if of_features and mode == "pretrain":
         raise ConfigError("--mode=pretrain trains a backbone, but the data are features already")
+    if mode == "pretrain" and not _reads_features(experiment):
+        raise ConfigError("--mode=pretrain trains a backbone, but all methods read images")
     held = holdout.of_training(data, experiment.base_holdout)
     counts = {split: data.split(split).class_counts for split in SPLITS}
     counts["train"] = np.bincount(data.train.labels[~held], minlength=len(counts["train"]))
@@ -318,7 +329,9 @@ def _check_stages(experiment: Experiment, workdir: Path, mode: str) -> None:
         raise ConfigError(f"mode is {mode!r}, but must be one of {', '.join(MODES)}")
     needed: dict[Path, str] = {}
     given, kept = experiment.backbone.file, workdir / files.BACKBONE
-    if given:
+    if not _reads_features(experiment):
+        pass  # and there is no backbone
+    elif given:
         if not Path(given).is_file() and not kept.exists():
             wanted = "an existing .npz or .pth file"
             raise ConfigError(describe("backbone_file", given, wanted))

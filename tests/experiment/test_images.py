@@ -1,0 +1,27 @@
+"""A job whose methods all read images: nothing is pretrained, and there is no backbone."""
+
+import pytest
+
+from sib_jax.errors import UserError
+from sib_jax.experiment import job
+
+MAML = {"method": "maml", "maml.steps": 1, "maml.test_steps": 2, "maml.filters": 4}
+
+
+@pytest.fixture
+def config(config):
+    config.heads = (("maml", {**MAML, "maml.blocks": 2}),)
+    return config
+
+
+def test_no_backbone_is_trained(config, tmp_path):
+    rows = job.run(config, tmp_path / "run")
+    assert [(r["method"], r["backbone"]) for r in rows] == [("maml", None)] * 2
+    assert not (tmp_path / "run" / "backbone.npz").exists()
+    again = job.run(config, tmp_path / "run", "evaluate")
+    assert [r["novel"] for r in again] == [r["novel"] for r in rows]
+
+
+def test_pretraining_alone_is_refused(config, tmp_path):
+    with pytest.raises(UserError, match="all methods read images"):
+        job.run(config, tmp_path / "run", "pretrain")
