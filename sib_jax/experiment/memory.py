@@ -65,7 +65,7 @@ def _needs(
     experiment: Experiment, features: int | None, usual: dict[str, Any]
 ) -> dict[str, tuple[int, int]]:
     """Of each field above its default: the batch, and the bytes that one of it needs at least."""
-    found = {}
+    found: dict[str, tuple[int, int]] = {}
     image = 3 * experiment.data.image_size**2
     if features is None:
         backbone = settings.make_backbone(experiment.backbone, channels=3)

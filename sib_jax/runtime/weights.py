@@ -15,7 +15,11 @@ from sib_jax.errors import UserError
 from sib_jax.runtime import files
 
 _ABOUT = "about.json"
-_OF_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, AttributeError, TypeError)
+# What numpy, zipfile and zlib raise for files that are damaged, or something else.
+_UNREADABLE = (
+    *(ValueError, OSError, LookupError, RuntimeError, AttributeError, TypeError, EOFError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
 
 
 class WeightsError(UserError):
@@ -85,7 +89,7 @@ def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             return dict(file)
     except FileNotFoundError:
         raise WeightsError(f"{path} does not exist") from None
-    except (ValueError, OSError, LookupError, RuntimeError, *_OF_ZIP) as error:
+    except _UNREADABLE as error:
         raise WeightsError(
             f"{path} is not a file of weights (.npz), or damaged: {files.one_line(error)}"
         ) from error
