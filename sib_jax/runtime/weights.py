@@ -85,7 +85,8 @@ def _named(tree: Any) -> list[tuple[str, Any]]:
 
 def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: numpy leaves a file open that is no whole zip.
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             return dict(file)
     except FileNotFoundError:
         raise WeightsError(f"{path} does not exist") from None
