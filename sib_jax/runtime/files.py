@@ -121,7 +121,7 @@ def check_folder(path: StrPath, below: str = "") -> None:
             )
         if not place.is_dir():
             raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        if os.statvfs(place).f_flag & os.ST_RDONLY:
+        if hasattr(os, "statvfs") and os.statvfs(place).f_flag & os.ST_RDONLY:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         if not os.access(place, os.W_OK | os.X_OK):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))

@@ -211,3 +211,17 @@ def test_every_variant_runs(reference, config, tmp_path, changes):
     config.update_from_flattened_dict(changes)
     rows = job.run(config, tmp_path / "run")
     assert [r["split"] for r in rows] == ["val", "test"]
+
+
+def test_what_is_damaged_costs_an_epoch_and_no_result(reference, config, tmp_path, caplog):
+    """The last checkpoint is left out, and the files whose messages say so are deleted."""
+    shutil.copytree(reference, tmp_path / "run")
+    for name in ("config.json", "heads/T2.npz"):
+        (tmp_path / "run" / name).unlink()
+    steps = tmp_path / "run" / "checkpoints" / "heads" / "T2"
+    assert sorted(path.name for path in steps.iterdir()) == ["10", "5"]
+    (steps / "10" / "state" / "manifest.ocdbt").write_bytes(b"")
+    job.run(config, tmp_path / "run")
+    assert any("the checkpoint of step 10 is damaged" in line for line in caplog.messages)
+    assert results(tmp_path / "run") == results(reference)
+    assert metrics(tmp_path / "run") == metrics(reference)
