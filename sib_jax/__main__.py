@@ -14,6 +14,8 @@ sib_jax learns new classes from a few examples and the unlabelled images to be c
                                                      sort images by a few examples of each class
   sib_jax predict --backbone={backbone} --support=DIR --query=DIR
                                                      the same at once, without any training
+  sib_jax evaluate --checkpoint=netSIB.pth --data_dir=DIR
+                                                     test accuracy of an official checkpoint
   sib_jax train --helpshort, sib_jax predict --help  all options
 
 Experiments for --config: {experiments}
@@ -28,7 +30,7 @@ def script() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Hands over to `sib_jax.main` or `sib_jax.predict`; without a command it says what there is.
+    """Hands over to `sib_jax.main`, `predict` or `evaluate`; without a command, what there is.
 
     Args:
       argv: the words after the name of the program; those of the command line unless given.
@@ -41,10 +43,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         from sib_jax import predict
 
         predict.main(words[1:])
+    elif command == "evaluate":
+        from sib_jax import evaluate
+
+        evaluate.main(words[1:])
     elif command == "train" or command.startswith("-"):
         _train(words[1:] if command == "train" else words)
     else:
-        sys.exit(f"sib_jax: unknown command {command!r}; there are train and predict")
+        sys.exit(f"sib_jax: unknown command {command!r}; there are train, predict and evaluate")
 
 
 def usage() -> str:

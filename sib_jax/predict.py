@@ -62,6 +62,7 @@ def run(options: argparse.Namespace) -> None:
         steps=options.steps,
         backbone=options.backbone,
         method=options.method,
+        image_size=options.image_size,
     )
     if predictor.pretrained is None:
         raise PredictError(f"{options.run} was a run on features; images need one with a backbone")
@@ -247,6 +248,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="NAME",
         help="with --backbone: a method that needs no training; default: soft_kmeans",
     )
+    add(
+        "--image_size",
+        metavar="PIXELS",
+        type=int,
+        help="with --backbone: what images are scaled to; 32 for an official backbone of CIFAR-FS",
+    )
     add("--support", metavar="DIR", required=True, help="one folder of examples for each class")
     add(
         "--query",
@@ -264,6 +271,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.error("--head is one of a run: it goes with --run")
     if options.run is not None and options.method is not None:
         parser.error("--method goes with --backbone; a run has its heads: --head")
+    if options.run is not None and options.image_size is not None:
+        parser.error("--image_size goes with --backbone; a run has its own")
+    if options.image_size is not None and options.image_size < 16:
+        parser.error("--image_size must be 16 or more")
     return options
 
 

@@ -90,7 +90,8 @@ def _of_run(workdir: Path, name: str | None, steps: int | None) -> Predictor:
     name = _chosen(workdir, heads, name, steps)
     found = _backbone(workdir, config)
     head = _head(name, heads[name], workdir, found)
-    return Predictor(head, found, config.image_size, _remedy(workdir, heads, found))
+    remedy = functools.partial(_remedy, workdir, heads, found)
+    return Predictor(head, found, config.image_size, remedy)
 
 
 def read_config(workdir: Path) -> ml_collections.ConfigDict:
@@ -179,14 +180,14 @@ def _head(name: str, config: Any, workdir: Path, found: Pretrained | None) -> He
             "same command"
         )
     kept = None if found is None or found.weights is None else len(found.weights)
-    widths = _widths(method, config, found)
-    params, base = _params(method, path, widths, kept)
+    shape = _shape(method, config, found)
+    params, base = _params(method, path, shape, kept)
     inner = settings.sib_settings(config).inner if config.method == "sib" else None
     return Head(
         name=name,
         make=functools.partial(_make, config),
         params=params,
-        ways=_ways(config, params, inner),
+        ways=_ways(config, shape, inner),
         inner=inner,
         base=base if config.setting == "lwof" else 0,
     )
@@ -199,7 +200,7 @@ def _make(config: Any, ways: int) -> Method:
     return settings.method_of(config)
 
 
-def _widths(method: Method, config: Any, found: Pretrained | None) -> tuple[int, ...] | None:
+def _shape(method: Method, config: Any, found: Pretrained | None) -> tuple[int, ...] | None:
     """Shape of one input; None where no file tells."""
     if found is None:
         return None
@@ -239,12 +240,12 @@ def _like(method: Method, shape: tuple[int, ...], base: int) -> Any:
     return jax.eval_shape(init, jax.random.key(0), of_base)
 
 
-def _ways(config: Any, params: Any, inner: Any) -> int | None:
-    """The number of classes that the parameters are for; None for any."""
+def _ways(config: Any, shape: tuple[int, ...] | None, inner: Any) -> int | None:
+    """The number of classes that the parameters are for; None for any: shapes are the same then."""
     if inner is not None and inner.steps == 0 and config.init_net == "support":
         return None
     shapes = [
-        jax.tree.map(jnp.shape, _like(_make(config, ways), (8,), 1))
+        jax.tree.map(jnp.shape, _like(_make(config, ways), shape or (8,), 1))
         for ways in (config.ways, config.ways + 1)
     ]
     return None if shapes[0] == shapes[1] else config.ways
@@ -256,7 +257,8 @@ def _remedy(workdir: Path, heads: dict[str, Any], found: Pretrained | None) -> s
     for name, config in heads.items():
         if _is_ready(workdir, name, config):
             inner = settings.sib_settings(config).inner if config.method == "sib" else None
-            if _ways(config, None, inner) is None:
+            shape = _shape(settings.method_of(config), config, found)
+            if _ways(config, shape, inner) is None:
                 any_ways.append(name)
     choices = [f"choose head {' or '.join(any_ways)}"] if any_ways else []
     choices.append("train one with --config.ways")
@@ -278,7 +280,8 @@ def _of_backbone(
     crop = found.preprocessing.crop
     size = size or _STORED.get(crop, crop)
     if method == "sib":
-        return Predictor(_official_head(backbone, steps), found, size, _with_any(backbone))
+        remedy = f"; use {backbone} with a method that serves any number such as {_DEFAULT}"
+        return Predictor(_official_head(backbone, steps), found, size, lambda: remedy)
     if method not in UNTRAINED:
         known = "unknown" if method not in METHODS else "trained, so it needs a run"
         raise ConfigError(
@@ -310,7 +313,3 @@ def _official_head(path: str | os.PathLike[str], steps: int | None) -> Head:
     ways = params.ways if inner.steps else None
     make = functools.partial(sib.make, sib.Settings(inner))
     return Head("official", make, params, ways, inner)
-
-
-def _with_any(backbone: str | os.PathLike[str]) -> str:
-    return f"; use {backbone} with a method that serves any number such as {_DEFAULT}"

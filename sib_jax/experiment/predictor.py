@@ -81,11 +81,15 @@ class Predictor:
       head: the method and its parameters.
       pretrained: the backbone; None where the inputs are features.
       image_size: pixels that images are brought to before the backbone's own crop.
-      remedy: what to do where the head does not serve a number of classes.
+      remedy: gives what to do where the head does not serve a number of classes.
     """
 
     def __init__(  # noqa: D107
-        self, head: Head, pretrained: Pretrained | None, image_size: int, remedy: str = ""
+        self,
+        head: Head,
+        pretrained: Pretrained | None,
+        image_size: int,
+        remedy: Callable[[], str] = lambda: "",
     ):
         self.head, self.pretrained = head, pretrained
         self.image_size, self.remedy = image_size, remedy
@@ -154,7 +158,7 @@ class Predictor:
         if self.head.ways not in (None, ways):
             raise PredictionError(
                 f"there are {ways} classes in the support set, but head {self.head.name} was "
-                f"trained for tasks of {self.head.ways}{self.remedy}"
+                f"trained for tasks of {self.head.ways}{self.remedy()}"
             )
         if _is_sib_without_steps(params, self.head.inner):
             # xi is never asked, but the number of its logits is taken as the number of ways.
@@ -207,9 +211,12 @@ class Predictor:
         given = _is_features(support), _is_features(query)
         if given[0] != given[1]:
             raise PredictionError("support and query must both be images, or both features")
+        reads = self.head.make(self.head.ways or 2).reads
+        if given[0] and reads == "images":
+            raise PredictionError(f"head {self.head.name} reads images, not features")
         if given[0]:
             return self._checked_features(support), self._checked_features(query)
-        if self.head.make(self.head.ways or 2).reads == "images" and self.pretrained is not None:
+        if reads == "images" and self.pretrained is not None:
             channels = self.pretrained.backbone.channels
             parts = (prepare(part, self.image_size, channels) for part in (support, query))
             return next(parts), next(parts)

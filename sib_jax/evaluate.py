@@ -1,0 +1,93 @@
+"""Test accuracy of a checkpoint of the official PyTorch code, in one command.
+
+python -m sib_jax.evaluate --checkpoint=netSIBBest.pth --data_dir=DIR
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from sib_jax.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command; a mistake of the user ends it with one line."""
+    options = _parse(sys.argv[1:] if argv is None else argv)
+    from sib_jax.report import console
+
+    console.start()
+    try:
+        run(options)
+    except UserError as error:
+        _exit(str(error))
+
+
+def run(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Makes a run of the checkpoint's backbone and head, and evaluates it; its results.json."""
+    from sib_jax import pytorch
+    from sib_jax.experiment import job
+    from sib_jax.experiment import workdir as files
+    from sib_jax.runtime import weights
+
+    try:
+        params = pytorch.load_head(options.checkpoint)
+        backbone, _ = pytorch.read_backbone(options.checkpoint)
+        inner = pytorch.load_inner(options.checkpoint)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{options.checkpoint}: {error}") from error
+    workdir = Path(options.workdir or f"runs/{Path(options.checkpoint).stem}-{options.dataset}")
+    config = _config(options, backbone.name, params.ways, inner)
+    files.check_same(config, workdir)  # before anything is written there
+    weights.save(files.params_file(workdir, "official"), params)
+    return job.run(config, workdir, "evaluate")
+
+
+def _config(options: argparse.Namespace, backbone: str, ways: int, inner: Any) -> Any:
+    """The official recipe, as far as evaluation knows it."""
+    from sib_jax.config import default
+
+    config = default(options.dataset)
+    config.data_dir, config.backbone_file = options.data_dir, options.checkpoint
+    config.backbone, config.final_relu = backbone, True
+    config.ways, config.shots = ways, options.shots
+    config.inner.steps = inner.steps if options.steps is None else options.steps
+    config.inner.step_size = inner.step_size
+    config.pretrain.batch = 2  # nothing is trained: however few images there are, they suffice
+    config.eval.splits, config.eval.test_tasks = ("test",), options.tasks
+    config.heads = (("official", {}),)
+    return config
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(
+        prog="python -m sib_jax.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--checkpoint", metavar="FILE", required=True, help="a netSIB*.pth")
+    add("--data_dir", metavar="DIR", required=True, help="where the data set lies")
+    add("--dataset", default="mini_imagenet", choices=("mini_imagenet", "cifar_fs", "folder"))
+    add("--shots", type=int, default=1, help="examples of each class; default: 1")
+    add("--steps", metavar="T", type=int, help="default: what the checkpoint says")
+    add("--tasks", type=int, default=2000, help="test tasks; default: 2000")
+    add("--workdir", help="where results go; default: runs/CHECKPOINT-DATASET")
+    return parser.parse_args(argv)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        _exit(f"{message}; --help tells more")
+
+
+def _exit(message: str) -> NoReturn:
+    sys.exit(f"sib_jax: {message}")
+
+
+if __name__ == "__main__":
+    main()

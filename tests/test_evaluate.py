@@ -1,0 +1,38 @@
+"""`python -m sib_jax.evaluate`: a checkpoint of the official code on a data set."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sib_jax import evaluate
+
+CHECKPOINT = Path(__file__).parent / "parity" / "netSIBBest70.000.pth"
+
+
+def test_the_accuracy_of_an_official_checkpoint(tmp_path):
+    rng = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        for name in range(5):
+            folder = tmp_path / "data" / split / f"{split}{name}"
+            folder.mkdir(parents=True)
+            for i in range(16):
+                noisy = rng.integers(0, 40, (8, 8, 3)) + np.array([40 * name, 90, 200 - 40 * name])
+                Image.fromarray(noisy.astype(np.uint8)).save(folder / f"{i}.png")
+    words = [f"--checkpoint={CHECKPOINT}", f"--data_dir={tmp_path}/data", "--dataset=folder"]
+    evaluate.main([*words, "--tasks=20", f"--workdir={tmp_path}/run"])
+    (row,) = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert row["head"] == "official"
+    assert (row["steps"], row["ways"], row["shots"], row["tasks"]) == (3, 5, 1, 20)
+    assert row["novel"]["mean"] > 60
+
+
+def test_a_mistake_is_one_line(tmp_path):
+    words = [f"--data_dir={tmp_path}", f"--workdir={tmp_path}/run"]
+    with pytest.raises(SystemExit, match=r"nope\.pth does not exist"):
+        evaluate.main([*words, "--checkpoint=nope.pth"])
+    backbone = CHECKPOINT.with_name("netFeatBest64.653.pth")
+    with pytest.raises(SystemExit, match="no official head"):
+        evaluate.main([*words, f"--checkpoint={backbone}"])
