@@ -14,7 +14,7 @@ from typing import NoReturn
 from absl import app, flags
 from ml_collections import config_flags
 
-from sib_jax.runtime import huge_pages, interrupt, shipped
+from sib_jax.runtime import interrupt, shipped
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment, a file or the name of one, with an optional data set: 5w1s:glyphs"
@@ -137,7 +137,8 @@ def _mistake(argv: Sequence[str], error: Exception) -> str:
         return f"unknown field in {given}; sib_jax/config.py lists them. {hint[0] if hint else ''}"
     if isinstance(error, flags.Error):
         return one_line(error)
-    if isinstance(error, OSError) or not Path(file).is_file():
+    of_the_file = isinstance(error, OSError) and error.filename is not None
+    if of_the_file or not Path(file).is_file():
         reason = "it is a folder" if Path(file).is_dir() else "there is no such file"
         reason = getattr(error, "strerror", None) or reason
         return f"{file} cannot be read: {reason}; for example: --config=experiments/5w1s.py"
@@ -153,5 +154,4 @@ def _exit(message: str) -> NoReturn:
 
 if __name__ == "__main__":
     interrupt.watch()
-    huge_pages.restart_with("sib_jax.main")  # before anything is imported that takes long
     app.run(main, flags_parser=parse)

@@ -45,7 +45,7 @@ def run(*arguments, **env):
             ("--config=README.md",),
             "README.md is no config file, one that defines get_config() (Syn",
         ),
-        (("--config=experiments",), "experiments cannot be read: it is a folder"),
+        (("--config=experiments",), "experiments is neither a file nor an experiment; there are"),
         (("--config=experiments/5w1s.py", "--config.heads=5"), "config.heads is (5,), but must be"),
         (
             ("--config=experiments/5w1s.py", "--workdir=README.md"),
@@ -62,6 +62,7 @@ def test_a_mistake_ends_in_one_message(arguments, message):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ImportWarning")
 @pytest.mark.parametrize(
     ("content", "message"),
     [

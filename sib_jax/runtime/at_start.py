@@ -1,6 +1,7 @@
-"""Imported before all else: where this process is the command, Ctrl-C is answered from here on.
+"""Imported before all else: where this process is the command, it starts anew and is watched here.
 
-Python imports the package, and so JAX, before the first line of `sib_jax.main`.
+Python imports the package, and so JAX, before the first line of `sib_jax.main`: a new start for
+huge pages comes before that, and Ctrl-C is answered from here on.
 """
 
 import os
@@ -8,7 +9,9 @@ import sys
 
 from sib_jax.runtime import huge_pages, interrupt
 
-if huge_pages.module(sys.orig_argv[1:]) in ("sib_jax", "sib_jax.main") or (
-    sys.argv and os.path.basename(sys.argv[0]) in ("sib_jax", "sib-jax")
-):
+_module = huge_pages.module(sys.orig_argv[1:])
+if _module in ("sib_jax", "sib_jax.main"):
+    huge_pages.restart_with(_module)
+    interrupt.watch()
+elif sys.argv and os.path.basename(sys.argv[0]) in ("sib_jax", "sib-jax"):
     interrupt.watch()

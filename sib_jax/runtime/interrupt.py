@@ -54,6 +54,8 @@ def watch() -> None:
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         for number in _SIGNALS:
             signal.signal(number, _nothing)
+        # The thread takes no signal itself: one that `held` holds back must not end there.
+        _mask(signal.SIG_BLOCK)
         threading.Thread(target=_watch, args=(reading,), daemon=True).start()
     _mask(signal.SIG_UNBLOCK)
 

@@ -26,8 +26,8 @@ def config(request, tmp_path):
     config.optimizer.val_tasks = 10
     config.eval.val_tasks, config.eval.test_tasks = 20, 200
     config.heads = (
-        *steps(0, 2),
-        ("prototypes", {"method": "prototypical"}),
+        *steps(2),
+        ("prototypes", {"method": "simple_shot"}),
         ("lwof", {"method": "weight_generator", "setting": "lwof"}),
     )
     config.base_holdout = 0.5

@@ -61,17 +61,23 @@ def test_the_same_parameters_serve_every_number_of_ways(ways, queries):
 
 def test_gradients():
     support, labels, query = _episode(3, 1, 2)
-    loss = lambda p: jnp.sum(  # noqa: E731
-        jax.nn.log_softmax(sib_plus.logits(p, support, labels, query, ways=3))[:, 0]
-    )
+
+    @jax.jit
+    def loss(params):
+        scores = sib_plus.logits(params, support, labels, query, ways=3)
+        return jnp.sum(jax.nn.log_softmax(scores)[:, 0])
+
     check_grads(loss, (_params(2),), order=1, modes=["rev"], rtol=3e-2, atol=3e-2, eps=1e-3)
 
 
 def test_equal_features_are_finite():
     same = np.ones((4, FEATURES), np.float32)
-    loss = lambda p: jnp.sum(  # noqa: E731
-        sib_plus.logits(p, same, np.arange(4), np.zeros((3, FEATURES), np.float32), ways=4)
-    )
+
+    @jax.jit
+    def loss(params):
+        zeros = np.zeros((3, FEATURES), np.float32)
+        return jnp.sum(sib_plus.logits(params, same, np.arange(4), zeros, ways=4))
+
     value, gradient = jax.value_and_grad(loss)(_params())
     assert np.isfinite(value)
     assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(gradient))

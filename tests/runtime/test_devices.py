@@ -1,4 +1,4 @@
-"""1, 2, 4 and 8 devices give the same training: each number in a process of its own."""
+"""1, 2 and 8 devices give the same training: each number in a process of its own."""
 
 import functools
 import json
@@ -81,7 +81,7 @@ def trained(devices):
 
 
 @pytest.mark.parametrize("setting", CASES, ids=" ".join)
-@pytest.mark.parametrize("devices", [2, 4, 8])
+@pytest.mark.parametrize("devices", [2, 8])
 def test_more_devices_train_like_one(devices, setting):
     one, more = (trained(n)[" ".join(setting)] for n in (1, devices))
     np.testing.assert_allclose(more["sums"], one["sums"], rtol=1e-4)
