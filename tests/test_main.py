@@ -68,7 +68,7 @@ def test_a_mistake_ends_in_one_message(arguments, message):
     [
         ("def get_config(:", "(SyntaxError: invalid syntax, line 1)"),
         ("x = 1", "has no attribute 'get_config')"),
-        ("def get_config():\n    raise OSError(5, 'no\\nway')", "(OSError: [Errno 5] no)"),
+        ("def get_config():\n    raise OSError(5, 'no\\nway')", "[Errno 5] no)"),
         ("import not_a_module", "(ModuleNotFoundError: No module named 'not_a_module')"),
         ("def get_config():\n    return 5", "is no config file"),
     ],
