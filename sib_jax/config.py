@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from sib_jax.errors import UserError
 from sib_jax.field import Field, Kind, choice, flag, matching, number, several, text, whole
 from sib_jax.methods import METHODS
+from sib_jax.tasks.setting import SETTINGS, has_base
 
 DATASETS = ("glyphs", "mini_imagenet", "cifar_fs", "omniglot", "folder", "features")
 _BACKBONES = "conv4_64, conv4_128, or wrn_<depth>_<width> such as wrn_28_10"
@@ -108,7 +109,7 @@ HEAD: dict[str, Field] = {
     ),
     "setting": Field(
         "standard",
-        choice("standard", "lwof"),
+        choice(*SETTINGS),
         "k novel classes; or lwof: k novel classes beside the training classes",
     ),
     "ways": Field(5, whole(2, 10**4), "classes of an episode"),
@@ -290,16 +291,17 @@ def _check_values(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_together(c: ml_collections.ConfigDict) -> None:
+    base = has_base(c.setting)
     if c.crop > c.image_size + 2 * c.pretrain.padding:
         wanted = f"no larger than image_size={c.image_size} and its padding"
         raise ConfigError(describe("crop", c.crop, wanted))
-    if c.setting == "lwof" and not c.base_holdout:
-        wanted = "above 0 where setting=lwof: it needs base images that training does not see"
+    if base and not c.base_holdout:
+        wanted = f"above 0 where setting={c.setting}: base images that training does not see"
         raise ConfigError(describe("base_holdout", c.base_holdout, wanted))
     if c.method != "sib":
         return
-    if (c.setting == "lwof") != (c.prior == "mixture"):
-        wanted = "mixture" if c.setting == "lwof" else "gaussian or none"
+    if base != (c.prior == "mixture"):
+        wanted = "mixture" if base else "gaussian or none"
         raise ConfigError(describe("prior", c.prior, f"{wanted} where setting={c.setting}"))
     if c.base_summary != "none" and c.prior != "mixture":
         wanted = "none where there are no base classes (setting=standard)"

@@ -30,6 +30,7 @@ from sib_jax.methods import METHODS, Classes, Method
 from sib_jax.report import results
 from sib_jax.runtime import weights
 from sib_jax.runtime.files import shown
+from sib_jax.tasks.setting import has_base
 
 UNTRAINED = tuple(
     n for n, e in METHODS.items() if n != "sib" and not e.make(e.settings(), 2).trained
@@ -189,7 +190,7 @@ def _head(name: str, config: Any, workdir: Path, found: Pretrained | None) -> He
         params=params,
         ways=_ways(config, shape, inner),
         inner=inner,
-        base=base if config.setting == "lwof" else 0,
+        base=base if has_base(config.setting) else 0,
     )
 
 

@@ -98,7 +98,7 @@ def train(
     """
     total = stage.epochs * stage.steps_per_epoch
     # On the host: scalars of weak type would have a step compiled anew.
-    state = _to_host(state)
+    state = devices.to_host(state)
     best = Best(state.model, np.full((), -1.0))
     zeros = jax.tree.map(np.zeros_like, state.sums)
     with Checkpoints(directory) as checkpoints:
@@ -153,9 +153,4 @@ def _end_epoch(stage: Stage, state: State, best: Best, metrics: Metrics, done: i
         *(stage.name, done // stage.steps_per_epoch, stage.epochs),
         *(means["loss"], means["accuracy"], accuracy, " (best)" if better else ""),
     )
-    return Best(_to_host(state.model), np.asarray(accuracy)) if better else best
-
-
-def _to_host(tree: Any) -> Any:
-    """A copy: the arrays' own buffers are donated to the next step."""
-    return jax.tree.map(np.array, tree)
+    return Best(devices.to_host(state.model), np.asarray(accuracy)) if better else best

@@ -14,8 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import jax
-import numpy as np
 from orbax import checkpoint as ocp
 
 from sib_jax.report.console import log
@@ -81,7 +79,7 @@ class Checkpoints:
         Args:
           like: a state of the same structure, shapes and types.
         """
-        like, damaged = _to_host(like), False
+        like, damaged = devices.to_host(like), False
         while (step := self._manager.latest_step()) is not None:
             found, reason = self._read(step, like)
             if not devices.anywhere(bool(reason)):
@@ -99,7 +97,7 @@ class Checkpoints:
         Raises:
           FileError: this one, or the one before it, cannot be written; older ones are there still.
         """
-        state = _to_host(state)
+        state = devices.to_host(state)
         with self._saving():
             self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)))
 
@@ -221,8 +219,3 @@ def _ignore_late_callbacks() -> None:
             before(unraisable)
 
     sys.unraisablehook = hook
-
-
-def _to_host(state: Any) -> Any:
-    # A copy: the next training step is given the buffers of the state, while this is being written.
-    return jax.tree.map(np.array, state)

@@ -82,6 +82,11 @@ def to_all(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(put, tree)
 
 
+def to_host(tree: Any) -> Any:
+    """A copy in NumPy arrays: the buffers on the devices may be donated to the next step."""
+    return jax.tree.map(np.array, tree)
+
+
 def is_main() -> bool:
     """Whether this is the process that writes files and log lines."""
     return jax.process_index() == 0

@@ -91,3 +91,8 @@ SETTINGS: dict[str, Callable[[Task], Setting]] = {
 def make(name: str, task: Task) -> Setting:
     """The setting of this name, for episodes of this size."""
     return SETTINGS[name](task)
+
+
+def has_base(name: str) -> bool:
+    """Whether episodes of the setting of this name have base classes."""
+    return make(name, Task(ways=2, shots=1, queries=1)).has_base
