@@ -61,7 +61,7 @@ print(json.dumps({"devices": mesh.shape["episode"], **found}))
 """
 # Compiling takes most of the time, and its optimizations matter little here.
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-CASES = [("standard", "point"), ("standard", "gaussian"), ("lwof", "gaussian")]
+CASES = [("standard", "gaussian"), ("lwof", "gaussian")]
 
 
 @functools.cache
