@@ -1,0 +1,41 @@
+"""Calibration against a brute-force version in NumPy."""
+
+import jax
+import numpy as np
+import pytest
+
+from sib_jax.tasks import calibration
+
+
+def _brute_force(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    sure, right = probabilities.max(1), probabilities.argmax(1) == labels
+    error = 0.0
+    edges = np.linspace(0, 1, calibration.BINS + 1)
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        here = (sure > low) & (sure <= high)
+        if here.any():
+            error += here.mean() * abs(right[here].mean() - sure[here].mean())
+    return error
+
+
+def test_expected_calibration_error_and_likelihood_are_the_definitions() -> None:
+    random = np.random.default_rng(0)
+    logits, labels = random.normal(size=(500, 5)) * 2, random.integers(0, 5, 500)
+    bins = calibration.reliability(logits, labels)
+    probabilities = np.asarray(jax.nn.softmax(logits))
+    wanted = _brute_force(probabilities, labels)
+    assert float(calibration.expected_calibration_error(bins)) == pytest.approx(wanted, abs=1e-6)
+    nll = -np.log(probabilities[np.arange(500), labels]).mean()
+    found = calibration.negative_log_likelihood(logits, labels)
+    assert float(found) == pytest.approx(nll, rel=1e-5)
+
+
+def test_certain_answers_fall_into_the_last_bin_and_sums_add_up() -> None:
+    logits = np.array([[100.0, 0.0], [0.0, 100.0], [0.0, 0.0]])
+    bins = np.asarray(calibration.reliability(logits, np.array([0, 0, 1])))
+    assert bins[-1].tolist() == [2, 2, 1]
+    assert bins[:, 0].sum() == 3
+    halves = calibration.reliability(logits[:1], np.array([0])) + calibration.reliability(
+        logits[1:], np.array([0, 1])
+    )
+    np.testing.assert_allclose(halves, bins)
