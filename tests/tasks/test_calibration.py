@@ -1,5 +1,7 @@
 """Calibration against a brute-force version in NumPy."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ def _brute_force(probabilities: np.ndarray, labels: np.ndarray) -> float:
     sure, right = probabilities.max(1), probabilities.argmax(1) == labels
     error = 0.0
     edges = np.linspace(0, 1, calibration.BINS + 1)
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         here = (sure > low) & (sure <= high)
         if here.any():
             error += here.mean() * abs(right[here].mean() - sure[here].mean())
