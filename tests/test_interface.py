@@ -3,6 +3,8 @@
 Arguments are traced or constants that a jitted function closes over, from NumPy or from JAX.
 """
 
+import functools
+import inspect
 import re
 from pathlib import Path
 
@@ -42,7 +44,12 @@ def _one(index=0):
 
 def _params(posterior="point"):
     return sib_jax.init(
-        jax.random.key(0), ways=WAYS, features=FEATURES, posterior=posterior, initial_std=0.1
+        jax.random.key(0),
+        ways=WAYS,
+        features=FEATURES,
+        posterior=posterior,
+        prior="gaussian",
+        initial_std=0.1,
     )
 
 
@@ -166,6 +173,81 @@ def test_a_posterior_of_other_ways_is_refused():
     three = sib_jax.PointMass(jnp.ones((3, FEATURES)))
     with pytest.raises(ValueError, match=r"of 3 ways, but the gradient network .* is for 5"):
         sib_jax.adapt(_params(), three, episode.query, **INNER)
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        (
+            {"support": (6, FEATURES), "support_labels": np.repeat(np.arange(3), 2)},
+            ValueError,
+            r"support_labels holds 3 of the 5 classes of ways=5; without an example: 3, 4",
+        ),
+        ({"query": (15, 7)}, ValueError, "query has features of length 7, .* are for 8"),
+        ({"support": (10, 7)}, ValueError, "support has features of length 7, .* are for 8"),
+        ({"query": (4, 15, FEATURES)}, ValueError, r"query must be \[n, d\], .*\(4, 15, 8\)"),
+        ({"query_labels": np.arange(3)}, ValueError, r"one label for each of 15 rows .* \(3,\)"),
+        (
+            {"query_labels": np.repeat(np.arange(5), 3) + 1},
+            ValueError,
+            "query_labels must lie in 0..4 for ways=5, got 1..5",
+        ),
+        ({"query_labels": ["cat"] * 15}, TypeError, "query_labels must be integers in 0..4"),
+        ({"support_labels": ["cat"] * 10}, TypeError, "support_labels must be integers in 0..4"),
+        ({"query_labels": np.ones(15)}, TypeError, "query_labels must be integers .* float64"),
+    ],
+)
+def test_an_episode_that_does_not_fit_is_told_so(changed, error, message):
+    """Called as it is and as constants inside jit; shapes are told for traced arrays too."""
+    of_shape = {k: np.ones(v, np.float32) if type(v) is tuple else v for k, v in changed.items()}
+    episode = _one()._replace(**of_shape)
+    with pytest.raises(error, match=message):
+        _loss(_params(), episode)
+    with pytest.raises(error, match=message):
+        jax.jit(lambda p: _loss(p, episode))(_params())
+    if all(type(v) is tuple for v in changed.values()):
+        with pytest.raises(error, match=message):
+            jax.jit(_loss)(_params(), episode)
+
+
+def test_an_episode_of_lists_has_the_same_loss():
+    lists = Episode(*(None if x is None else x.tolist() for x in _one()))
+    chex.assert_trees_all_close(_loss(_params(), lists), _loss(_params(), _one()), rtol=1e-5)
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"ways": 2, "shots": 2, "queries": 2}, r"shots \+ queries is 2 \+ 2, .* has 3 images"),
+        ({"ways": 4, "shots": 1, "queries": 1}, "ways is 4, but must be 1 to 3"),
+        ({"ways": 2, "shots": -1, "queries": 2}, r"shots \+ queries is -1 \+ 2"),
+    ],
+)
+def test_an_episode_that_the_table_cannot_fill_is_refused(jitted, asked, message):
+    labels = np.repeat(np.arange(3), [5, 3, 6])
+    table = sib_jax.feature_table(np.ones((14, FEATURES), np.float32), labels)
+    draw = functools.partial(sib_jax.sample, **asked)
+    with pytest.raises(ValueError, match=message):
+        (jax.jit(draw) if jitted else draw)(jax.random.key(0), table)
+
+
+def test_an_empty_table_is_refused():
+    with pytest.raises(ValueError, match="at least one image"):
+        sib_jax.feature_table(np.ones((0, FEATURES)), np.zeros(0, int))
+
+
+def test_defaults_of_the_functions_are_those_of_the_experiments():
+    config = default()
+    init = inspect.signature(sib_jax.init).parameters
+    for name in ("posterior", "init_net", "classifier", "initial_std", "prior_std"):
+        assert init[name].default == config[name], name
+    assert (init["prior"].default or "none") == config.prior
+    betas = {
+        inspect.signature(f).parameters["beta"].default
+        for f in (sib_jax.adapt, sib_jax.negative_elbo, sib_jax.elbo)
+    }
+    assert betas == {1.0}
 
 
 def test_the_readme_snippet_runs():

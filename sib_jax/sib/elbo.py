@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sib_jax.sib import base_classes, classifier, distributions
+from sib_jax.sib import base_classes, checks, classifier, distributions
 from sib_jax.sib.distributions import PointMass, Posterior
 from sib_jax.sib.inner_loop import Inner, adapt_with_logits
 from sib_jax.sib.params import Params, initial_posterior, logits
@@ -116,7 +116,13 @@ def negative_elbo(
 
     Returns:
       Loss in nats (a scalar), `Aux`.
+
+    Raises:
+      ValueError: the episode's ways, features or labels do not fit the parameters or each other, a
+        Gaussian posterior without a key, an empty support set that is needed.
+      TypeError: labels are no integers.
     """
+    episode = _checked(params, episode)
     return loss(params, episode, Inner(steps, step_size, samples, beta, checkpoint, summary), key)
 
 
@@ -168,6 +174,20 @@ def adapt_to(
     )
     posterior, novel = adapt_with_logits(params, start, episode.query, inner, key=key, summary=seen)
     return params, posterior, novel, base
+
+
+def _checked(params: Params, episode: Episode) -> Episode:
+    """With arrays in place of lists; `initial_posterior` looks at its support set."""
+    base = 0 if episode.base is None else len(episode.base)
+    query = checks.features("query", episode.query, params.features)
+    query_labels = checks.labels(
+        "query_labels",
+        episode.query_labels,
+        query,
+        params.ways + base,
+        known_as=f"ways={params.ways}" + (f" and {base} base classes" if base else ""),
+    )
+    return episode._replace(query=query, query_labels=query_labels)
 
 
 def _joined(novel: jax.Array, base: jax.Array | None) -> jax.Array:

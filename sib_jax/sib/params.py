@@ -4,9 +4,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.typing import ArrayLike
 
+from sib_jax.sib import checks
 from sib_jax.sib import classifier as _classifier
 from sib_jax.sib import gradient_net as _gradient_net
 from sib_jax.sib import init_net as _init_net
@@ -34,6 +33,12 @@ class Params(NamedTuple):
         """k, the classes of the tasks that they are for."""
         return self.gradient_net.ways
 
+    @property
+    def features(self) -> int:
+        """d, the length of the features that they are for."""
+        net = self.init_net
+        return (net.mean if isinstance(net, _init_net.Global) else net.coefficient).shape[-1]
+
 
 def init(
     key: jax.Array,
@@ -41,7 +46,7 @@ def init(
     ways: int,
     features: int,
     posterior: str = "point",
-    prior: str | None = "gaussian",
+    prior: str | None = None,
     init_net: str = "support",
     classifier: str = "cosine",
     hidden: int | None = None,
@@ -59,7 +64,8 @@ def init(
       ways: k, the classes of a task.
       features: d, the length of the backbone's features.
       posterior: "gaussian", or "point" for a point mass.
-      prior: "gaussian", "mixture" (for learning without forgetting) or None.
+      prior: "gaussian", "mixture" (for learning without forgetting), or None for no KL term, with
+        which a Gaussian posterior would shrink to a point.
       init_net: where theta^0 comes from: "support", "query" (from x alone) or "global".
       classifier: "cosine" or "dot".
       hidden: width of the gradient network's hidden layers, 8k unless given.
@@ -128,10 +134,21 @@ def initial_posterior(
       theta^0, a Gaussian with mean and log_std [k, d] or a point mass with mean [k, d].
 
     Raises:
-      ValueError: the support set is empty but needed, shapes or labels do not fit.
+      ValueError: the support set is empty but needed, a class has no example in it, shapes or
+        labels do not fit.
+      TypeError: labels are no integers.
     """
     if support is not None and support_labels is not None:
-        support, support_labels = _checked_support(support, support_labels, ways)
+        reads = isinstance(params.init_net, _init_net.FromSupport) and len(support_labels) > 0
+        support = checks.features("support", support, params.features if reads else None)
+        support_labels = checks.labels(
+            "support_labels",
+            support_labels,
+            support,
+            ways,
+            every=ways if reads else 0,
+            known_as=f"ways={ways}",
+        )
     return _init_net.apply(params.init_net, support, support_labels, query, ways)
 
 
@@ -169,28 +186,3 @@ def _prior(
             raise ValueError(f"base_weights must be [components, {features}], got {means.shape}")
         return Mixture(means, log_std)
     raise ValueError(f"unknown prior {kind!r}; known are 'gaussian', 'mixture' and None")
-
-
-def _checked_support(
-    support: ArrayLike, labels: ArrayLike, ways: int
-) -> tuple[jax.Array, jax.Array]:
-    """Both as arrays."""
-    features, known = jnp.asarray(support), labels
-    labels = jnp.asarray(labels)
-    if features.ndim != 2 or labels.ndim != 1 or features.shape[0] != labels.shape[0]:
-        raise ValueError(
-            "support must be [m, d] with labels [m], for one episode (use jax.vmap for more); "
-            f"got support {features.shape} and labels {labels.shape}"
-        )
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(f"support_labels must be integers in 0..ways-1, got dtype {labels.dtype}")
-    # Values inside jit are unknown. Constants are not: NumPy reads them, where an operation of
-    # jax.numpy on a constant would give a tracer there.
-    if not isinstance(known, jax.core.Tracer):
-        values = np.asarray(known)
-        if np.any((values < 0) | (values >= ways)):
-            raise ValueError(
-                f"support_labels must lie in 0..{ways - 1} for ways={ways}, "
-                f"got {values.min()}..{values.max()}"
-            )
-    return features, labels

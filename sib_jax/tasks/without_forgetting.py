@@ -6,6 +6,8 @@ References:
   Gidaris and Komodakis, "Dynamic few-shot visual learning without forgetting", CVPR 2018.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -31,7 +33,7 @@ def sample_training(
       Episode with n = 2 k queries.
     """
     class_key, novel_key, base_key = jax.random.split(key, 3)
-    order = jax.random.permutation(class_key, table.counts.shape[0])
+    order = jax.random.permutation(class_key, table.classes)
     novel, base = order[:ways], order[ways:]
     return _sample(
         (novel_key, base_key), _classes(table, novel), _classes(table, base), base, shots, queries
@@ -59,15 +61,15 @@ def sample_evaluation(
       queries: queries of each; and k times as many from all base classes together.
     """
     class_key, novel_key, base_key = jax.random.split(key, 3)
-    novel = distinct(class_key, novel_table.counts.shape[0], ways)
-    base = jnp.arange(base_table.counts.shape[0])
+    novel = distinct(class_key, novel_table.classes, ways)
+    base = jnp.arange(base_table.classes)
     return _sample(
         (novel_key, base_key), _classes(novel_table, novel), base_table, base, shots, queries
     )
 
 
 def _classes(table: FeatureTable, classes: jax.Array) -> FeatureTable:
-    return table._replace(starts=table.starts[classes], counts=table.counts[classes])
+    return dataclasses.replace(table, starts=table.starts[classes], counts=table.counts[classes])
 
 
 def _sample(
@@ -78,7 +80,7 @@ def _sample(
     shots: int,
     queries: int,
 ) -> Episode:
-    ways = novel.counts.shape[0]
+    ways = novel.classes
     task = sample(keys[0], novel, ways=ways, shots=shots, queries=queries)
     # Distinct images, every image of every base class equally likely.
     ends = jnp.cumsum(base.counts)

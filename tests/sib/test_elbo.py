@@ -11,7 +11,12 @@ WAYS, FEATURES, QUERIES = 2, 3, 6
 
 def _setup(posterior="gaussian"):
     params = sib_jax.init(
-        jax.random.key(0), ways=WAYS, features=FEATURES, posterior=posterior, initial_std=0.3
+        jax.random.key(0),
+        ways=WAYS,
+        features=FEATURES,
+        posterior=posterior,
+        prior="gaussian",
+        initial_std=0.3,
     )
     query = jax.random.normal(jax.random.key(1), (QUERIES, FEATURES))
     labels = jnp.arange(QUERIES) % WAYS

@@ -1,0 +1,78 @@
+"""Arguments of the public functions, checked as far as they are known: values inside jit are not.
+
+Constants that a jitted function closes over are known. NumPy reads them, where an operation of
+jax.numpy on a constant would give a tracer.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+
+def features(name: str, given: ArrayLike, length: int | None = None) -> jax.Array:
+    """`given` as an array [n, d].
+
+    Args:
+      name: what the user calls it.
+      given: an array, or what becomes one.
+      length: d of the parameters that will read it, where they have one.
+
+    Raises:
+      ValueError: another shape, or another d.
+    """
+    array = jnp.asarray(given)
+    if array.ndim != 2:
+        raise ValueError(
+            f"{name} must be [n, d], the features of one episode (use jax.vmap for more); got "
+            f"shape {array.shape}"
+        )
+    if length is not None and array.shape[1] != length:
+        raise ValueError(
+            f"{name} has features of length {array.shape[1]}, but these parameters are for "
+            f"{length}: make parameters with features={array.shape[1]}"
+        )
+    return array
+
+
+def labels(
+    name: str, given: ArrayLike, of: jax.Array, classes: int, *, every: int = 0, known_as: str
+) -> jax.Array:
+    """`given` as an int array [n].
+
+    Args:
+      name: what the user calls it.
+      given: an array, or what becomes one.
+      of: [n, d], what is labelled.
+      classes: labels are 0 to `classes` - 1.
+      every: the first so many of these must occur.
+      known_as: what the number of classes is called, such as "ways=5".
+
+    Raises:
+      TypeError: no integers.
+      ValueError: another shape, a label that is no class, or a class without a label.
+    """
+    if isinstance(given, jax.core.Tracer):
+        array = given
+        values = None
+    else:
+        values = np.asarray(given)
+        array = values
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(f"{name} must be integers in 0..{classes - 1}, got dtype {array.dtype}")
+    if array.shape != of.shape[:1]:
+        raise ValueError(
+            f"{name} must be one label for each of {of.shape[0]} rows of features; got shape "
+            f"{array.shape}"
+        )
+    if values is not None and values.size and (values.min() < 0 or values.max() >= classes):
+        raise ValueError(
+            f"{name} must lie in 0..{classes - 1} for {known_as}, "
+            f"got {values.min()}..{values.max()}"
+        )
+    if values is not None and (missing := sorted(set(range(every)) - set(values.tolist()))):
+        raise ValueError(
+            f"{name} holds {every - len(missing)} of the {every} classes of {known_as}; without an "
+            f"example: {', '.join(map(str, missing[:5]))}{', ...' if len(missing) > 5 else ''}"
+        )
+    return jnp.asarray(array)
