@@ -16,7 +16,7 @@ sib_jax learns new classes from a few examples and the unlabelled images to be c
                                                      the same at once, without any training
   sib_jax evaluate --checkpoint=netSIB.pth --data_dir=DIR
                                                      test accuracy of an official checkpoint
-  sib_jax train --helpshort, sib_jax predict --help  all options
+  sib_jax train --help, sib_jax predict --help       all options, every field of a config
 
 Experiments for --config: {experiments}
 """

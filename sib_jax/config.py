@@ -10,7 +10,18 @@ import ml_collections
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sib_jax.errors import UserError
-from sib_jax.field import Field, Kind, choice, flag, matching, number, several, text, whole
+from sib_jax.field import (
+    Field,
+    Kind,
+    choice,
+    flag,
+    matching,
+    meanings,
+    number,
+    several,
+    text,
+    whole,
+)
 from sib_jax.methods import METHODS
 from sib_jax.tasks.setting import SETTINGS, has_base
 
@@ -100,7 +111,7 @@ EXPERIMENT: dict[str, Field] = {
     ),
 }
 
-# What a head may have for itself. Those of other methods than SIB are in `_of_methods`.
+# What a head may have for itself. Those of other methods than SIB are in `of_methods`.
 HEAD: dict[str, Field] = {
     "method": Field(
         "sib",
@@ -206,7 +217,7 @@ def default(dataset: str = "glyphs", setting: str = "standard") -> ml_collection
 
 def fields() -> dict[str, Field]:
     """Every field by its name, such as "inner.steps"."""
-    return EXPERIMENT | HEAD | _of_methods()
+    return EXPERIMENT | HEAD | of_methods()
 
 
 def steps(*values: int) -> tuple[tuple[str, dict[str, Any]], ...]:
@@ -311,11 +322,11 @@ def _check_together(c: ml_collections.ConfigDict) -> None:
         raise ConfigError(describe("prior", c.prior, wanted))
 
 
-def _of_methods() -> dict[str, Field]:
-    """The fields of methods other than SIB, from their own files."""
+def of_methods() -> dict[str, Field]:
+    """The fields of methods other than SIB, with their meaning, from their own files."""
     anything = Kind("a value that the method accepts", lambda v: not isinstance(v, dict))
     return {
-        f"{name}.{field}": Field(value, anything, f"see sib_jax/methods/{name}.py")
+        f"{name}.{field}": Field(value, anything, meanings(entry.settings).get(field, ""))
         for name, entry in METHODS.items()
         if name != "sib"
         for field, value in entry.settings()._asdict().items()

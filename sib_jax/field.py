@@ -1,5 +1,6 @@
 """A field of the config: its default, what values it may have, and what it means; said once."""
 
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -29,6 +30,13 @@ class Field(NamedTuple):
     default: Any
     kind: Kind
     help: str
+
+
+def meanings(settings: object) -> dict[str, str]:
+    """What the fields of a class mean, from the "Attributes:" of its docstring."""
+    _, _, attributes = (inspect.getdoc(settings) or "").partition("Attributes:\n")
+    found = re.findall(r"^  (\w+): (.*(?:\n    .*)*)", attributes, re.MULTILINE)
+    return {name: " ".join(text.split()).removesuffix(".") for name, text in found}
 
 
 def _is_number(value: Any) -> bool:

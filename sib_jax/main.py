@@ -110,6 +110,8 @@ def parse(argv: Sequence[str]) -> list[str]:
     """Reads the flags; a mistake in them ends with one line and not with a traceback."""
     from sib_jax.errors import UserError
 
+    if "--help" in argv or "-help" in argv or "-h" in argv:
+        _help()
     try:
         rest = flags.FLAGS(shipped.with_config_file(argv))
         if _CONFIG.value is not None:
@@ -120,6 +122,13 @@ def parse(argv: Sequence[str]) -> list[str]:
         while isinstance(error.__context__, UserError):
             error = error.__context__
         _exit(_mistake(argv, error))
+
+
+def _help() -> NoReturn:
+    from sib_jax import help
+
+    print(help.text(__doc__ or "", __name__), end="")
+    sys.exit(0)
 
 
 def _mistake(argv: Sequence[str], error: Exception) -> str:

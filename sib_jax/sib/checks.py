@@ -52,12 +52,8 @@ def labels(
       TypeError: no integers.
       ValueError: another shape, a label that is no class, or a class without a label.
     """
-    if isinstance(given, jax.core.Tracer):
-        array = given
-        values = None
-    else:
-        values = np.asarray(given)
-        array = values
+    values = None if isinstance(given, jax.core.Tracer) else np.asarray(given)
+    array = jnp.asarray(given) if values is None else values
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{name} must be integers in 0..{classes - 1}, got dtype {array.dtype}")
     if array.shape != of.shape[:1]:
