@@ -30,8 +30,8 @@ import jax
 import jax.numpy as jnp
 
 from sib_jax.methods.method import Method
+from sib_jax.methods.parts.untrained import untrained
 from sib_jax.methods.simple_shot import squared_distances, transform
-from sib_jax.methods.untrained import untrained
 from sib_jax.sib.classifier import normalize
 from sib_jax.sib.init_net import class_means
 

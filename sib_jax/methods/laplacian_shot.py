@@ -26,8 +26,8 @@ import jax.numpy as jnp
 
 from sib_jax.methods.bd_cspn import rectified_as_code, shift
 from sib_jax.methods.method import Method
+from sib_jax.methods.parts.untrained import untrained
 from sib_jax.methods.simple_shot import squared_distances, transform
-from sib_jax.methods.untrained import untrained
 from sib_jax.sib.init_net import class_means
 
 

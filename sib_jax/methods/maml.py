@@ -25,9 +25,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from sib_jax.methods import conv_net
-from sib_jax.methods.conv_net import ConvNet
 from sib_jax.methods.method import Classes, Method, cross_entropy
+from sib_jax.methods.parts import conv_net
+from sib_jax.methods.parts.conv_net import ConvNet
 from sib_jax.tasks.episode import Episode
 
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sib_jax.methods import end_to_end, full_context
-from sib_jax.methods.full_context import FullContext
 from sib_jax.methods.method import Classes, Method, cross_entropy
+from sib_jax.methods.parts import end_to_end, full_context
+from sib_jax.methods.parts.full_context import FullContext
 from sib_jax.sib.classifier import normalize
 from sib_jax.tasks.episode import Episode
 

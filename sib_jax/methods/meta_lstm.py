@@ -28,10 +28,10 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from sib_jax.methods import conv_net, lstm
-from sib_jax.methods.lstm import Lstm
 from sib_jax.methods.maml import mean_cross_entropy
 from sib_jax.methods.method import Classes, Method, cross_entropy
+from sib_jax.methods.parts import conv_net, lstm
+from sib_jax.methods.parts.lstm import Lstm
 from sib_jax.sib.classifier import normalize
 from sib_jax.tasks.episode import Episode
 

@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 
 from sib_jax.methods.method import Method
+from sib_jax.methods.parts.transport import balanced
+from sib_jax.methods.parts.untrained import untrained
 from sib_jax.methods.soft_kmeans import refine
-from sib_jax.methods.transport import balanced
-from sib_jax.methods.untrained import untrained
 
 
 class Settings(NamedTuple):

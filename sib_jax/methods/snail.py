@@ -21,8 +21,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sib_jax.methods import end_to_end
 from sib_jax.methods.method import Classes, Method, cross_entropy
+from sib_jax.methods.parts import end_to_end
 from sib_jax.sib.classifier import normalize
 from sib_jax.tasks.episode import Episode
 

@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 
 from sib_jax.methods.method import Method
+from sib_jax.methods.parts.untrained import untrained
 from sib_jax.methods.simple_shot import squared_distances
-from sib_jax.methods.untrained import untrained
 from sib_jax.sib.classifier import normalize
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sib_jax import backbones
-from sib_jax.methods import METHODS, Classes, end_to_end, prototypical
+from sib_jax.methods import METHODS, Classes, prototypical
+from sib_jax.methods.parts import end_to_end
 from sib_jax.tasks.episode import Episode
 
 SHAPE = (16, 16, 1)

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sib_jax.methods import METHODS, Classes, full_context, lstm, matching
+from sib_jax.methods import METHODS, Classes, matching
 from sib_jax.methods.matching import Matching, MatchingInContext
+from sib_jax.methods.parts import full_context, lstm
 from sib_jax.tasks.episode import Episode
 
 D = 4

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sib_jax.methods import METHODS, Classes, anil, conv_net, maml
-from sib_jax.methods.conv_net import Block, ConvNet
+from sib_jax.methods import METHODS, Classes, anil, maml
+from sib_jax.methods.parts import conv_net
+from sib_jax.methods.parts.conv_net import Block, ConvNet
 from sib_jax.tasks.episode import Episode
 
 PARITY = Path(__file__).parents[1] / "parity"

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sib_jax.methods import METHODS, Classes, lstm, meta_lstm
-from sib_jax.methods.lstm import Lstm
+from sib_jax.methods import METHODS, Classes, meta_lstm
 from sib_jax.methods.meta_lstm import Gate, MetaLstm
+from sib_jax.methods.parts import lstm
+from sib_jax.methods.parts.lstm import Lstm
 from sib_jax.tasks.episode import Episode
 
 PARITY = Path(__file__).parents[1] / "parity"

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sib_jax.methods import lstm
-from sib_jax.methods.lstm import Lstm
+from sib_jax.methods.parts import lstm
+from sib_jax.methods.parts.lstm import Lstm
 
 
 class FullContext(NamedTuple):
