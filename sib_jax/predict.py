@@ -72,7 +72,9 @@ def run(options: argparse.Namespace) -> None:
     examples = decode(support.names, predictor.image_size, channels)
     queries = decode(query.names, predictor.image_size, channels)
     # 3. Predicted together: most methods learn from the queries too.
-    found = predictor.predict(examples, support.folders, queries, seed=options.seed)
+    found = predictor.predict(
+        examples, support.folders, queries, seed=options.seed, base_classes=options.base_classes
+    )
     # 4. Told.
     truth = [folder if folder in found.classes else None for folder in query.folders]
     write_csv(Path(options.out), query.names, found)
@@ -181,6 +183,8 @@ def summary(
     width = max(len(str(name)) for name in found.classes)
     for name in found.classes:
         of = sure[labels == name]
+        if name in predictor.head.base and not len(of):
+            continue  # there may be many
         said = f", {of.mean():.0%} sure" if len(of) else ""
         lines.append(f"  {name:<{width}} {len(of):5d} images{said}")
     lines.append(f"on average {sure.mean():.0%} sure; {np.sum(sure < 0.5)} images below 50%")
@@ -205,6 +209,8 @@ def write_sheet(
     sure, labels = found.probabilities.max(axis=1), found.labels
     sections = []
     for name in found.classes:
+        if name not in support.folders and name not in labels:
+            continue  # a base class
         examples = [n for n, f in zip(support.names, support.folders, strict=True) if f == name]
         rows = sorted(
             (r for r, label in enumerate(labels) if label == name), key=lambda r: -sure[r]
@@ -260,6 +266,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="DIR_OR_GLOB",
         required=True,
         help="the images to sort; in folders named like the classes, the accuracy is told too",
+    )
+    add(
+        "--base_classes",
+        action="store_true",
+        help="with a run of learning without forgetting: images may be of its training classes too",
     )
     add("--out", metavar="FILE", default="predictions.csv", help="default: predictions.csv")
     add("--sheet", metavar="FILE", help="a contact sheet, as PNG")

@@ -23,11 +23,13 @@ class Inputs(NamedTuple):
       train: the training classes, without what is kept for base queries.
       evaluation: "val" and "test".
       classes: what methods make their parameters for.
+      base_names: of the training classes, which are the base classes.
     """
 
     train: FeatureTable
     evaluation: dict[str, Sources]
     classes: Classes
+    base_names: tuple[str, ...]
 
 
 def of_features(
@@ -103,7 +105,8 @@ def _inputs(
         base_weights=None if weights is None else jnp.asarray(_unit(weights)),
     )
     evaluation = {split: sources(split) for split in ("val", "test")}
-    return Inputs(feature_table(train_array, train_labels), evaluation, classes)
+    table = feature_table(train_array, train_labels)
+    return Inputs(table, evaluation, classes, tuple(data.train.class_names))
 
 
 def _class_means(features: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -217,8 +217,11 @@ def _params(head: Head, workdir: Path, of: Inputs, metrics: Metrics, trace_to: P
             metrics,
             trace_to and trace_to / head.name,
         )
-        about = {"method": head.method.name, "steps": head.method.steps}
-        devices.once(weights.save, path, trained, {**about, "seed": head.training.seed})
+        about: dict[str, Any] = {"method": head.method.name, "steps": head.method.steps}
+        about["seed"] = head.training.seed
+        if head.setting.has_base:
+            about["base_classes"] = of.base_names  # for predictions among these too
+        devices.once(weights.save, path, trained, about)
     return _kept(weights.load, path, start)
 
 

@@ -182,7 +182,7 @@ def _head(name: str, config: Any, workdir: Path, found: Pretrained | None) -> He
         )
     kept = None if found is None or found.weights is None else len(found.weights)
     shape = _shape(method, config, found)
-    params, base = _params(method, path, shape, kept)
+    params, count = _params(method, path, shape, kept)
     inner = settings.sib_settings(config).inner if config.method == "sib" else None
     return Head(
         name=name,
@@ -190,8 +190,14 @@ def _head(name: str, config: Any, workdir: Path, found: Pretrained | None) -> He
         params=params,
         ways=_ways(config, shape, inner),
         inner=inner,
-        base=base if has_base(config.setting) else 0,
+        base=_base_names(path, count) if has_base(config.setting) else (),
     )
+
+
+def _base_names(path: Path, count: int) -> tuple[str, ...]:
+    """Of the base classes; runs of earlier versions have not kept them."""
+    unknown = [f"base class {i}" for i in range(count)]
+    return tuple(weights.about(path).get("base_classes", unknown) if path.exists() else unknown)
 
 
 def _make(config: Any, ways: int) -> Method:

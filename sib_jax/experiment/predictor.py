@@ -36,10 +36,10 @@ class Prediction(NamedTuple):
     """What is known of n queries.
 
     Attributes:
-      classes: the k classes, in the order of the columns.
-      probabilities: [n, k], rows sum to 1.
-      spread: standard deviation of each probability over samples of the posterior, [n, k]; None
-        where the posterior is a point mass, or the method has none.
+      classes: the k classes, in the order of the columns, and after them base classes if asked.
+      probabilities: [n, k] or [n, k + b], rows sum to 1.
+      spread: standard deviation of each probability over samples of the posterior, of the same
+        shape; None where the posterior is a point mass, or the method has none.
     """
 
     classes: tuple[Any, ...]
@@ -61,7 +61,7 @@ class Head(NamedTuple):
       params: its parameters.
       ways: the only k that the parameters are for; None for any.
       inner: SIB's inner loop; None for other methods.
-      base: number of base classes beside which it was trained; 0 in the standard setting.
+      base: names of the base classes beside which it was trained; none in the standard setting.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Head(NamedTuple):
     params: Any
     ways: int | None
     inner: Inner | None = None
-    base: int = 0
+    base: tuple[str, ...] = ()
 
 
 class Predictor:
@@ -104,7 +104,13 @@ class Predictor:
         return f"{method.name}{steps}{head}"
 
     def __call__(
-        self, support: Images, support_labels: Labels, query: Images, *, seed: int = 0
+        self,
+        support: Images,
+        support_labels: Labels,
+        query: Images,
+        *,
+        seed: int = 0,
+        base_classes: bool = False,
     ) -> np.ndarray:
         """Probabilities of the queries.
 
@@ -114,18 +120,26 @@ class Predictor:
           support_labels: their classes, m whole numbers or strings.
           query: n images or features likewise.
           seed: of the samples of a Gaussian posterior.
+          base_classes: whether a query may also be of a class that the head was trained beside
+            (learning without forgetting).
 
         Returns:
           float32 [n, k], the columns in the order of `classes(support_labels)`: that of numbers, or
-          the alphabet's.
+          the alphabet's. With `base_classes` [n, k + b], those of `head.base` after them.
         """
-        return self._answer(support, support_labels, query, seed)[1]
+        return self._answer(support, support_labels, query, seed, base_classes)[1]
 
     def predict(
-        self, support: Images, support_labels: Labels, query: Images, *, seed: int = 0
+        self,
+        support: Images,
+        support_labels: Labels,
+        query: Images,
+        *,
+        seed: int = 0,
+        base_classes: bool = False,
     ) -> Prediction:
         """The same with the classes named, and with the spread over a Gaussian posterior."""
-        return Prediction(*self._answer(support, support_labels, query, seed))
+        return Prediction(*self._answer(support, support_labels, query, seed, base_classes))
 
     def classes(self, support_labels: Labels) -> tuple[Any, ...]:
         """The class of each column: the distinct labels, sorted."""
@@ -185,23 +199,37 @@ class Predictor:
         export.write(path, self, ways)
 
     def _answer(
-        self, support: Images, support_labels: Labels, query: Images, seed: int
+        self,
+        support: Images,
+        support_labels: Labels,
+        query: Images,
+        seed: int,
+        base_classes: bool,
     ) -> tuple[tuple[Any, ...], np.ndarray, np.ndarray | None]:
+        if base_classes and not self.head.base:
+            raise PredictionError(
+                f"head {self.head.name} was not trained beside base classes; "
+                "one of setting lwof is (--config=experiments/lwof_5w1s.py)"
+            )
         labels = _checked_labels(support_labels)
         classes, rows = np.unique(labels, return_inverse=True)
+        if base_classes and (both := set(classes.tolist()) & set(self.head.base)):
+            raise PredictionError(
+                f"{', '.join(sorted(both))} is a base class already: name the new class otherwise"
+            )
         if len(labels) != len(support):
             raise PredictionError(f"there are {len(support)} examples, but {len(labels)} labels")
         if len(classes) < 2:
             raise PredictionError("examples of 2 classes or more are needed, got 1")
         if len(query) == 0:
             raise PredictionError("there are no queries")
-        answer = self._of_ways(len(classes))
+        answer = self._of_ways(len(classes), base_classes)
         examples, queries = self._inputs(support, query)
         found, spread = answer(
             examples, jnp.asarray(rows.ravel(), jnp.int32), queries, jax.random.key(seed)
         )
         return (
-            tuple(classes.tolist()),
+            (*classes.tolist(), *(self.head.base if base_classes else ())),
             np.asarray(found),
             None if spread is None else np.asarray(spread),
         )
@@ -236,11 +264,14 @@ class Predictor:
             raise PredictionError("features must be finite")
         return array
 
-    def _compiled(self, ways: int) -> Callable[..., tuple[jax.Array, jax.Array | None]]:
+    def _compiled(
+        self, ways: int, base_classes: bool
+    ) -> Callable[..., tuple[jax.Array, jax.Array | None]]:
         method, params = self.method(ways)
-        base = jnp.arange(self.head.base) if self.head.base else None
+        base = jnp.arange(len(self.head.base)) if self.head.base else None
+        columns = ways + (len(self.head.base) if base_classes else 0)
         return jax.jit(
-            functools.partial(_probabilities, method, ways, self.head.inner, params, base)
+            functools.partial(_probabilities, method, columns, self.head.inner, params, base)
         )
 
 
@@ -270,7 +301,7 @@ def prepare(images: Images, size: int, channels: int) -> np.ndarray:
 
 def _probabilities(
     method: Method,
-    ways: int,
+    columns: int,
     inner: Inner | None,
     params: Any,
     base: jax.Array | None,
@@ -279,23 +310,28 @@ def _probabilities(
     query: jax.Array,
     key: jax.Array,
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Of the k classes [n, k], and their spread where the posterior is a Gaussian."""
+    """Of the first so many classes, and their spread where the posterior is a Gaussian."""
     nobody_knows = jnp.zeros(query.shape[0], jnp.int32)
     episode = Episode(support, support_labels, query, nobody_knows, base)
     if inner is None or not _is_sib(params):
-        scores = method.logits(params, episode, key)[:, :ways]  # without the base classes
-        return jax.nn.softmax(scores), None
-    adapted, posterior, scores, _ = elbo.adapt_to(params, episode, inner, key)
+        return jax.nn.softmax(method.logits(params, episode, key)[:, :columns]), None
+    adapted, posterior, novel, of_base = elbo.adapt_to(params, episode, inner, key)
+
+    def among(scores: jax.Array) -> jax.Array:
+        if of_base is not None:
+            scores = jnp.concatenate([scores, of_base], axis=1)
+        return jax.nn.softmax(scores[:, :columns])
+
     if isinstance(posterior, PointMass):
-        return jax.nn.softmax(scores), None
+        return among(novel), None
 
     def of_sample(noise: jax.Array) -> jax.Array:
         weights = distributions.sample(posterior, noise)
-        return jax.nn.softmax(classifier.logits(adapted.classifier, weights, query))
+        return among(classifier.logits(adapted.classifier, weights, query))
 
     noise_key = jax.random.fold_in(key, _SAMPLES)
     noise = jax.random.normal(noise_key, (_SAMPLES, *posterior.mean.shape))
-    return jax.nn.softmax(scores), jnp.std(jax.vmap(of_sample)(noise), axis=0)
+    return among(novel), jnp.std(jax.vmap(of_sample)(noise), axis=0)
 
 
 def _batch_features(pretrained: Pretrained, images: np.ndarray) -> np.ndarray:

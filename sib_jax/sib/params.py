@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sib_jax.sib import checks
 from sib_jax.sib import classifier as _classifier
@@ -139,7 +140,9 @@ def initial_posterior(
       TypeError: labels are no integers.
     """
     if support is not None and support_labels is not None:
-        reads = isinstance(params.init_net, _init_net.FromSupport) and len(support_labels) > 0
+        reads = isinstance(params.init_net, _init_net.FromSupport) and np.shape(support_labels) != (
+            0,
+        )
         support = checks.features("support", support, params.features if reads else None)
         support_labels = checks.labels(
             "support_labels",

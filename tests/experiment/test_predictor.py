@@ -22,12 +22,14 @@ from sib_jax.runtime import weights
 from sib_jax.tasks.episode import Episode
 
 SIZE, BASE = 16, 6
+NAMES = tuple(f"train{i}" for i in range(BASE))
 HEADS = (
     ("T0", {"inner.steps": 0}),
     ("T2", {"inner.steps": 2}),
     ("prototypes", {"method": "prototypical"}),
     ("kmeans", {"method": "soft_kmeans"}),
     ("weights", {"method": "weight_generator", "setting": "lwof"}),
+    ("lwof", {"setting": "lwof", "prior": "mixture", "inner.steps": 1}),
 )
 
 
@@ -51,7 +53,8 @@ def write_run(workdir, dataset="folder", width=None):
     for head in settings.read(config).heads:
         if head.method.trained:
             params = head.method.init(jax.random.key(1), classes)
-            weights.save(files.params_file(workdir, head.name), params)
+            about = {"base_classes": NAMES} if head.setting.has_base else {}
+            weights.save(files.params_file(workdir, head.name), params, about)
     return workdir
 
 
@@ -108,6 +111,24 @@ def test_a_gaussian_posterior_has_a_spread_and_the_classes_their_names(run, epis
     assert np.all(found.spread > 0)
     assert set(found.labels) <= set(found.classes)
     assert sib_jax.load(run, "kmeans").predict(support, names, query).spread is None
+
+
+@pytest.mark.parametrize("head", ["weights", "lwof"])
+def test_base_classes_are_answers_where_they_are_asked_for(run, episode, head):
+    support, names, query, _ = episode
+    predictor = sib_jax.load(run, head)
+    of_both = predictor.predict(support, names, query, base_classes=True)
+    assert of_both.classes == ("test0", "test1", "test2", *NAMES)
+    np.testing.assert_allclose(of_both.probabilities.sum(axis=1), 1, rtol=1e-5)
+    # Among the new classes alone they are the same scores, normalised anew.
+    novel = of_both.probabilities[:, :3]
+    wanted = novel / novel.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(predictor(support, names, query), wanted, rtol=1e-3)
+    assert (of_both.spread is None) == (head == "weights")
+    with pytest.raises(UserError, match="train1 is a base class already"):
+        predictor(support, ["train1", *names[1:]], query, base_classes=True)
+    with pytest.raises(UserError, match="T2 was not trained beside base classes"):
+        sib_jax.load(run, "T2")(support, names, query, base_classes=True)
 
 
 def test_other_numbers_of_classes(run, episode):
@@ -206,7 +227,7 @@ def test_the_import_of_the_package_stays_light():
 
 def test_parameters_have_the_shapes_that_classes_give(run):
     predictor = sib_jax.load(run, "weights")
-    assert predictor.head.base == BASE
+    assert predictor.head.base == NAMES
     classes = Classes((64,), BASE, jnp.ones((BASE, 64)))
     like = predictor.head.make(3).init(jax.random.key(0), classes)
     assert jax.tree.map(np.shape, like) == jax.tree.map(np.shape, predictor.head.params)
