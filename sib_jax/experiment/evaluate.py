@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,20 @@ class Interval(NamedTuple):
 
     mean: float
     ci95: float
+
+
+class Answers(NamedTuple):
+    """To the queries of some episodes, on the devices.
+
+    Attributes:
+      accuracy: [episodes, len(setting.measures)], 0 to 1.
+      logits: [episodes, n, k], or [episodes, n, k + b] where there are b base classes.
+      labels: int [episodes, n].
+    """
+
+    accuracy: jax.Array
+    logits: jax.Array
+    labels: jax.Array
 
 
 def evaluate(
@@ -60,11 +75,27 @@ def accuracies(
     batch: int = 50,
 ) -> np.ndarray:
     """[tasks, len(setting.measures)], 0 to 1, one row an episode; arguments as in `evaluate`."""
+    found = answers(method, params, setting, sources, tasks=tasks, key=key, batch=batch)
+    return np.concatenate([np.asarray(a) for a in [some.accuracy for some in found]])
+
+
+def answers(
+    method: Method,
+    params: Any,
+    setting: Setting,
+    sources: Sources,
+    *,
+    tasks: int,
+    key: jax.Array,
+    batch: int = 50,
+) -> Iterator[Answers]:
+    """Those of all episodes, batch after batch; arguments as in `evaluate`."""
     batch = devices.filled(batch)
     params, sources = devices.to_all((params, sources), devices.episode_mesh(batch))
-    starts = range(0, tasks, batch)
-    found = [_accuracies(params, sources, key, start, method, setting, batch) for start in starts]
-    return np.concatenate([np.asarray(a) for a in found])[:tasks]
+    for start in range(0, tasks, batch):
+        found = _answers(params, sources, key, start, method, setting, batch)
+        left = tasks - start
+        yield found if left >= batch else Answers(*(x[:left] for x in found))
 
 
 def interval(accuracy: np.ndarray) -> Interval:
@@ -74,7 +105,7 @@ def interval(accuracy: np.ndarray) -> Interval:
 
 
 @functools.partial(jax.jit, static_argnums=(4, 5, 6))
-def _accuracies(
+def _answers(
     params: Any,
     sources: Sources,
     key: jax.Array,
@@ -82,18 +113,19 @@ def _accuracies(
     method: Method,
     setting: Setting,
     batch: int,
-) -> jax.Array:
-    """Of the episodes start ... start + batch - 1; [batch, measures]."""
+) -> Answers:
+    """To the episodes start ... start + batch - 1."""
     mesh = devices.episode_mesh(batch)
 
-    def measured(index: jax.Array) -> jax.Array:
+    def answered(index: jax.Array) -> Answers:
         draw_key, method_key = jax.random.split(jax.random.fold_in(key, index))
         episode = setting.sample_evaluation(draw_key, sources)
         logits = method.logits(params, episode, method_key)
         found = accuracies_of(logits, episode.query_labels, setting.task.ways)
-        return jnp.stack([found[name] for name in setting.measures])
+        accuracy = jnp.stack([found[name] for name in setting.measures])
+        return Answers(accuracy, logits, episode.query_labels)
 
     indices = start + jnp.arange(batch)
     indices = jax.lax.with_sharding_constraint(indices, devices.over_episodes(mesh))
-    found = jax.vmap(measured)(indices)
+    found = jax.vmap(answered)(indices)
     return jax.lax.with_sharding_constraint(found, devices.replicated(mesh))

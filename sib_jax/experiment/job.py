@@ -15,12 +15,13 @@ from sib_jax.data.load import load
 from sib_jax.data.split import SPLITS, DataSet, FeatureSplit
 from sib_jax.experiment import inputs, memory, settings
 from sib_jax.experiment import workdir as files
-from sib_jax.experiment.evaluate import evaluate
+from sib_jax.experiment.evaluate import answers, interval
 from sib_jax.experiment.inputs import Inputs
+from sib_jax.experiment.measure import Measured, fit_temperature, measure
 from sib_jax.experiment.meta_train import meta_train
 from sib_jax.experiment.pretrain import pretrain
 from sib_jax.experiment.settings import Experiment, Head
-from sib_jax.report import markdown, results
+from sib_jax.report import markdown, results, task_arrays
 from sib_jax.report.console import log
 from sib_jax.report.metrics import Metrics, check_tensorboard
 from sib_jax.runtime import devices, interrupt, weights
@@ -39,7 +40,8 @@ def run(
 
     Args:
       config: see `sib_jax.config.default`.
-      workdir: gets config.json, metrics.jsonl, results.json, table.md, the weights and checkpoints.
+      workdir: gets config.json, metrics.jsonl, results.json, tasks.npz, table.md, the weights and
+        checkpoints.
       mode: "all", or one stage: "pretrain", "train" (meta-training) or "evaluate".
       trace_to: gets traces of a few steps of each training, see `runtime.trace`.
 
@@ -110,12 +112,12 @@ def _run(
         if mode == "train":
             return []
         # 5. Evaluation: every head on the same tasks.
-        rows = []
+        rows, of_tasks = [], {}
         for head in experiment.heads:
-            for split in experiment.evaluation.tasks:
-                _stop_if_asked()
-                sources = of[head.method.reads]
-                rows.append(_evaluate(experiment, head, split, params[head.name], sources))
+            reached = _evaluate(experiment, head, params[head.name], of[head.method.reads])
+            rows += [row for row, _ in reached.values()]
+            of_tasks[head.name] = {split: arrays for split, (_, arrays) in reached.items()}
+    devices.once(task_arrays.write, workdir, of_tasks, _about_tasks(experiment, data))
     devices.once(results.write, workdir, rows)
     devices.once(markdown.write, workdir, rows)
     log.info("")
@@ -226,23 +228,40 @@ def _params(head: Head, workdir: Path, of: Inputs, metrics: Metrics, trace_to: P
 
 
 def _evaluate(
-    experiment: Experiment, head: Head, split: str, params: Any, of: Inputs
+    experiment: Experiment, head: Head, params: Any, of: Inputs
+) -> dict[str, tuple[results.Row, dict[str, np.ndarray]]]:
+    """By split, in the order of the config; validation comes first and chooses the temperature."""
+    evaluation = experiment.evaluation
+    found, temperature = {}, None
+    for split in sorted(evaluation.tasks, key=SPLITS.index):
+        _stop_if_asked()
+        begun = time.monotonic()
+        stream = {"val": Stream.VAL_TASKS, "test": Stream.TEST_TASKS}[split]
+        answered = answers(
+            head.method,
+            params,
+            head.setting,
+            of.evaluation[split],
+            tasks=evaluation.tasks[split],
+            # Of the experiment and not of the head: every head sees the same tasks.
+            key=key(evaluation.seed, stream),
+            batch=evaluation.batch,
+        )
+        if split == "val":
+            temperature, answered = fit_temperature(answered)
+        measured = measure(answered, temperature)
+        row = _row(experiment, head, split, measured, temperature)
+        row["seconds"] = round(time.monotonic() - begun, 3)
+        found[split] = row, measured.arrays(head.setting.measures)
+    return {split: found[split] for split in evaluation.tasks}
+
+
+def _row(
+    experiment: Experiment, head: Head, split: str, measured: Measured, temperature: float | None
 ) -> results.Row:
-    begun = time.monotonic()
-    tasks = experiment.evaluation.tasks[split]
-    stream = {"val": Stream.VAL_TASKS, "test": Stream.TEST_TASKS}[split]
-    found = evaluate(
-        head.method,
-        params,
-        head.setting,
-        of.evaluation[split],
-        tasks=tasks,
-        # Of the experiment and not of the head: every head sees the same tasks.
-        key=key(experiment.evaluation.seed, stream),
-        batch=experiment.evaluation.batch,
-    )
     task = head.setting.task
     of_backbone = head.method.reads == "features" and experiment.data.name != "features"
+    accuracy = dict(zip(head.setting.measures, map(interval, measured.accuracy.T), strict=True))
     return {
         "dataset": experiment.data.name,
         "split": split,
@@ -252,12 +271,34 @@ def _evaluate(
         "ways": task.ways,
         "shots": task.shots,
         "steps": head.method.steps,
-        "tasks": tasks,
+        "tasks": len(measured.accuracy),
         "seed": head.training.seed,
-        **{name: found[name]._asdict() if name in found else None for name in results.ACCURACIES},
-        "seconds": round(time.monotonic() - begun, 3),
+        **{n: accuracy[n]._asdict() if n in accuracy else None for n in results.ACCURACIES},
+        "nll": float(measured.raw.nll.mean()),
+        "ece": measured.raw.ece,
+        "temperature": temperature,
+        "nll_scaled": measured.scaled and float(measured.scaled.nll.mean()),
+        "ece_scaled": measured.scaled and measured.scaled.ece,
+        "seconds": None,
         "head": head.name,
         "queries": task.queries,
+    }
+
+
+def _about_tasks(experiment: Experiment, data: DataSet) -> dict[str, Any]:
+    """What the tasks are a function of: where it is the same, two runs had the same ones."""
+    return {
+        "dataset": data.name,
+        "seed": experiment.evaluation.seed,
+        "base_holdout": experiment.base_holdout,
+        "fingerprints": {
+            **{split: data.split(split).fingerprint for split in SPLITS},
+            **{f"base {split}": part.fingerprint for split, part in data.base.items()},
+        },
+        "heads": {
+            head.name: {"setting": head.setting.name, **head.setting.task._asdict()}
+            for head in experiment.heads
+        },
     }
 
 

@@ -19,9 +19,14 @@ def write(workdir: Path, rows: Sequence[Row]) -> None:
 def by_split(rows: Sequence[Row]) -> str:
     """One table a split, one line a head; rows are those of results.json."""
     return "\n\n".join(
-        f"### {_TITLES[split]}\n\n{_table([row for row in rows if row['split'] == split])}"
+        f"### {_TITLES[split]}\n\n{_tables([row for row in rows if row['split'] == split])}"
         for split in dict.fromkeys(row["split"] for row in rows)
     )
+
+
+def _tables(rows: Sequence[Row]) -> str:
+    calibrated = [row for row in rows if "nll" in row]
+    return _table(rows) + (f"\n{_calibration(calibrated)}" if calibrated else "")
 
 
 def _table(rows: Sequence[Row]) -> str:
@@ -40,6 +45,18 @@ def _table(rows: Sequence[Row]) -> str:
             named = dict(zip(ACCURACIES, of_paper or ("", "", ""), strict=True))
             cells += [named[name] for name in shown]
         lines.append(_line(cells))
+    return "\n".join(lines) + "\n"
+
+
+def _calibration(rows: Sequence[Row]) -> str:
+    """Likelihood in nats, calibration error in percent; as they are, and at a temperature."""
+    header = ["head", "NLL", "ECE", "temperature", "scaled NLL", "scaled ECE"]
+    lines = [_line(header), _line(["---"] * len(header))]
+    for row in rows:
+        known = [("nll", ".3f"), ("ece", ".2f"), ("temperature", ".3g")]
+        known += [("nll_scaled", ".3f"), ("ece_scaled", ".2f")]
+        cells = ["" if row[name] is None else format(row[name], form) for name, form in known]
+        lines.append(_line([row["head"], *cells]))
     return "\n".join(lines) + "\n"
 
 

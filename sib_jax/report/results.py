@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 
 def write(workdir: Path, rows: Sequence[Row]) -> None:
-    """Writes <workdir>/results.json: a list of rows, accuracies in percent."""
+    """Writes <workdir>/results.json: a list of rows, accuracies and `ece` in percent."""
     files.write_text(workdir / FILE, json.dumps(list(rows), indent=1) + "\n")
 
 

@@ -4,11 +4,16 @@ References:
   "On Calibration of Modern Neural Networks" (ICML 2017, arXiv 1706.04599).
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 BINS = 15
+_LARGEST = 1e3  # temperatures are sought up to it, and down to one over it
+_STEPS = 40
 
 
 def negative_log_likelihood(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -34,7 +39,7 @@ def reliability(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jax.ops.segment_sum(of_query, bins, BINS)
 
 
-def expected_calibration_error(bins: jax.Array) -> jax.Array:
+def expected_calibration_error(bins: jax.Array | np.ndarray) -> jax.Array:
     """Mean over queries of |accuracy - confidence| of their bin, 0 to 1 (eq. 3).
 
     Args:
@@ -45,3 +50,57 @@ def expected_calibration_error(bins: jax.Array) -> jax.Array:
     """
     gap = jnp.abs(bins[..., 2] - bins[..., 1])
     return jnp.sum(gap, axis=-1) / jnp.sum(bins[..., 0], axis=-1)
+
+
+def temperature(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """The T at which logits / T have the least negative log-likelihood (section 4.2).
+
+    That is convex in 1 / T; Newton's method on log T, with bisection where a step would leave the
+    bracket.
+
+    Args:
+      logits: [n, k], finite.
+      labels: int [n].
+
+    Returns:
+      Scalar from 1e-3 to 1e3; one of the two where the minimum lies beyond.
+    """
+    # Queries last: sums over few classes are slow where they run along the last axis.
+    logits = (logits - jnp.max(logits, axis=1, keepdims=True)).T
+    right = jnp.take_along_axis(logits, labels[None], axis=0)[0]
+
+    def derivatives(sharpness: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Of the negative log-likelihood, the first and second in log sharpness."""
+        scale = jnp.exp(sharpness)
+        p = jnp.exp(scale * logits)  # at most 1
+        total = jnp.sum(p, axis=0)
+        mean = jnp.sum(p * logits, axis=0) / total
+        variance = jnp.sum(p * (logits - mean[None]) ** 2, axis=0) / total
+        slope = scale * jnp.mean(mean - right)
+        return slope, slope + scale**2 * jnp.mean(variance)
+
+    def unfinished(state: _Search) -> jax.Array:
+        return (jnp.abs(state.moved) > 1e-4) & (state.step < _STEPS)
+
+    def move(state: _Search) -> _Search:
+        low, high, at, _, step = state
+        slope, curvature = derivatives(at)
+        low, high = jnp.where(slope < 0, at, low), jnp.where(slope < 0, high, at)
+        newton = at - slope / curvature
+        inside = (low < newton) & (newton < high) & (curvature > 0)
+        to = jnp.where(inside, newton, (low + high) / 2)
+        return _Search(low, high, to, to - at, step + 1)
+
+    edge = jnp.log(_LARGEST)
+    start = _Search(-edge, edge, jnp.zeros_like(edge), edge, jnp.zeros((), int))
+    return jnp.exp(-jax.lax.while_loop(unfinished, move, start).at)
+
+
+class _Search(NamedTuple):
+    """The minimum lies between `low` and `high`, in log sharpness; `at` is the last guess."""
+
+    low: jax.Array
+    high: jax.Array
+    at: jax.Array
+    moved: jax.Array
+    step: jax.Array

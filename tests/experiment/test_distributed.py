@@ -95,6 +95,10 @@ def test_two_processes_equal_one(command, config, tmp_path):
             np.testing.assert_allclose(both[name], one[name], rtol=1e-3, atol=tolerance)
     for one, both in zip(*(rows(tmp_path / name) for name in ("one", "both")), strict=True):
         assert abs(one.pop("novel")["mean"] - both.pop("novel")["mean"]) <= 100 / one["tasks"]
+        for name in ("nll", "nll_scaled", "temperature"):
+            np.testing.assert_allclose(both.pop(name), one.pop(name), rtol=0.02)
+        for name in ("ece", "ece_scaled"):  # a query that changes its bin
+            assert abs(both.pop(name) - one.pop(name)) < 1
         assert one | {"seconds": 0} == both | {"seconds": 0}
 
 

@@ -41,3 +41,27 @@ def test_certain_answers_fall_into_the_last_bin_and_sums_add_up() -> None:
         logits[1:], np.array([0, 1])
     )
     np.testing.assert_allclose(halves, bins)
+
+
+@pytest.mark.parametrize("scale", [0.05, 1.0, 40.0])
+def test_the_temperature_is_where_a_fine_grid_has_the_least_nll(scale: float) -> None:
+    random = np.random.default_rng(1)
+    labels = random.integers(0, 5, 400)
+    logits = scale * (random.normal(size=(400, 5)) + 1.5 * np.eye(5)[labels])
+
+    def nll(temperature: float) -> float:
+        scaled = (logits - logits.max(1, keepdims=True)) / temperature
+        return float(np.mean(np.log(np.exp(scaled).sum(1)) - scaled[np.arange(400), labels]))
+
+    found = float(calibration.temperature(logits.astype(np.float32), labels))
+    grid = np.geomspace(0.01, 100, 2001)
+    best = grid[np.argmin([nll(t) for t in grid])]
+    assert found == pytest.approx(best, rel=0.005)
+    assert nll(found) <= min(map(nll, grid)) + 1e-6
+
+
+def test_answers_always_right_or_always_wrong_have_the_last_temperatures() -> None:
+    logits = np.eye(3, dtype=np.float32)
+    assert float(calibration.temperature(logits, np.arange(3))) == pytest.approx(1e-3, rel=1e-3)
+    wrong = np.array([1, 2, 0])
+    assert float(calibration.temperature(logits, wrong)) == pytest.approx(1e3, rel=1e-3)

@@ -1,0 +1,107 @@
+"""Calibration beside accuracy: in the rows, and task by task in tasks.npz."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sib_jax.experiment import job
+from sib_jax.experiment.evaluate import Answers
+from sib_jax.experiment.measure import fit_temperature, measure
+from sib_jax.methods import METHODS, Entry
+from sib_jax.methods.method import Method, no_parameters
+from sib_jax.runtime import weights
+
+
+def _answers(tasks: int, batch: int) -> list[Answers]:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, (tasks, 4))
+    logits = 6 * (random.normal(size=(tasks, 4, 3)) + np.eye(3)[labels]).astype(np.float32)
+    right = (logits.argmax(2) == labels).mean(1, keepdims=True)
+    parts = [slice(i, i + batch) for i in range(0, tasks, batch)]
+    return [Answers(*(jnp.asarray(x[part]) for x in (right, logits, labels))) for part in parts]
+
+
+def test_batches_are_joined_and_divided_by_the_temperature() -> None:
+    whole, found = measure(_answers(30, 30), 6.0), measure(_answers(30, 10), 6.0)
+    (answers,) = _answers(30, 30)
+    log_p = jax.nn.log_softmax(answers.logits / 6.0)
+    wanted = -np.take_along_axis(np.asarray(log_p), np.asarray(answers.labels)[..., None], 2)
+    np.testing.assert_allclose(found.scaled.nll, wanted[..., 0].mean(1), rtol=1e-5)
+    assert found.raw.bins[:, 0].sum() == 30 * 4
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, whole)
+
+
+def test_fitting_consumes_no_answers_and_makes_them_likelier() -> None:
+    temperature, answers = fit_temperature(iter(_answers(30, 10)))
+    found = measure(answers, temperature)
+    assert len(found.accuracy) == 30
+    assert temperature > 1  # six times too sure
+    assert found.scaled.nll.mean() < found.raw.nll.mean()
+    assert found.scaled.ece < found.raw.ece
+
+
+class Settings(NamedTuple):
+    scale: float = 1e-3
+
+
+def nearest_colour(settings, ways):
+    def logits(params, episode, key):
+        support, query = (x[:, 0, 0].astype("float32") for x in (episode.support, episode.query))
+        return -settings.scale * ((query[:, None] - support[None]) ** 2).sum(-1)  # one shot
+
+    return Method("corner_colour", no_parameters, logits, reads="images")
+
+
+@pytest.fixture
+def untrained(config, monkeypatch):
+    """Two heads on images, whose logits differ in their scale alone."""
+    monkeypatch.setitem(METHODS, "corner_colour", Entry(Settings, nearest_colour))
+    with config.unlocked():
+        config.corner_colour = {"scale": 1e-3}
+    config.method = "corner_colour"
+    config.heads = (("one", {}), ("sharper", {"corner_colour.scale": 1e-2}))
+    return config
+
+
+def test_rows_and_arrays_say_the_same(untrained, tmp_path):
+    untrained.eval.splits = ("test", "val")
+    rows = job.run(untrained, tmp_path / "run")
+    assert [row["split"] for row in rows] == ["test", "val"] * 2
+    with np.load(tmp_path / "run" / "tasks.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    for row in rows:
+        place = f"{row['head']}/{row['split']}"
+        accuracy = arrays[f"{place}/novel"]
+        assert accuracy.shape == (row["tasks"],)
+        assert 100 * accuracy.mean() == pytest.approx(row["novel"]["mean"], rel=1e-5)
+        for kind in ("", "_scaled"):
+            assert arrays[f"{place}/nll{kind}"].mean() == pytest.approx(row[f"nll{kind}"], rel=1e-5)
+            counts, sure, right = arrays[f"{place}/bins{kind}"].T
+            assert counts.sum() == row["tasks"] * row["ways"] * row["queries"]
+            assert right.sum() / counts.sum() == pytest.approx(accuracy.mean(), rel=1e-5)
+            ece = 100 * np.abs(right - sure).sum() / counts.sum()
+            assert ece == pytest.approx(row[f"ece{kind}"], rel=1e-4)
+    # The same answers but for their scale: what is left of it is gone at the right temperature.
+    of = {(row["head"], row["split"]): row for row in rows}
+    one, other = of["one", "test"], of["sharper", "test"]
+    assert one["temperature"] == of["one", "val"]["temperature"]
+    assert one["nll"] != pytest.approx(other["nll"], rel=1e-2)
+    assert one["nll_scaled"] == pytest.approx(other["nll_scaled"], rel=1e-3)
+    about = weights.about(tmp_path / "run" / "tasks.npz")
+    assert about["seed"] == 0
+    assert about["heads"]["one"] == {"setting": "standard", "ways": 3, "shots": 1, "queries": 4}
+    assert about["fingerprints"].keys() == {"train", "val", "test"}
+
+
+def test_without_validation_tasks_there_is_no_temperature(untrained, tmp_path):
+    untrained.eval.splits = ("test",)
+    untrained.heads = untrained.heads[:1]
+    (row,) = job.run(untrained, tmp_path / "run")
+    assert row["nll"] > 0
+    assert row["temperature"] is row["nll_scaled"] is row["ece_scaled"] is None
+    with np.load(tmp_path / "run" / "tasks.npz") as file:
+        assert set(file.files) >= {"one/test/novel", "one/test/nll", "one/test/bins"}
+        assert "one/test/nll_scaled" not in file.files
