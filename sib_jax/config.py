@@ -23,6 +23,7 @@ from sib_jax.field import (
     whole,
 )
 from sib_jax.methods import METHODS
+from sib_jax.tasks import proportions
 from sib_jax.tasks.setting import SETTINGS, has_base
 
 DATASETS = ("glyphs", "mini_imagenet", "cifar_fs", "omniglot", "folder", "features")
@@ -126,6 +127,16 @@ HEAD: dict[str, Field] = {
     "ways": Field(5, whole(2, 10**4), "classes of an episode"),
     "shots": Field(1, whole(1, 10**5), "support examples of each class"),
     "queries": Field(15, whole(1, 10**5), "unlabelled queries of each class"),
+    "query_classes": Field(
+        "balanced",
+        matching(proportions.PATTERN, proportions.WANTED),
+        "shares of the ways * queries queries: equal, one class without any, or from a Dirichlet",
+    ),
+    "support_classes": Field(
+        "balanced",
+        choice("balanced", "uneven"),
+        "shots: of each class, or uneven: ways * shots in all, at least one of each",
+    ),
     "posterior": Field("point", choice("gaussian", "point"), "q(w): point is a point mass"),
     "prior": Field(
         "none",
@@ -154,6 +165,11 @@ HEAD: dict[str, Field] = {
     "optimizer.momentum": Field(0.9, _SHARE, "of sgd"),
     "optimizer.weight_decay": Field(0.0, _NOT_NEGATIVE, "added to the gradient"),
     "optimizer.batch": Field(8, whole(1, 10**5), "episodes a step"),
+    "optimizer.query_classes": Field(
+        "same",
+        matching(f"same|{proportions.PATTERN}", f"same, {proportions.WANTED}"),
+        "query_classes of training episodes; same for those of evaluation",
+    ),
     "optimizer.epochs": Field(60, _COUNT, "epochs of meta-training"),
     "optimizer.steps_per_epoch": Field(1000, _COUNT, "steps of an epoch"),
     "optimizer.drop_epochs": Field((10, 25, 50), _EPOCHS, "where lr is multiplied ..."),

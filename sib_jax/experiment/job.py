@@ -282,6 +282,8 @@ def _row(
         "seconds": None,
         "head": head.name,
         "queries": task.queries,
+        "query_classes": task.query_classes,
+        "support_classes": task.support_classes,
     }
 
 
@@ -329,7 +331,8 @@ def _check_fits(experiment: Experiment, data: DataSet, mode: str) -> None:
         if of_features and head.method.reads == "images":
             raise ConfigError(f"{head.method.name} reads images, but the data are features")
         for split in SPLITS:
-            _check_task(head.setting.task, split, data.split(split).class_names, counts[split])
+            task = head.setting.training if split == "train" else head.setting.task
+            _check_task(task, split, data.split(split).class_names, counts[split])
         if head.setting.has_base:
             base = int(held.sum()) or sum(len(part.labels) for part in data.base.values())
             _check_base(head.setting.task, counts["train"], base)
@@ -345,9 +348,12 @@ def _check_task(task: Task, split: str, names: Sequence[str], counts: np.ndarray
         wanted = f"at most {len(names)}, the classes of the {split} split"
         raise ConfigError(describe("ways", task.ways, wanted))
     smallest = int(counts.argmin())
-    if task.shots + task.queries > counts[smallest]:
+    most = task.most_shots + task.most_queries
+    if most > counts[smallest]:
+        of_one = task.shots + task.queries
+        may = "" if most == of_one else f" a class, unbalanced up to {most}"
         raise ConfigError(
-            f"config.shots + config.queries is {task.shots} + {task.queries}, but class "
+            f"config.shots + config.queries is {task.shots} + {task.queries}{may}, but class "
             f"{names[smallest]!r} of the {split} split has only {counts[smallest]} images; lower "
             "config.queries or config.shots"
         )

@@ -158,7 +158,8 @@ def _pretraining(c: Any) -> Pretraining:
 
 def _head(name: str, c: Any) -> Head:
     optimizer = c.optimizer
-    task = Task(c.ways, c.shots, c.queries)
+    task = Task(c.ways, c.shots, c.queries, c.query_classes, c.support_classes)
+    trained_on = c.query_classes if optimizer.query_classes == "same" else optimizer.query_classes
     method = method_of(c)
     if c.setting not in method.settings:
         raise ConfigError(
@@ -168,7 +169,7 @@ def _head(name: str, c: Any) -> Head:
     return Head(
         name=name,
         method=method,
-        setting=settings_of_tasks.make(c.setting, task),
+        setting=settings_of_tasks.make(c.setting, task, task._replace(query_classes=trained_on)),
         training=Training(
             seed=c.seed,
             optimizer=Optimizer(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sib_jax.report import paper
-from sib_jax.report.results import ACCURACIES, Row
+from sib_jax.report.results import ACCURACIES, Row, task
 from sib_jax.runtime import files
 
 FILE = "table.md"
@@ -38,8 +38,7 @@ def _table(rows: Sequence[Row]) -> str:
     lines = [_line(header), _line(["---"] * len(header))]
     for row, of_paper in zip(rows, known, strict=True):
         steps = "" if row["steps"] is None else str(row["steps"])
-        task = f"{row['ways']}-way {row['shots']}-shot"
-        cells = [row["head"], row["method"], steps, row["setting"], task]
+        cells = [row["head"], row["method"], steps, row["setting"], task(row)]
         cells += [_cell(row[name]) for name in shown]
         if any(known):
             named = dict(zip(ACCURACIES, of_paper or ("", "", ""), strict=True))

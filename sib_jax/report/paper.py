@@ -74,6 +74,8 @@ def row_of(row: Row) -> tuple[str, str, str] | None:
     """What the paper has for a row of ours: Novel, Base, Both; None where it has nothing."""
     if row["dataset"] != "mini_imagenet" or row["ways"] != 5:
         return None
+    if any(row.get(f"{of}_classes", "balanced") != "balanced" for of in ("query", "support")):
+        return None
     system, place = row["method"].split()[0], (row["split"], row["setting"], row["shots"])
     if system != "SIB":
         return _SYSTEMS.get((system, *place))

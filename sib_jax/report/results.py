@@ -41,7 +41,16 @@ def summary(rows: Sequence[Row]) -> str:
 def label(row: Row) -> str:
     """What a row is of, in words."""
     steps = "" if row["steps"] is None else f", T = {row['steps']}"
-    return f"{row['method']}{steps}, {row['ways']}-way {row['shots']}-shot"
+    return f"{row['method']}{steps}, {task(row)}"
+
+
+def task(row: Row) -> str:
+    """The size of its tasks, in words, and what is not balanced in them."""
+    text = f"{row['ways']}-way {row['shots']}-shot"
+    for name, what in (("support_classes", "support"), ("query_classes", "queries")):
+        if row.get(name, "balanced") != "balanced":
+            text += f", {row[name]} {what}"
+    return text
 
 
 def cell(accuracy: dict[str, float] | None) -> str:

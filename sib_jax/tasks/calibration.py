@@ -63,7 +63,7 @@ def temperature(logits: jax.Array, labels: jax.Array) -> jax.Array:
       labels: int [n].
 
     Returns:
-      Scalar from 1e-3 to 1e3; one of the two where the minimum lies beyond.
+      Scalar from 1e-3 to 1e3, also where the minimum lies beyond.
     """
     # Queries last: sums over few classes are slow where they run along the last axis.
     logits = (logits - jnp.max(logits, axis=1, keepdims=True)).T

@@ -19,15 +19,35 @@ def distinct(key: jax.Array, size: int | jax.Array, draws: int) -> jax.Array:
       int32 [draws].
     """
     order = jnp.arange(draws)
-    targets = jax.random.randint(key, (draws,), order, size)  # place swapped with place i
+    return distinct_in_blocks(key, jnp.zeros(draws, jnp.int32), size, order)
+
+
+def distinct_in_blocks(
+    key: jax.Array, starts: jax.Array, sizes: int | jax.Array, order: jax.Array
+) -> jax.Array:
+    """Draws distinct rows of a table, each from its own block of rows; see `distinct`.
+
+    Args:
+      key: PRNG key.
+      starts: int32 [draws], first row of the block that each is drawn from.
+      sizes: rows of that block: one number, or [draws].
+      order: int [draws], 0, 1, ... for the draws from the same block, in this order; below `sizes`.
+
+    Returns:
+      int32 [draws].
+    """
+    draws = order.shape[0]
+    number = jnp.arange(draws)
+    places = starts + order
+    targets = starts + jax.random.randint(key, (draws,), order, sizes)  # swapped with `places`
 
     def value_at(place: jax.Array, swaps: jax.Array, moved: jax.Array) -> jax.Array:
         # What stands at `place` after the first `swaps` swaps: what the last one put there.
-        last = jnp.max(jnp.where((targets == place) & (order < swaps), order, -1))
+        last = jnp.max(jnp.where((targets == place) & (number < swaps), number, -1))
         return jnp.where(last < 0, place, moved[last])
 
     def swap(moved: jax.Array, i: jax.Array) -> tuple[jax.Array, jax.Array]:
         drawn = value_at(targets[i], i, moved)
-        return moved.at[i].set(value_at(i, i, moved)), drawn
+        return moved.at[i].set(value_at(places[i], i, moved)), drawn
 
-    return jax.lax.scan(swap, jnp.zeros(draws, jnp.int32), order)[1]
+    return jax.lax.scan(swap, jnp.zeros(draws, jnp.int32), number)[1]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 
-from sib_jax.tasks import standard, without_forgetting
+from sib_jax.tasks import proportions, standard, without_forgetting
 from sib_jax.tasks.accuracy import BASE, BOTH, NOVEL
 from sib_jax.tasks.episode import Episode
 from sib_jax.tasks.table import FeatureTable
@@ -18,11 +18,25 @@ class Task(NamedTuple):
       ways: k, novel classes.
       shots: support examples of each.
       queries: of each.
+      query_classes: shares of the classes among the ways * queries queries, see `proportions`.
+      support_classes: "balanced", or "uneven": ways * shots examples, at least one of each class.
     """
 
     ways: int
     shots: int
     queries: int
+    query_classes: str = proportions.BALANCED
+    support_classes: str = proportions.BALANCED
+
+    @property
+    def most_shots(self) -> int:
+        """Support examples that one class may have."""
+        return proportions.most_shots(self.support_classes, self.ways, self.shots)
+
+    @property
+    def most_queries(self) -> int:
+        """Queries that one class may have."""
+        return proportions.most(self.query_classes, self.ways, self.queries)
 
 
 class Sources(NamedTuple):
@@ -42,7 +56,8 @@ class Setting(NamedTuple):
 
     Attributes:
       name: "standard" or "lwof".
-      task: the size of an episode.
+      task: the size of an evaluation episode.
+      training: that of a training episode.
       measures: what `tasks.accuracy.accuracies` gives of its episodes; the last one chooses the
         best epoch.
       sample_training: (key, table of the training classes) -> `Episode`.
@@ -51,6 +66,7 @@ class Setting(NamedTuple):
 
     name: str
     task: Task
+    training: Task
     measures: tuple[str, ...]
     sample_training: Callable[[jax.Array, FeatureTable], Episode]
     sample_evaluation: Callable[[jax.Array, Sources], Episode]
@@ -61,36 +77,46 @@ class Setting(NamedTuple):
         return BASE in self.measures
 
 
-def _standard(task: Task) -> Setting:
-    def draw(key: jax.Array, table: FeatureTable) -> Episode:
-        return standard.sample(key, table, **task._asdict())
+def _standard(task: Task, training: Task) -> Setting:
+    return Setting(
+        "standard",
+        task,
+        training,
+        (NOVEL,),
+        lambda key, table: standard.sample(key, table, **training._asdict()),
+        lambda key, sources: standard.sample(key, sources.novel, **task._asdict()),
+    )
 
-    return Setting("standard", task, (NOVEL,), draw, lambda key, sources: draw(key, sources.novel))
 
+def _without_forgetting(task: Task, training: Task) -> Setting:
+    def draw_training(key: jax.Array, table: FeatureTable) -> Episode:
+        return without_forgetting.sample_training(key, table, **training._asdict())
 
-def _without_forgetting(task: Task) -> Setting:
-    size = task._asdict()
-
-    def training(key: jax.Array, table: FeatureTable) -> Episode:
-        return without_forgetting.sample_training(key, table, **size)
-
-    def evaluation(key: jax.Array, sources: Sources) -> Episode:
+    def draw_evaluation(key: jax.Array, sources: Sources) -> Episode:
         if sources.base is None:
             raise ValueError("learning without forgetting needs images of the base classes")
-        return without_forgetting.sample_evaluation(key, sources.novel, sources.base, **size)
+        return without_forgetting.sample_evaluation(
+            key, sources.novel, sources.base, **task._asdict()
+        )
 
-    return Setting("lwof", task, (NOVEL, BASE, BOTH), training, evaluation)
+    return Setting("lwof", task, training, (NOVEL, BASE, BOTH), draw_training, draw_evaluation)
 
 
-SETTINGS: dict[str, Callable[[Task], Setting]] = {
+SETTINGS: dict[str, Callable[[Task, Task], Setting]] = {
     "standard": _standard,
     "lwof": _without_forgetting,
 }
 
 
-def make(name: str, task: Task) -> Setting:
-    """The setting of this name, for episodes of this size."""
-    return SETTINGS[name](task)
+def make(name: str, task: Task, training: Task | None = None) -> Setting:
+    """The setting of this name.
+
+    Args:
+      name: one of `SETTINGS`.
+      task: the size of its episodes.
+      training: that of training episodes, if it is another.
+    """
+    return SETTINGS[name](task, training or task)
 
 
 def has_base(name: str) -> bool:

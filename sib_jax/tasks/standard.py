@@ -3,20 +3,35 @@
 import jax
 import jax.numpy as jnp
 
-from sib_jax.tasks.draw import distinct
+from sib_jax.tasks import proportions
+from sib_jax.tasks.draw import distinct, distinct_in_blocks
 from sib_jax.tasks.episode import Episode
+from sib_jax.tasks.proportions import BALANCED
 from sib_jax.tasks.table import FeatureTable
 
 
-def sample(key: jax.Array, table: FeatureTable, *, ways: int, shots: int, queries: int) -> Episode:
+def sample(
+    key: jax.Array,
+    table: FeatureTable,
+    *,
+    ways: int,
+    shots: int,
+    queries: int,
+    query_classes: str = BALANCED,
+    support_classes: str = BALANCED,
+) -> Episode:
     """Draws one k-way n-shot episode: classes, then distinct images of each (section 3).
 
     Args:
       key: PRNG key; the episode is a function of it and of the table.
-      table: features of a split with at least `ways` classes, each of `shots + queries` images.
+      table: features of a split with at least `ways` classes that have an episode's images, of
+        balanced ones `shots + queries`.
       ways: k.
       shots: support examples of each class.
       queries: queries of each class.
+      query_classes: shares of the classes among the ways * queries queries, see `proportions`.
+      support_classes: "balanced", or "uneven": ways * shots support examples, at least one of each
+        class.
 
     Returns:
       Episode with m = ways * shots and n = ways * queries, both class after class.
@@ -26,13 +41,20 @@ def sample(key: jax.Array, table: FeatureTable, *, ways: int, shots: int, querie
     """
     if not 1 <= ways <= table.classes:
         raise ValueError(f"ways is {ways}, but must be 1 to {table.classes}, the table's classes")
-    if shots < 0 or queries < 0 or shots + queries > table.smallest:
+    most = proportions.most_shots(support_classes, ways, shots)
+    most += proportions.most(query_classes, ways, queries)
+    if shots < 0 or queries < 0 or most > table.smallest:
+        may = "" if most == shots + queries else f", of one class up to {most}"
         raise ValueError(
-            f"shots + queries is {shots} + {queries}, but the smallest of the table's classes has "
-            f"{table.smallest} images"
+            f"shots + queries is {shots} + {queries}{may}, but the smallest of the table's classes "
+            f"has {table.smallest} images"
         )
     class_key, image_key = jax.random.split(key)
     classes = distinct(class_key, table.classes, ways)
+    if query_classes != BALANCED or support_classes != BALANCED:
+        return _unbalanced(
+            image_key, table, classes, (shots, support_classes), (queries, query_classes)
+        )
     draw = jax.vmap(lambda k, size: distinct(k, size, shots + queries))
     rows = table.starts[classes][:, None] + draw(
         jax.random.split(image_key, ways), table.counts[classes]
@@ -44,3 +66,33 @@ def sample(key: jax.Array, table: FeatureTable, *, ways: int, shots: int, querie
         table.features[rows[:, shots:].reshape(-1)],
         jnp.repeat(labels, queries),
     )
+
+
+def _unbalanced(
+    key: jax.Array,
+    table: FeatureTable,
+    classes: jax.Array,
+    support: tuple[int, str],
+    query: tuple[int, str],
+) -> Episode:
+    """Numbers of a class are random, but not those of all: shapes stay the same."""
+    ways = classes.shape[0]
+    m, n = ways * support[0], ways * query[0]
+    support_key, query_key, image_key = jax.random.split(key, 3)
+    if support[1] == BALANCED:
+        examples = jnp.full(ways, support[0])
+    else:
+        examples = proportions.uneven(support_key, ways, m)
+    of_support, first = _blocks(examples, m)
+    of_query, then = _blocks(proportions.counts(query_key, query[1], ways, n), n)
+    labels = jnp.concatenate([of_support, of_query])
+    order = jnp.concatenate([first, examples[of_query] + then])
+    drawn = classes[labels]
+    rows = distinct_in_blocks(image_key, table.starts[drawn], table.counts[drawn], order)
+    return Episode(table.features[rows[:m]], of_support, table.features[rows[m:]], of_query)
+
+
+def _blocks(counts: jax.Array, total: int) -> tuple[jax.Array, jax.Array]:
+    """Labels class after class, and the number of each example in its class; both int [total]."""
+    labels = jnp.repeat(jnp.arange(counts.shape[0]), counts, total_repeat_length=total)
+    return labels, jnp.arange(total) - (jnp.cumsum(counts) - counts)[labels]

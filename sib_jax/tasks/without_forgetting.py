@@ -18,7 +18,7 @@ from sib_jax.tasks.table import FeatureTable
 
 
 def sample_training(
-    key: jax.Array, table: FeatureTable, *, ways: int, shots: int, queries: int
+    key: jax.Array, table: FeatureTable, *, ways: int, shots: int, queries: int, **classes: str
 ) -> Episode:
     """Draws an episode from the base classes: k of them pretend to be novel, the others stay base.
 
@@ -28,6 +28,7 @@ def sample_training(
       ways: k.
       shots: support examples of each pretended novel class.
       queries: queries of each; and k times as many from all base classes together.
+      **classes: how many are of each novel class, see `standard.sample`.
 
     Returns:
       Episode with n = 2 k queries.
@@ -36,7 +37,13 @@ def sample_training(
     order = jax.random.permutation(class_key, table.classes)
     novel, base = order[:ways], order[ways:]
     return _sample(
-        (novel_key, base_key), _classes(table, novel), _classes(table, base), base, shots, queries
+        (novel_key, base_key),
+        _classes(table, novel),
+        _classes(table, base),
+        base,
+        shots,
+        queries,
+        classes,
     )
 
 
@@ -48,6 +55,7 @@ def sample_evaluation(
     ways: int,
     shots: int,
     queries: int,
+    **classes: str,
 ) -> Episode:
     """Draws an episode of novel classes beside all base classes.
 
@@ -59,12 +67,19 @@ def sample_evaluation(
       ways: k.
       shots: support examples of each novel class.
       queries: queries of each; and k times as many from all base classes together.
+      **classes: how many are of each novel class, see `standard.sample`.
     """
     class_key, novel_key, base_key = jax.random.split(key, 3)
     novel = distinct(class_key, novel_table.classes, ways)
     base = jnp.arange(base_table.classes)
     return _sample(
-        (novel_key, base_key), _classes(novel_table, novel), base_table, base, shots, queries
+        (novel_key, base_key),
+        _classes(novel_table, novel),
+        base_table,
+        base,
+        shots,
+        queries,
+        classes,
     )
 
 
@@ -79,9 +94,10 @@ def _sample(
     components: jax.Array,
     shots: int,
     queries: int,
+    classes: dict[str, str],
 ) -> Episode:
     ways = novel.classes
-    task = sample(keys[0], novel, ways=ways, shots=shots, queries=queries)
+    task = sample(keys[0], novel, ways=ways, shots=shots, queries=queries, **classes)
     # Distinct images, every image of every base class equally likely.
     ends = jnp.cumsum(base.counts)
     drawn = distinct(keys[1], ends[-1], ways * queries)

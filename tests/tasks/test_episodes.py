@@ -64,3 +64,53 @@ def test_labels_must_be_in_blocks():
         sib_jax.feature_table(np.zeros((3, 2)), np.array([0, 1, 0]))
     with pytest.raises(ValueError, match="3 features but 2 labels"):
         sib_jax.feature_table(np.zeros((3, 2)), np.array([0, 1]))
+
+
+UNBALANCED = [("dirichlet:2", "balanced"), ("missing", "balanced"), ("dirichlet:0.5", "uneven")]
+
+
+@pytest.mark.parametrize(("query_classes", "support_classes"), UNBALANCED)
+def test_unbalanced_episodes_have_distinct_images_of_their_classes(query_classes, support_classes):
+    table = _table((15, 18, 16, 19))
+
+    @jax.jit
+    @jax.vmap
+    def draw(key):
+        return sib_jax.sample(
+            key,
+            table,
+            ways=3,
+            shots=2,
+            queries=3,
+            query_classes=query_classes,
+            support_classes=support_classes,
+        )
+
+    found = jax.tree.map(np.asarray, draw(jax.random.split(jax.random.key(0), 200)))
+    kinds = set()
+    for e in (sib_jax.Episode(*x, None) for x in zip(*found[:4], strict=True)):
+        assert (len(e.support), len(e.query)) == (6, 9)
+        classes = np.full(3, -1.0)
+        classes[e.support_labels] = e.support[:, 1]
+        assert len(set(classes) - {-1.0}) == 3  # each has an example
+        np.testing.assert_array_equal(classes[e.support_labels], e.support[:, 1])
+        np.testing.assert_array_equal(classes[e.query_labels], e.query[:, 1])
+        assert len({*e.support[:, 0], *e.query[:, 0]}) == 15
+        kinds.add((tuple(np.bincount(e.support_labels, minlength=3)), e.query_labels.tobytes()))
+        if query_classes == "missing":
+            assert sorted(np.bincount(e.query_labels, minlength=3)) == [0, 4, 5]
+    assert len({k for k, _ in kinds}) == (1 if support_classes == "balanced" else 10)
+    assert len(kinds) > 5
+
+
+def test_unbalanced_images_are_drawn_as_often():
+    table = _table((6, 6))
+    draw = lambda k: sib_jax.sample(  # noqa: E731
+        k, table, ways=2, shots=1, queries=2, query_classes="dirichlet:2"
+    )
+    drawn = jax.vmap(draw)(jax.random.split(jax.random.key(1), 6000))
+    for features, expected in ((drawn.support, 1000), (drawn.query, 2000)):
+        counts = np.bincount(np.asarray(features[..., 0], int).ravel(), minlength=12)
+        # Chi-squared with 11 degrees of freedom; 31.3 is its 99.9% quantile. The numbers of queries
+        # of the two classes vary, which adds to that.
+        assert np.sum((counts - expected) ** 2 / expected) < 45

@@ -1,0 +1,41 @@
+"""SIB and its untrained peers under balanced queries, and under shares drawn from Dirichlet(2).
+
+python -m sib_jax.main --config=experiments/unbalanced.py:mini_imagenet --data_dir=DIR
+
+5-way, 1-shot and 5-shot, 75 queries. Every head is there twice: `..._balanced` and
+`..._dirichlet` are evaluated on the two kinds of tasks. SIB is meta-trained on balanced episodes
+(`sib`), and on unbalanced ones (`sib_unbalanced`). RESULTS.md has what comes out.
+"""
+
+import ml_collections
+
+from sib_jax.config import default
+
+QUERIES = {"balanced": "balanced", "dirichlet": "dirichlet:2"}
+METHODS = {
+    "sib": {"optimizer.query_classes": "balanced"},
+    "sib_unbalanced": {"optimizer.query_classes": "dirichlet:2"},
+    # Nothing of these is trained.
+    "simple_shot": {"method": "simple_shot"},
+    "soft_kmeans": {"method": "soft_kmeans"},
+    "sinkhorn_kmeans": {"method": "sinkhorn_kmeans"},
+    "bd_cspn": {"method": "bd_cspn"},
+    "laplacian_shot": {"method": "laplacian_shot"},
+    "tim": {"method": "tim"},
+    "alpha_tim": {"method": "alpha_tim"},
+    "pt_map": {"method": "pt_map"},
+    "gaussian_em": {"method": "gaussian_em"},
+}
+
+
+def get_config(dataset: str = "mini_imagenet") -> ml_collections.ConfigDict:
+    """A head for each number of shots, method and kind of tasks."""
+    config = default(dataset)
+    config.eval.test_tasks = 2000
+    config.heads = tuple(
+        (f"{name}_5w{shots}s_{kind}", {"shots": shots, "query_classes": queries, **fields})
+        for shots in (1, 5)
+        for name, fields in METHODS.items()
+        for kind, queries in QUERIES.items()
+    )
+    return config

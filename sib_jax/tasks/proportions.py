@@ -1,0 +1,63 @@
+"""How many examples of an episode are of each class: as many of all, or not.
+
+References:
+  Veilleux et al., "Realistic evaluation of transductive few-shot learning", NeurIPS 2021 (arXiv
+    2204.11181): shares of the queries from a symmetric Dirichlet distribution, alpha = 2. The
+    authors draw query images that may be support images too; here they never are.
+"""
+
+import jax
+import jax.numpy as jnp
+
+BALANCED, MISSING, DIRICHLET = "balanced", "missing", "dirichlet:"
+PATTERN = rf"{BALANCED}|{MISSING}|{DIRICHLET}(?!0*\.?0*$)[0-9]{{1,4}}(\.[0-9]{{1,4}})?"
+WANTED = "balanced, missing, or dirichlet:<alpha> such as dirichlet:2"
+
+
+def counts(key: jax.Array, shares: str, classes: int, total: int) -> jax.Array:
+    """Numbers of examples that are `total` together.
+
+    Args:
+      key: PRNG key.
+      shares: "balanced"; "missing", where one class has none and the others have equal shares; or
+        "dirichlet:<alpha>", where they are drawn from a symmetric Dirichlet distribution.
+      classes: k.
+      total: number of examples.
+
+    Returns:
+      int32 [k], at least 0.
+    """
+    if shares == BALANCED:
+        of_each = jnp.full(classes, 1 / classes)
+    elif shares == MISSING:
+        missing = jax.random.randint(key, (), 0, classes)
+        of_each = jnp.where(jnp.arange(classes) == missing, 0.0, 1 / (classes - 1))
+    else:
+        alpha = float(shares.removeprefix(DIRICHLET))
+        of_each = jax.random.dirichlet(key, jnp.full(classes, alpha))
+    return apportion(of_each, total)
+
+
+def apportion(shares: jax.Array, total: int) -> jax.Array:
+    """Whole numbers nearest to shares of `total`, by largest remainders: [k] -> int32 [k]."""
+    exact = shares * total
+    whole = jnp.floor(exact).astype(jnp.int32)
+    place = jnp.argsort(jnp.argsort(whole - exact))  # 0 is that of the largest remainder
+    return whole + (place < total - jnp.sum(whole))
+
+
+def uneven(key: jax.Array, classes: int, total: int) -> jax.Array:
+    """At least one example of each class, the others divided at random: int32 [k]."""
+    return 1 + counts(key, f"{DIRICHLET}1", classes, total - classes)
+
+
+def most_shots(shares: str, classes: int, each: int) -> int:
+    """The most support examples that one class can have where there are classes * each."""
+    return each if shares == BALANCED else classes * (each - 1) + 1
+
+
+def most(shares: str, classes: int, each: int) -> int:
+    """The most queries that one class can have where there are classes * each."""
+    if shares == BALANCED:
+        return each
+    return -(-classes * each // (classes - 1)) if shares == MISSING else classes * each
