@@ -2,9 +2,9 @@
 
 python -m sib_jax.main --config=experiments/unbalanced.py:mini_imagenet --data_dir=DIR
 
-5-way, 1-shot and 5-shot, 75 queries. Every head is there twice: `..._balanced` and
-`..._dirichlet` are evaluated on the two kinds of tasks. SIB is meta-trained on balanced episodes
-(`sib`), and on unbalanced ones (`sib_unbalanced`). RESULTS.md has what comes out.
+5-way, 1-shot and 5-shot, 75 queries. Every head is there twice, `..._balanced` and `..._dirichlet`,
+for the two kinds of tasks it is evaluated on. SIB is meta-trained on balanced episodes (`sib`), or
+on unbalanced ones (`sib_unbalanced`): on 40,000 episodes, once for both kinds of tasks.
 """
 
 import ml_collections
@@ -31,7 +31,9 @@ METHODS = {
 def get_config(dataset: str = "mini_imagenet") -> ml_collections.ConfigDict:
     """A head for each number of shots, method and kind of tasks."""
     config = default(dataset)
-    config.eval.test_tasks = 2000
+    config.eval.val_tasks, config.eval.test_tasks = 500, 2000
+    config.optimizer.epochs, config.optimizer.steps_per_epoch = 10, 500
+    config.optimizer.drop_epochs = (5, 8)
     config.heads = tuple(
         (f"{name}_5w{shots}s_{kind}", {"shots": shots, "query_classes": queries, **fields})
         for shots in (1, 5)

@@ -208,17 +208,21 @@ def _params(head: Head, workdir: Path, of: Inputs, metrics: Metrics, trace_to: P
     start = head.method.init(key(head.training.seed, Stream.INIT), of.classes)
     if not head.method.trained:
         return start
-    path = files.params_file(workdir, head.name)
+    path, twin = (files.params_file(workdir, name) for name in (head.name, head.trained_as))
     if not path.exists():
-        trained = meta_train(
-            head,
-            start,
-            of.train,
-            of.evaluation["val"],
-            workdir / files.CHECKPOINTS / "heads" / head.name,
-            metrics,
-            trace_to and trace_to / head.name,
-        )
+        if twin.exists():
+            log.info("%s has the parameters of %s: it is trained alike", head.name, head.trained_as)
+            trained = _kept(weights.load, twin, start)
+        else:
+            trained = meta_train(
+                head,
+                start,
+                of.train,
+                of.evaluation["val"],
+                workdir / files.CHECKPOINTS / "heads" / head.name,
+                metrics,
+                trace_to and trace_to / head.name,
+            )
         about: dict[str, Any] = {"method": head.method.name, "steps": head.method.steps}
         about["seed"] = head.training.seed
         if head.setting.has_base:
@@ -331,8 +335,11 @@ def _check_fits(experiment: Experiment, data: DataSet, mode: str) -> None:
         if of_features and head.method.reads == "images":
             raise ConfigError(f"{head.method.name} reads images, but the data are features")
         for split in SPLITS:
-            task = head.setting.training if split == "train" else head.setting.task
-            _check_task(task, split, data.split(split).class_names, counts[split])
+            tasks = [] if split == "train" else [head.setting.task]
+            if head.method.trained and split != "test":
+                tasks.append(head.learns_from.task)
+            for task in tasks:
+                _check_task(task, split, data.split(split).class_names, counts[split])
         if head.setting.has_base:
             base = int(held.sum()) or sum(len(part.labels) for part in data.base.values())
             _check_base(head.setting.task, counts["train"], base)

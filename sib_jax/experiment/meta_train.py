@@ -44,7 +44,7 @@ def meta_train(
       metrics: where each epoch is logged.
       trace_to: gets a trace of a few steps.
     """
-    settings, method, setting = head.training, head.method, head.setting
+    settings, method, setting = head.training, head.method, head.learns_from
     optimizer = make_optimizer(settings.optimizer, method, params)
     run = compile_steps(method, setting, optimizer, settings.batch)
     mesh = devices.episode_mesh(settings.batch)

@@ -78,12 +78,24 @@ class Training(NamedTuple):
 
 
 class Head(NamedTuple):
-    """A method, the tasks that it is for, and how it is meta-trained."""
+    """A method, the tasks that it is for, and how it is meta-trained.
+
+    Attributes:
+      name: of the head.
+      method: what answers.
+      setting: the tasks that it is evaluated on.
+      training: how it is meta-trained.
+      learns_from: the tasks of that, and of the validation that chooses its best epoch.
+      trained_as: the first head that is trained just so: itself, or one that is evaluated on other
+        queries alone.
+    """
 
     name: str
     method: Method
     setting: Setting
     training: Training
+    learns_from: Setting
+    trained_as: str
 
 
 class Evaluation(NamedTuple):
@@ -117,7 +129,11 @@ def read(c: Any) -> Experiment:
     """
     config.check(c)
     make_backbone(_backbone(c), channels=3)  # a name that cannot be fails here, not after decoding
-    heads = tuple(_head(name, head) for name, head in config.heads(c).items())
+    configs = config.heads(c)
+    first: dict[str, str] = {}
+    for name, head in configs.items():
+        first.setdefault(_of_training(head), name)
+    heads = tuple(_head(name, h, first[_of_training(h)]) for name, h in configs.items())
     return Experiment(
         data=Data(c.dataset, c.data_dir, c.image_size, tuple(c.split_ratios), c.seed),
         backbone=_backbone(c),
@@ -156,10 +172,20 @@ def _pretraining(c: Any) -> Pretraining:
     return Pretraining(seed=c.seed, crop=c.crop, growth=growth, **fields)
 
 
-def _head(name: str, c: Any) -> Head:
+def _of_training(c: Any) -> str:
+    """All that the parameters of a head are a function of."""
+    fields = config.flat(c) | {"query_classes": _trained_on(c), "optimizer.query_classes": "same"}
+    return repr(sorted(fields.items()))
+
+
+def _trained_on(c: Any) -> str:
+    of_training = c.optimizer.query_classes
+    return c.query_classes if of_training == "same" else of_training
+
+
+def _head(name: str, c: Any, trained_as: str) -> Head:
     optimizer = c.optimizer
     task = Task(c.ways, c.shots, c.queries, c.query_classes, c.support_classes)
-    trained_on = c.query_classes if optimizer.query_classes == "same" else optimizer.query_classes
     method = method_of(c)
     if c.setting not in method.settings:
         raise ConfigError(
@@ -169,7 +195,9 @@ def _head(name: str, c: Any) -> Head:
     return Head(
         name=name,
         method=method,
-        setting=settings_of_tasks.make(c.setting, task, task._replace(query_classes=trained_on)),
+        setting=settings_of_tasks.make(c.setting, task),
+        learns_from=settings_of_tasks.make(c.setting, task._replace(query_classes=_trained_on(c))),
+        trained_as=trained_as,
         training=Training(
             seed=c.seed,
             optimizer=Optimizer(

@@ -56,8 +56,7 @@ class Setting(NamedTuple):
 
     Attributes:
       name: "standard" or "lwof".
-      task: the size of an evaluation episode.
-      training: that of a training episode.
+      task: the size of an episode.
       measures: what `tasks.accuracy.accuracies` gives of its episodes; the last one chooses the
         best epoch.
       sample_training: (key, table of the training classes) -> `Episode`.
@@ -66,7 +65,6 @@ class Setting(NamedTuple):
 
     name: str
     task: Task
-    training: Task
     measures: tuple[str, ...]
     sample_training: Callable[[jax.Array, FeatureTable], Episode]
     sample_evaluation: Callable[[jax.Array, Sources], Episode]
@@ -77,46 +75,36 @@ class Setting(NamedTuple):
         return BASE in self.measures
 
 
-def _standard(task: Task, training: Task) -> Setting:
-    return Setting(
-        "standard",
-        task,
-        training,
-        (NOVEL,),
-        lambda key, table: standard.sample(key, table, **training._asdict()),
-        lambda key, sources: standard.sample(key, sources.novel, **task._asdict()),
-    )
+def _standard(task: Task) -> Setting:
+    def draw(key: jax.Array, table: FeatureTable) -> Episode:
+        return standard.sample(key, table, **task._asdict())
+
+    return Setting("standard", task, (NOVEL,), draw, lambda key, sources: draw(key, sources.novel))
 
 
-def _without_forgetting(task: Task, training: Task) -> Setting:
-    def draw_training(key: jax.Array, table: FeatureTable) -> Episode:
-        return without_forgetting.sample_training(key, table, **training._asdict())
+def _without_forgetting(task: Task) -> Setting:
+    size = task._asdict()
 
-    def draw_evaluation(key: jax.Array, sources: Sources) -> Episode:
+    def training(key: jax.Array, table: FeatureTable) -> Episode:
+        return without_forgetting.sample_training(key, table, **size)
+
+    def evaluation(key: jax.Array, sources: Sources) -> Episode:
         if sources.base is None:
             raise ValueError("learning without forgetting needs images of the base classes")
-        return without_forgetting.sample_evaluation(
-            key, sources.novel, sources.base, **task._asdict()
-        )
+        return without_forgetting.sample_evaluation(key, sources.novel, sources.base, **size)
 
-    return Setting("lwof", task, training, (NOVEL, BASE, BOTH), draw_training, draw_evaluation)
+    return Setting("lwof", task, (NOVEL, BASE, BOTH), training, evaluation)
 
 
-SETTINGS: dict[str, Callable[[Task, Task], Setting]] = {
+SETTINGS: dict[str, Callable[[Task], Setting]] = {
     "standard": _standard,
     "lwof": _without_forgetting,
 }
 
 
-def make(name: str, task: Task, training: Task | None = None) -> Setting:
-    """The setting of this name.
-
-    Args:
-      name: one of `SETTINGS`.
-      task: the size of its episodes.
-      training: that of training episodes, if it is another.
-    """
-    return SETTINGS[name](task, training or task)
+def make(name: str, task: Task) -> Setting:
+    """The setting of this name, for episodes of this size."""
+    return SETTINGS[name](task)
 
 
 def has_base(name: str) -> bool:
