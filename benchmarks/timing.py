@@ -99,9 +99,11 @@ class Official:
         """Starts it; `checkout` is a folder with the official repository."""
         if not (Path(checkout) / "sib.py").is_file():
             sys.exit(f"--official={checkout} holds no sib.py: give a checkout of sib_meta_learn")
-        worker = str(Path(__file__).with_name("official_worker.py"))
+        self._start(python, "official_worker.py", str(Path(checkout).absolute()))
+
+    def _start(self, python: str, worker: str, *arguments: str) -> None:
         self._process = subprocess.Popen(
-            [python, worker, str(Path(checkout).absolute())],
+            [python, str(Path(__file__).with_name(worker)), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -119,7 +121,7 @@ class Official:
         print(json.dumps({"work": work, **request}), file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()  # type: ignore[union-attr]
         if not line:
-            sys.exit("the official code's process ended; its message stands above")
+            sys.exit("the other code's process ended; its message stands above")
         return json.loads(line)
 
     def seconds(self, work: str, **request: Any) -> float:

@@ -100,7 +100,7 @@ def test_unbalanced_episodes_have_distinct_images_of_their_classes(query_classes
         if query_classes == "missing":
             assert sorted(np.bincount(e.query_labels, minlength=3)) == [0, 4, 5]
     assert len({k for k, _ in kinds}) == (1 if support_classes == "balanced" else 10)
-    assert len(kinds) > 5
+    assert len(kinds) >= 3
 
 
 def test_unbalanced_images_are_drawn_as_often():

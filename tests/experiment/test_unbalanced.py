@@ -1,0 +1,54 @@
+"""Heads on balanced and unbalanced queries in one job."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sib_jax.errors import UserError
+from sib_jax.experiment import job
+
+BALANCED = {"optimizer.query_classes": "balanced"}
+DIRICHLET = {"query_classes": "dirichlet:2"}
+
+
+def test_heads_that_differ_in_the_queries_of_evaluation_alone_are_trained_once(config, tmp_path):
+    config.posterior, config.prior = "point", "none"
+    config.queries, config.inner.steps, config.pretrain.epochs = 2, 0, 1
+    config.heads = (
+        ("one", {}),
+        ("other", DIRICHLET | BALANCED),
+        ("unbalanced", DIRICHLET),
+    )
+    rows = job.run(config, tmp_path / "run")
+    logged = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert {of["stage"] for of in logged} == {"pretrain", "one", "unbalanced"}
+    one, other, unbalanced = (
+        dict(np.load(tmp_path / "run" / "heads" / f"{name}.npz"))
+        for name in ("one", "other", "unbalanced")
+    )
+    for name in one.keys() - {"about.json"}:
+        np.testing.assert_array_equal(one[name], other[name])
+    assert any(np.any(one[name] != unbalanced[name]) for name in one)
+    kinds = [row["query_classes"] for row in rows if row["split"] == "test"]
+    assert kinds == ["balanced", "dirichlet:2", "dirichlet:2"]
+    assert rows[1]["nll"] != rows[3]["nll"]
+    table = (tmp_path / "run" / "table.md").read_text()
+    assert "| 3-way 1-shot, dirichlet:2 queries |" in table
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (DIRICHLET, "is 1 + 4 a class, unbalanced up to 13, but class 'train0'"),
+        ({"optimizer.query_classes": "dirichlet:2"}, "is 1 + 4 a class, unbalanced up to 13, but"),
+        ({"query_classes": "dirichlet:0"}, "config.query_classes is 'dirichlet:0', but must be"),
+        ({"support_classes": "missing"}, "config.support_classes is 'missing', but must be one of"),
+    ],
+)
+def test_what_cannot_work_is_found_before_any_work(config, tmp_path, fields, message):
+    config.heads = (("a", fields),)
+    with pytest.raises(UserError) as raised:
+        job.run(config, tmp_path / "run")
+    assert message in str(raised.value)
+    assert not (tmp_path / "run").exists()
