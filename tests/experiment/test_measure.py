@@ -92,7 +92,9 @@ def test_rows_and_arrays_say_the_same(untrained, tmp_path):
     assert one["nll_scaled"] == pytest.approx(other["nll_scaled"], rel=1e-3)
     about = weights.about(tmp_path / "run" / "tasks.npz")
     assert about["seed"] == 0
-    assert about["heads"]["one"] == {"setting": "standard", "ways": 3, "shots": 1, "queries": 4}
+    sizes = {"ways": 3, "shots": 1, "queries": 4}
+    balanced = {"query_classes": "balanced", "support_classes": "balanced"}
+    assert about["heads"]["one"] == {"setting": "standard", **sizes, **balanced}
     assert about["fingerprints"].keys() == {"train", "val", "test"}
 
 
