@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from sib_jax.sib.trajectory import Trajectory
 from sib_jax.tasks.episode import Episode
 
 
@@ -40,6 +41,8 @@ class Method(NamedTuple):
       reads: "features" of the frozen backbone, or "images".
       settings: names of the settings whose episodes it can answer, see `tasks.setting`.
       steps: T of SIB's inner loop; None for others.
+      trajectory: (parameters, `Episode`, key) -> `Trajectory`: the steps to what `logits` gives, for
+        a report; None for a method without an inner loop of this kind.
       frozen: parameters -> pytree of bools like it, True where they stay as they start, also under
         weight decay; None if all are learned.
     """
@@ -51,6 +54,7 @@ class Method(NamedTuple):
     reads: str = "features"
     settings: tuple[str, ...] = ("standard",)
     steps: int | None = None
+    trajectory: Callable[[Any, Episode, jax.Array], Trajectory] | None = None
     frozen: Callable[[Any], Any] | None = None
 
     @property

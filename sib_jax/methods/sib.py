@@ -13,6 +13,7 @@ from sib_jax.methods.method import Classes, Method
 from sib_jax.sib import elbo, params
 from sib_jax.sib.inner_loop import Inner
 from sib_jax.sib.params import Params
+from sib_jax.sib.trajectory import Trajectory, trajectory
 from sib_jax.tasks.episode import Episode
 
 
@@ -78,6 +79,9 @@ def make(settings: Settings, ways: int) -> Method:
     def logits(parameters: Params, episode: Episode, key: jax.Array) -> jax.Array:
         return elbo.predict(parameters, episode, inner, key)
 
+    def steps(parameters: Params, episode: Episode, key: jax.Array) -> Trajectory:
+        return trajectory(parameters, episode, inner, key)
+
     return Method(
         name=f"SIB {settings.posterior}",
         init=init,
@@ -85,6 +89,7 @@ def make(settings: Settings, ways: int) -> Method:
         loss=loss,
         settings=("lwof",) if settings.prior == "mixture" else ("standard",),
         steps=inner.steps,
+        trajectory=steps if inner.steps else None,
         frozen=None if settings.learn_prior else _prior,
     )
 

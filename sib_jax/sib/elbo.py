@@ -164,6 +164,20 @@ def adapt_to(
       `params` with the base classes of this episode alone; theta^T; the logits at its mean of the
       novel classes [n, k], and of the base classes [n, b], None where there are none.
     """
+    params, start, base, seen = begin(params, episode, inner)
+    posterior, novel = adapt_with_logits(params, start, episode.query, inner, key=key, summary=seen)
+    return params, posterior, novel, base
+
+
+def begin(
+    params: Params, episode: Episode, inner: Inner
+) -> tuple[Params, Posterior, jax.Array | None, jax.Array | None]:
+    """What adaptation starts from.
+
+    Returns:
+      `params` with the base classes of this episode alone; theta^0; of the base classes, where
+      there are any, the logits [n, b] and what the gradient network sees of them [n, s].
+    """
     base = seen = None
     if episode.base is not None:
         params = base_classes.present(params, episode.base)
@@ -172,8 +186,7 @@ def adapt_to(
     start = initial_posterior(
         params, episode.support, episode.support_labels, ways=params.ways, query=episode.query
     )
-    posterior, novel = adapt_with_logits(params, start, episode.query, inner, key=key, summary=seen)
-    return params, posterior, novel, base
+    return params, start, base, seen
 
 
 def _checked(params: Params, episode: Episode) -> Episode:

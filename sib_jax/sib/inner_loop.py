@@ -1,6 +1,7 @@
 """Eq. 9: T steps on theta by synthetic gradients, from the queries without their labels."""
 
 import operator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -139,37 +140,63 @@ def general(
       key: as in `adapt`.
     """
 
-    def step(theta: Posterior, t: jax.Array) -> tuple[Posterior, None]:
-        noise = _noise(theta, key, t, inner.samples)
-        gradient = _synthetic_gradient(params, theta, prepared, summary, noise)
-        prior = params.prior
-        if prior is not None:
-            pull = jax.grad(lambda q: jnp.sum(distributions.kl(q, prior)))(theta)
-            gradient = jax.tree.map(lambda g, p: g + inner.beta * p, gradient, pull)
-        return jax.tree.map(lambda x, g: x - inner.step_size * g, theta, gradient), None
+    def advance(theta: Posterior, t: jax.Array) -> tuple[Posterior, None]:
+        noise = noise_of_step(theta, key, t, inner.samples)
+        return step(params, theta, prepared, summary, inner, noise), None
 
     if inner.checkpoint:
-        step = jax.checkpoint(step)
+        advance = jax.checkpoint(advance)
     unroll = inner_products.unroll(inner.steps)
-    return jax.lax.scan(step, posterior, jnp.arange(inner.steps), unroll=unroll)[0]
+    return jax.lax.scan(advance, posterior, jnp.arange(inner.steps), unroll=unroll)[0]
+
+
+def step(
+    params: Params,
+    theta: Posterior,
+    prepared: jax.Array,
+    summary: jax.Array,
+    inner: Inner,
+    noise: jax.Array,
+) -> Posterior:
+    """theta after one step; arguments as in `general`, and `noise_of_step`."""
+    gradient = _synthetic_gradient(params, theta, prepared, summary, noise)
+    prior = params.prior
+    if prior is not None:
+        pull = jax.grad(lambda q: jnp.sum(distributions.kl(q, prior)))(theta)
+        gradient = jax.tree.map(lambda g, p: g + inner.beta * p, gradient, pull)
+    return jax.tree.map(lambda x, g: x - inner.step_size * g, theta, gradient)
 
 
 def _synthetic_gradient(
     params: Params, theta: Posterior, prepared: jax.Array, summary: jax.Array, noise: jax.Array
 ) -> Posterior:
     """E_eps sum_j xi(y_j) dy_j/dw dw/dtheta, the mean over the S samples in `noise` [S, k, d]."""
+    logits, pull_back = sampled_logits(params, theta, prepared, noise)
+    return pull_back(synthetic(params, logits, summary) / noise.shape[0])[0]
 
-    def sampled_logits(q: Posterior, epsilon: jax.Array) -> jax.Array:
+
+def sampled_logits(
+    params: Params, theta: Posterior, prepared: jax.Array, noise: jax.Array
+) -> tuple[jax.Array, Callable[[jax.Array], tuple[Posterior]]]:
+    """Logits of each sample of w [S, n, k], and their pull-back to theta."""
+
+    def of_sample(q: Posterior, epsilon: jax.Array) -> jax.Array:
         weights = distributions.sample(q, epsilon)
         return classifier.logits_of_prepared(params.classifier, weights, prepared)
 
-    logits, pull_back = jax.vjp(lambda q: jax.vmap(sampled_logits, (None, 0))(q, noise), theta)
+    return jax.vjp(lambda q: jax.vmap(of_sample, (None, 0))(q, noise), theta)
+
+
+def synthetic(params: Params, logits: jax.Array, summary: jax.Array) -> jax.Array:
+    """xi of each sample's logits, [S, n, k]."""
     seen = jax.vmap(lambda y: jnp.concatenate([y, summary], axis=1))(logits)
-    synthetic = jax.vmap(gradient_net.apply, (None, 0))(params.gradient_net, seen)
-    return pull_back(synthetic / noise.shape[0])[0]
+    return jax.vmap(gradient_net.apply, (None, 0))(params.gradient_net, seen)
 
 
-def _noise(theta: Posterior, key: jax.Array | None, t: jax.Array, samples: int) -> jax.Array:
+def noise_of_step(
+    theta: Posterior, key: jax.Array | None, t: jax.Array, samples: int
+) -> jax.Array:
+    """epsilon of step t, [S, k, d]; a point mass has one sample."""
     if isinstance(theta, PointMass) or key is None:
         return jnp.zeros((1, *theta.mean.shape), theta.mean.dtype)  # a point mass ignores it
     return jax.random.normal(

@@ -1,0 +1,97 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sib_jax
+from sib_jax.sib import classifier, distributions, elbo, gradient_net
+from sib_jax.sib.inner_loop import Inner
+from sib_jax.sib.trajectory import trajectory
+
+WAYS, FEATURES, QUERIES, BASE = 3, 6, 9, 4
+
+
+def _episode(base=False):
+    rng = np.random.default_rng(0)
+    labels = np.arange(QUERIES) % (WAYS + BASE if base else WAYS)
+    return sib_jax.Episode(
+        rng.normal(size=(WAYS, FEATURES)).astype(np.float32),
+        np.arange(WAYS),
+        rng.normal(size=(QUERIES, FEATURES)).astype(np.float32),
+        labels,
+        np.arange(BASE) if base else None,
+    )
+
+
+def _params(posterior, prior):
+    return sib_jax.init(
+        jax.random.key(0),
+        ways=WAYS,
+        features=FEATURES,
+        posterior=posterior,
+        prior=prior,
+        components=BASE,
+        initial_std=0.1,
+        summary=1 if prior == "mixture" else 0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("posterior", "prior"), [("point", None), ("gaussian", "gaussian"), ("point", "mixture")]
+)
+def test_it_ends_where_the_evaluated_head_ends(posterior, prior):
+    params, episode = _params(posterior, prior), _episode(prior == "mixture")
+    summary = "max" if prior == "mixture" else "none"
+    inner, key = Inner(3, 0.1, 2, 0.01, summary=summary), jax.random.key(1)
+    found = trajectory(params, episode, inner, key)
+    for steps in (0, 1, 3):
+        expected = elbo.predict(params, episode, inner._replace(steps=steps), key)
+        np.testing.assert_allclose(found.logits[steps], expected, atol=1e-4)
+
+
+def test_a_loop_by_hand_finds_the_same():
+    """Eq. 9 one query and one logit at a time; the true gradient by automatic differentiation."""
+    params, episode, eta, beta = _params("point", "gaussian"), _episode(), 0.2, 0.01
+    start = sib_jax.initial_posterior(params, episode.support, episode.support_labels, ways=WAYS)
+
+    def scores(w):
+        return classifier.logits(params.classifier, w, episode.query)
+
+    def loss(w):
+        return -jnp.sum(jax.nn.log_softmax(scores(w))[np.arange(QUERIES), episode.query_labels])
+
+    def kl(w):
+        return -jnp.sum(distributions.log_density(params.prior, w))
+
+    w, weights, cosines, kls = start.mean, [start.mean], [], [beta * kl(start.mean)]
+    for _ in range(2):
+        synthetic, jacobian = gradient_net.apply(params.gradient_net, scores(w)), jax.jacrev(scores)
+        made = np.einsum("jc,jckd->kd", synthetic, jacobian(w))
+        true = np.asarray(jax.grad(loss)(w))
+        cosines.append(np.sum(made * true) / np.linalg.norm(made) / np.linalg.norm(true))
+        w = w - eta * (made + beta * jax.grad(kl)(w))
+        weights.append(w)
+        kls.append(beta * kl(w))
+    found = trajectory(params, episode, Inner(2, eta, beta=beta))
+    np.testing.assert_allclose(found.weights, jnp.stack(weights), atol=1e-5)
+    np.testing.assert_allclose(found.cosine, cosines, atol=1e-5)
+    np.testing.assert_allclose(found.kl, kls, rtol=1e-5)
+
+
+def test_the_true_gradient_has_cosine_one_beside_base_classes(monkeypatch):
+    """A gradient network that knows the labels; the loss is among all k + b classes."""
+    params, episode = _params("gaussian", "mixture"), _episode(base=True)
+    inner, key = Inner(1, 0.1, 3, summary="max"), jax.random.key(2)
+    base = elbo.begin(params, episode, inner)[2]
+
+    def knowing(net, seen):
+        del net
+        loss = lambda y: jnp.sum(  # noqa: E731
+            jax.nn.logsumexp(jnp.concatenate([y, base], 1), axis=1)
+            - jnp.concatenate([y, base], 1)[np.arange(QUERIES), episode.query_labels]
+        )
+        return jax.grad(loss)(seen[:, :WAYS])
+
+    monkeypatch.setattr(gradient_net, "apply", knowing)
+    found = trajectory(params, episode, inner, key)
+    np.testing.assert_allclose(found.cosine, 1, atol=1e-5)
