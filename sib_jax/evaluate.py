@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     config = _config(options, backbone.name, params.ways, inner)
     files.check_same(config, workdir)  # before anything is written there
     weights.save(files.params_file(workdir, "official"), params)
-    return job.run(config, workdir, "evaluate")
+    return job.run(config, workdir, "evaluate", report=True)
 
 
 def _config(options: argparse.Namespace, backbone: str, ways: int, inner: Any) -> Any:

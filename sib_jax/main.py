@@ -32,6 +32,9 @@ _PROFILE = flags.DEFINE_string(
     "Folder for jax.profiler traces of 10 steps of each training that this run does, once they are "
     "compiled; results stay the same",
 )
+_REPORT = flags.DEFINE_bool(
+    "report", True, "Leave report.html, with pictures, in the workdir; --noreport for none"
+)
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
     False,
@@ -71,7 +74,7 @@ def main(argv: Sequence[str]) -> None:
             devices.join(_ADDRESS.value, _COUNT.value, _INDEX.value)
             if not devices.is_main():
                 console.only_warnings()  # the main process tells the rest
-        job.run(config, Path(workdir), _MODE.value, trace)
+        job.run(config, Path(workdir), _MODE.value, trace, _REPORT.value)
     except UserError as error:
         _exit(str(error))
     except interrupt.Interrupted:

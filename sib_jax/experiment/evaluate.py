@@ -11,8 +11,13 @@ import numpy as np
 
 from sib_jax.methods.method import Method
 from sib_jax.runtime import devices
+from sib_jax.runtime.seeds import Stream
 from sib_jax.tasks.accuracy import accuracies as accuracies_of
 from sib_jax.tasks.setting import Setting, Sources
+
+
+STREAMS = {"val": Stream.VAL_TASKS, "test": Stream.TEST_TASKS}
+"""Where the tasks of a split come from."""
 
 
 class Interval(NamedTuple):
@@ -104,6 +109,12 @@ def interval(accuracy: np.ndarray) -> Interval:
     return Interval(float(percent.mean()), float(1.96 * percent.std() / math.sqrt(len(percent))))
 
 
+def keys_of_task(key: jax.Array, index: jax.Array | int) -> tuple[jax.Array, jax.Array]:
+    """What task number `index` is drawn with, and what the method gets."""
+    draw_key, method_key = jax.random.split(jax.random.fold_in(key, index))
+    return draw_key, method_key
+
+
 @functools.partial(jax.jit, static_argnums=(4, 5, 6))
 def _answers(
     params: Any,
@@ -118,7 +129,7 @@ def _answers(
     mesh = devices.episode_mesh(batch)
 
     def answered(index: jax.Array) -> Answers:
-        draw_key, method_key = jax.random.split(jax.random.fold_in(key, index))
+        draw_key, method_key = keys_of_task(key, index)
         episode = setting.sample_evaluation(draw_key, sources)
         logits = method.logits(params, episode, method_key)
         found = accuracies_of(logits, episode.query_labels, setting.task.ways)

@@ -15,16 +15,19 @@ from sib_jax.data.load import load
 from sib_jax.data.split import SPLITS, DataSet, FeatureSplit
 from sib_jax.experiment import inputs, memory, settings
 from sib_jax.experiment import workdir as files
-from sib_jax.experiment.evaluate import answers, interval
+from sib_jax.experiment.evaluate import STREAMS, answers, interval
 from sib_jax.experiment.inputs import Inputs
 from sib_jax.experiment.measure import Measured, fit_temperature, measure
 from sib_jax.experiment.meta_train import meta_train
+from sib_jax.experiment.observe import observe, split_shown
 from sib_jax.experiment.pretrain import pretrain
 from sib_jax.experiment.settings import Experiment, Head
-from sib_jax.report import markdown, results, task_arrays
+from sib_jax.report import markdown, observed, page, results, task_arrays
 from sib_jax.report.console import log
 from sib_jax.report.metrics import Metrics, check_tensorboard
+from sib_jax.report.observed import Observed
 from sib_jax.runtime import devices, interrupt, weights
+from sib_jax.runtime.files import one_line
 from sib_jax.runtime.seeds import Stream, key
 from sib_jax.tasks.setting import Task
 
@@ -34,7 +37,11 @@ MODES = ("all", "pretrain", "train", "evaluate")
 
 
 def run(
-    config: Any, workdir: Path, mode: str = "all", trace_to: Path | None = None
+    config: Any,
+    workdir: Path,
+    mode: str = "all",
+    trace_to: Path | None = None,
+    report: bool = False,
 ) -> list[results.Row]:
     """Runs a config, or one stage of it; finished stages in `workdir` are not repeated.
 
@@ -44,6 +51,7 @@ def run(
         checkpoints.
       mode: "all", or one stage: "pretrain", "train" (meta-training) or "evaluate".
       trace_to: gets traces of a few steps of each training, see `runtime.trace`.
+      report: also write report.html and its pictures; what fails there is told, and ends no run.
 
     Returns:
       The rows of results.json; none where `mode` stops earlier.
@@ -57,7 +65,7 @@ def run(
     with files.Lock(workdir) as lock:
         if devices.anywhere(workdir.is_dir()):
             lock.take()
-        return _run(config, experiment, workdir, lock, mode, trace_to)
+        return _run(config, experiment, workdir, lock, mode, trace_to, report)
 
 
 def _run(
@@ -67,6 +75,7 @@ def _run(
     lock: files.Lock,
     mode: str,
     trace_to: Path | None,
+    report: bool,
 ) -> list[results.Row]:
     # 1. Everything that can be wrong is found before any work.
     begun = time.monotonic()
@@ -112,11 +121,15 @@ def _run(
         if mode == "train":
             return []
         # 5. Evaluation: every head on the same tasks.
-        rows, of_tasks = [], {}
+        rows, of_tasks, predicted = [], {}, {}
         for head in experiment.heads:
             reached = _evaluate(experiment, head, params[head.name], of[head.method.reads])
             rows += [row for row, _ in reached.values()]
-            of_tasks[head.name] = {split: arrays for split, (_, arrays) in reached.items()}
+            of_tasks[head.name] = {
+                split: measured.arrays(head.setting.measures)
+                for split, (_, measured) in reached.items()
+            }
+            predicted[head.name] = reached[split_shown(reached)][1].predicted
     devices.once(task_arrays.write, workdir, of_tasks, _about_tasks(experiment, data))
     devices.once(results.write, workdir, rows)
     devices.once(markdown.write, workdir, rows)
@@ -124,7 +137,20 @@ def _run(
     log.info("%s", results.summary(rows))
     log.info("")
     log.info("%.0f s in all; %s", time.monotonic() - begun, workdir / results.FILE)
+    if report:
+        devices.once(
+            _report, workdir, lambda: observe(experiment, data, of, params, predicted, rows)
+        )
     return rows
+
+
+def _report(workdir: Path, look: Callable[[], Observed]) -> None:
+    """The results stand whatever happens here: they are written."""
+    try:
+        observed.write(workdir, look())
+    except Exception as error:
+        log.warning("report: without what a second look at the tasks shows: %s", one_line(error))
+    page.tell(workdir)
 
 
 def _backbone(
@@ -233,14 +259,13 @@ def _params(head: Head, workdir: Path, of: Inputs, metrics: Metrics, trace_to: P
 
 def _evaluate(
     experiment: Experiment, head: Head, params: Any, of: Inputs
-) -> dict[str, tuple[results.Row, dict[str, np.ndarray]]]:
+) -> dict[str, tuple[results.Row, Measured]]:
     """By split, in the order of the config; validation comes first and chooses the temperature."""
     evaluation = experiment.evaluation
     found, temperature = {}, None
     for split in sorted(evaluation.tasks, key=SPLITS.index):
         _stop_if_asked()
         begun = time.monotonic()
-        stream = {"val": Stream.VAL_TASKS, "test": Stream.TEST_TASKS}[split]
         answered = answers(
             head.method,
             params,
@@ -248,7 +273,7 @@ def _evaluate(
             of.evaluation[split],
             tasks=evaluation.tasks[split],
             # Of the experiment and not of the head: every head sees the same tasks.
-            key=key(evaluation.seed, stream),
+            key=key(evaluation.seed, STREAMS[split]),
             batch=evaluation.batch,
         )
         if split == "val":
@@ -256,7 +281,7 @@ def _evaluate(
         measured = measure(answered, temperature)
         row = _row(experiment, head, split, measured, temperature)
         row["seconds"] = round(time.monotonic() - begun, 3)
-        found[split] = row, measured.arrays(head.setting.measures)
+        found[split] = row, measured
     return {split: found[split] for split in evaluation.tasks}
 
 

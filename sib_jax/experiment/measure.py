@@ -36,16 +36,18 @@ class Measured(NamedTuple):
 
     Attributes:
       accuracy: [tasks, len(setting.measures)], 0 to 1.
+      predicted: columns of the answers, int [tasks, n].
       raw: of the logits as they are.
       scaled: of the logits divided by the temperature; None where there is none.
     """
 
     accuracy: np.ndarray
+    predicted: np.ndarray
     raw: Calibration
     scaled: Calibration | None
 
     def arrays(self, measures: Sequence[str]) -> dict[str, np.ndarray]:
-        """All of them by name; accuracies under those of the setting's measures."""
+        """Numbers of each task by name; accuracies under those of the setting's measures."""
         found = {name: self.accuracy[:, i] for i, name in enumerate(measures)}
         found |= self.raw._asdict()
         if self.scaled:
@@ -82,12 +84,16 @@ def measure(answers: Iterable[Answers], temperature: float | None = None) -> Mea
     temperatures = (1.0,) if temperature is None else (1.0, temperature)
     # Nothing is read back before all is under way.
     found = [
-        (some.accuracy, [_calibration(some.logits, some.labels, t) for t in temperatures])
+        (
+            some.accuracy,
+            jnp.argmax(some.logits, axis=-1),
+            [_calibration(some.logits, some.labels, t) for t in temperatures],
+        )
         for some in answers
     ]
-    accuracy = np.concatenate([np.asarray(a) for a, _ in found])
-    raw, *scaled = (_joined([of[i] for _, of in found]) for i in range(len(temperatures)))
-    return Measured(accuracy, raw, scaled[0] if scaled else None)
+    accuracy, predicted = (np.concatenate([np.asarray(of[i]) for of in found]) for i in (0, 1))
+    raw, *scaled = (_joined([of[i] for *_, of in found]) for i in range(len(temperatures)))
+    return Measured(accuracy, predicted, raw, scaled[0] if scaled else None)
 
 
 def _joined(parts: list[tuple[jax.Array, jax.Array]]) -> Calibration:

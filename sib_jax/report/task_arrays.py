@@ -24,3 +24,16 @@ def write(
       about: what the tasks are a function of; `runtime.weights.about` reads it.
     """
     weights.save(workdir / FILE, arrays, about)
+
+
+def read(workdir: Path) -> tuple[dict[str, dict[str, dict[str, np.ndarray]]], dict[str, Any]]:
+    """What `write` wrote: arrays by head, split and measure, and what the tasks are of.
+
+    Raises:
+      WeightsError: there is no such file, or it is damaged.
+    """
+    found: dict[str, dict[str, dict[str, np.ndarray]]] = {}
+    for path, array in weights.arrays(workdir / FILE).items():
+        head, split, measure = path.split("/")
+        found.setdefault(head, {}).setdefault(split, {})[measure] = array
+    return found, weights.about(workdir / FILE)

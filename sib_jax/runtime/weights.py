@@ -46,6 +46,13 @@ def about(path: str | os.PathLike[str]) -> dict[str, Any]:
     raise WeightsError(f"{path} is damaged: {_ABOUT} in it is no JSON object ({reason})")
 
 
+def arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """All that `path` holds, by the paths in the pytree."""
+    stored = _read(path)
+    stored.pop(_ABOUT, None)
+    return stored
+
+
 def load(path: str | os.PathLike[str], like: Any) -> Any:
     """The pytree stored in `path`.
 
@@ -56,8 +63,7 @@ def load(path: str | os.PathLike[str], like: Any) -> Any:
     Raises:
       WeightsError: the file is no such file, or holds other names or shapes than wanted.
     """
-    stored = _read(path)
-    stored.pop(_ABOUT, None)
+    stored = arrays(path)
     wanted = dict(_named(like))
     odd = sorted(stored.keys() ^ wanted.keys())
     if odd:

@@ -193,9 +193,7 @@ def synthetic(params: Params, logits: jax.Array, summary: jax.Array) -> jax.Arra
     return jax.vmap(gradient_net.apply, (None, 0))(params.gradient_net, seen)
 
 
-def noise_of_step(
-    theta: Posterior, key: jax.Array | None, t: jax.Array, samples: int
-) -> jax.Array:
+def noise_of_step(theta: Posterior, key: jax.Array | None, t: jax.Array, samples: int) -> jax.Array:
     """epsilon of step t, [S, k, d]; a point mass has one sample."""
     if isinstance(theta, PointMass) or key is None:
         return jnp.zeros((1, *theta.mean.shape), theta.mean.dtype)  # a point mass ignores it

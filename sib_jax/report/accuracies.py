@@ -1,0 +1,105 @@
+"""The table of a run: accuracies with their intervals, and differences on the same tasks."""
+
+from matplotlib.figure import Figure
+
+from sib_jax.report import paired, style
+from sib_jax.report.results import ACCURACIES, Row, label
+from sib_jax.report.run import Run
+from sib_jax.report.section import Section, Table
+from sib_jax.report.style import Mode, Picture
+
+_SPLITS = {"val": "validation", "test": "test"}
+
+
+def section(run: Run) -> Section:
+    """A line a head."""
+    text = [
+        "Mean over tasks, in percent, with its 95% interval. NLL is the negative log-likelihood of "
+        "the right class in nats, ECE the expected calibration error in percent."
+    ]
+    tables = [_table([r for r in run.rows if r["split"] == split]) for split in _splits(run)]
+    differences = _differences(run)
+    if differences is not None:
+        tables.append(differences)
+        text.append(
+            "All heads answered the same tasks: the last table has the mean difference task by "
+            "task, in percent points, with its own 95% interval."
+        )
+    pictures = [Picture("accuracies", "Accuracy of each head", lambda mode: _draw(run, mode))]
+    return Section("Accuracy", text, tables, pictures if len(_heads(run)) > 1 else [])
+
+
+def _table(rows: list[Row]) -> Table:
+    shown = [name for name in ACCURACIES if any(row[name] for row in rows)]
+    calibrated = any("nll" in row for row in rows)
+    split = _SPLITS[rows[0]["split"]]
+    header = ["head", "method", "task", *(_title(split, name, shown) for name in shown)]
+    lines = []
+    for row in rows:
+        cells = [
+            row["head"],
+            label(row).rsplit(", ", 1)[0],
+            f"{row['ways']}-way {row['shots']}-shot",
+        ]
+        cells += [_cell(row, name) for name in shown]
+        if calibrated:
+            cells += [f"{row['nll']:.3f}", f"{row['ece']:.2f}"]
+        lines.append([*cells, f"{row['tasks']:,}"])
+    return Table([*header, *(("NLL", "ECE") if calibrated else ()), "tasks"], lines)
+
+
+def _title(split: str, name: str, shown: list[str]) -> str:
+    return split if len(shown) == 1 else f"{split} {name}"
+
+
+def _cell(row: Row, name: str) -> str:
+    found = row[name]
+    return "" if found is None else f"{found['mean']:.2f} ± {found['ci95']:.2f}"
+
+
+def _differences(run: Run) -> Table | None:
+    """Of every head over the first one, where they answered the same tasks."""
+    first, *others = _heads(run)
+    lines = []
+    for head in others:
+        cells = [f"{head} − {first}"]
+        for split in _splits(run):
+            if paired.why_not(run, head, run, first, split) is None:
+                of = [run.tasks[name][split] for name in (head, first)]
+                cells.append(paired.text(paired.difference(*(x[_main(run)] for x in of))))
+            else:
+                cells.append("")
+        lines.append(cells)
+    if not any(any(cells[1:]) for cells in lines):
+        return None
+    measure = "" if _main(run) == "novel" else f" {_main(run)}"
+    return Table(["difference", *(f"{_SPLITS[s]}{measure}" for s in _splits(run))], lines)
+
+
+def _main(run: Run) -> str:
+    """The accuracy that says most: "both" beside base classes."""
+    return "both" if all(row["both"] for row in run.rows) else "novel"
+
+
+def _draw(run: Run, mode: Mode) -> Figure:
+    """Points with their intervals, a row a head."""
+    heads, splits = _heads(run), _splits(run)
+    made = style.figure(0.9 + 0.28 * len(heads))
+    for axes, split in zip(made.subplots(1, len(splits), squeeze=False)[0], splits, strict=True):
+        found = {r["head"]: r[_main(run)] for r in run.rows if r["split"] == split}
+        for place, head in enumerate(heads):
+            if head in found:
+                mean, width = found[head]["mean"], found[head]["ci95"]
+                axes.errorbar(mean, place, xerr=width, fmt="o", ms=4, color=mode.cycle[0])
+        axes.set_yticks(range(len(heads)), [style.short(head, 24) for head in heads])
+        axes.set_ylim(len(heads) - 0.5, -0.5)
+        axes.set_xlabel(f"{_SPLITS[split]} accuracy, %")
+    return made
+
+
+def _heads(run: Run) -> list[str]:
+    return list(dict.fromkeys(row["head"] for row in run.rows))
+
+
+def _splits(run: Run) -> list[str]:
+    return list(dict.fromkeys(row["split"] for row in run.rows))

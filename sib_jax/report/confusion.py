@@ -1,0 +1,121 @@
+"""Which classes are taken for which, over all evaluation tasks."""
+
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from sib_jax.report import style
+from sib_jax.report.run import Run
+from sib_jax.report.section import Section, Table
+from sib_jax.report.style import Mode, Picture
+
+_MOST = 60  # classes that a matrix shows ...
+_NAMED = 45  # ... and up to which it names them
+_PAIRS = 10
+_FEW = 30  # queries that could have been confused: below that a share says little
+
+
+class Pair(NamedTuple):
+    """Two classes.
+
+    Attributes:
+      true: number of the class of the queries.
+      taken: of the class that they were taken for.
+      count: how many queries.
+      chances: of how many: those of `true` in tasks with `taken`.
+    """
+
+    true: int
+    taken: int
+    count: int
+    chances: int
+
+    @property
+    def share(self) -> float:
+        """0 to 1."""
+        return self.count / max(self.chances, 1)
+
+
+def section(run: Run) -> Section | None:
+    """Of the head whose episode is shown."""
+    if run.observed is None:
+        return None
+    head, names = run.observed.about["episode"]["head"], run.observed.about["classes"]
+    found = run.observed.confused.get(head)
+    if found is None:
+        return None
+    worst = most_confused(found)
+    shown = classes_shown(found, len(names))
+    text = [
+        f"Head {head}, all {run.observed.about['split']} tasks. A share is of the queries of the "
+        "first class in those tasks in which the second one was a choice too."
+    ]
+    if len(shown) < len(names):
+        text.append(f"The {len(shown)} classes of {len(names)} that are confused most.")
+    lines = [
+        [names[p.true], names[p.taken], f"{100 * p.share:.1f} %", f"{p.count} of {p.chances}"]
+        for p in worst
+    ]
+    tables = [Table(["class", "taken for", "share", "queries"], lines)] if lines else []
+    picture = Picture(
+        "confusion",
+        f"Which class was taken for which, head {head}",
+        lambda mode: _draw(found, shown, names, mode),
+    )
+    return Section("Confusion of classes", text, tables, [picture])
+
+
+def most_confused(confused: np.ndarray) -> list[Pair]:
+    """Pairs of different classes, the largest share first.
+
+    Args:
+      confused: see `report.observed`.
+    """
+    pairs = [Pair(*map(int, row)) for row in confused if row[0] != row[1]]
+    pairs = [p for p in pairs if p.chances >= _FEW] or pairs
+    return sorted(pairs, key=lambda p: (-p.share, p.true, p.taken))[:_PAIRS]
+
+
+def classes_shown(confused: np.ndarray, classes: int) -> np.ndarray:
+    """All, in order; of too many those with the most wrong answers, given or taken."""
+    if classes <= _MOST:
+        return np.arange(classes)
+    wrong = confused[confused[:, 0] != confused[:, 1]]
+    count = np.zeros(classes, int)
+    for side in (0, 1):
+        np.add.at(count, wrong[:, side], wrong[:, 2])
+    return np.sort(np.argsort(-count, kind="stable")[:_MOST])
+
+
+def matrix(confused: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Shares, 0 to 1: the class that was taken for each (columns), of each class (rows)."""
+    place = {int(c): i for i, c in enumerate(shown)}
+    found = np.zeros((len(shown), len(shown)))
+    for row in confused:
+        pair = Pair(*map(int, row))
+        if pair.true in place and pair.taken in place:
+            found[place[pair.true], place[pair.taken]] = pair.share
+    return found
+
+
+def _draw(confused: np.ndarray, shown: np.ndarray, names: list[str], mode: Mode) -> Figure:
+    found = 100 * matrix(confused, shown)
+    wrong = found * (1 - np.eye(len(found)))
+    side = float(np.clip(0.2 * len(shown) + 2.0, 4.0, 8.6))
+    made = style.figure(side, side + 0.6)
+    axes = made.subplots()
+    # The diagonal would drown the rest: the shades are those of the wrong answers.
+    top = max(float(wrong.max()), 1e-9)
+    image = axes.imshow(
+        np.where(np.eye(len(found)), np.nan, wrong), cmap=mode.shades, vmax=top, vmin=0
+    )
+    axes.set_facecolor(mode.faint)
+    made.colorbar(image, ax=axes, shrink=0.6, label="taken for it, % of queries")
+    axes.grid(visible=False)
+    axes.set(xlabel="taken for", ylabel="class")
+    if len(shown) <= _NAMED:
+        labels = [style.short(names[c]) for c in shown]
+        axes.set_xticks(range(len(shown)), labels, rotation=90, fontsize=7)
+        axes.set_yticks(range(len(shown)), labels, fontsize=7)
+    return made

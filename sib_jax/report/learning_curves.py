@@ -1,0 +1,67 @@
+"""What training logged, epoch by epoch."""
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from sib_jax.report import style
+from sib_jax.report.run import Run
+from sib_jax.report.section import Section
+from sib_jax.report.style import Mode, Picture
+
+_PRETRAINING = "pretrain"
+
+
+def section(run: Run) -> Section | None:
+    """Loss and accuracy of pretraining, and of each head's meta-training."""
+    heads = {row["head"] for row in run.rows}
+    stages: dict[str, list[dict[str, Any]]] = {}
+    for entry in run.epochs:
+        if entry["stage"] == _PRETRAINING or entry["stage"] in heads:
+            stages.setdefault(entry["stage"], []).append(entry)
+    pretraining = {k: v for k, v in stages.items() if k == _PRETRAINING}
+    training = {k: v for k, v in stages.items() if k != _PRETRAINING}
+    text, pictures = [], []
+    if pretraining:
+        pictures.append(_picture("pretraining", "The backbone", pretraining))
+        text.append(
+            "The backbone: training accuracy is that of classifying single images among all training "
+            "classes, with augmentation; validation accuracy that of few-shot tasks of new classes."
+        )
+    if training:
+        pictures.append(_picture("meta_training", "Meta-training", training))
+        text.append(
+            "Meta-training: accuracy on training tasks (thin) and on validation tasks (thick); the "
+            "best validation epoch, marked, is kept."
+        )
+    return Section("Learning curves", text, (), pictures) if pictures else None
+
+
+def _picture(name: str, title: str, stages: dict[str, list[dict[str, Any]]]) -> Picture:
+    alt = f"{title}: loss and accuracy by step"
+    return Picture(name, alt, lambda mode: _draw(title, stages, mode))
+
+
+def _draw(title: str, stages: dict[str, list[dict[str, Any]]], mode: Mode) -> Figure:
+    made = style.figure(2.9 + 0.18 * ((len(stages) - 1) // 4))
+    loss, accuracy = made.subplots(1, 2)
+    for index, (name, epochs) in enumerate(stages.items()):
+        look, steps = style.line(index, mode), [e["step"] for e in epochs]
+        few = {"marker": "o", "markersize": 3} if len(epochs) < 3 else {}
+        loss.plot(
+            steps, [e.get("loss") for e in epochs], label=style.short(name, 24), **look, **few
+        )
+        accuracy.plot(
+            steps, [e.get("accuracy") for e in epochs], **{**look, "linewidth": 0.9}, **few
+        )
+        validation = [key for key in epochs[-1] if key.startswith("val_")]
+        if validation:
+            values = [e.get(validation[-1], float("nan")) for e in epochs]
+            accuracy.plot(steps, values, **look, **few)
+            best = max(range(len(values)), key=lambda i: values[i])
+            accuracy.plot(steps[best], values[best], "o", color=look["color"], markersize=5)
+    loss.set(title=f"{title}: loss, nats", xlabel="step")
+    accuracy.set(title="accuracy, %", xlabel="step")
+    if len(stages) > 1:
+        style.below(loss, made)
+    return made

@@ -1,0 +1,54 @@
+"""observed.npz: what a report shows and results do not hold, so that it can be drawn anew."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sib_jax.runtime import weights
+
+FILE = "report/observed.npz"
+
+
+class Observed(NamedTuple):
+    """What `experiment.observe` finds of the tasks of one split.
+
+    Attributes:
+      about: {"split", "classes": names, "episode": {"head", "task", "classes": names}}.
+      confused: by head, [pairs, 4]: a class, the one that it was taken for (itself where the answer
+        was right), how many queries, and of how many: those of the first in tasks with the second.
+      traced: by head with an inner loop and by name, [tasks, T + 1]: "accuracy" (0 to 1), "entropy"
+        of the answers, "loss", "negative_elbo" (nats a query); "cosine" [tasks, T].
+      episode: of one task, by name: "labels", "after" and where there is an inner loop "before" of
+        its queries [n]; "support_labels" [m]; "<part>_images" and which of the examples they are,
+        "<part>_shown", of the parts support and query; "<part>_2d" [.., 2] also of the part "path"
+        [T + 1, k, 2]; "explained" [2].
+    """
+
+    about: dict[str, Any]
+    confused: dict[str, np.ndarray]
+    traced: dict[str, dict[str, np.ndarray]]
+    episode: dict[str, np.ndarray]
+
+
+def write(workdir: Path, found: Observed) -> None:
+    """Writes <workdir>/report/observed.npz."""
+    tree = found._asdict()
+    about = tree.pop("about")
+    weights.save(workdir / FILE, tree, about)
+
+
+def read(workdir: Path) -> Observed:
+    """What `write` wrote.
+
+    Raises:
+      WeightsError: there is no such file, or it is damaged.
+    """
+    found = Observed(weights.about(workdir / FILE), {}, {}, {})
+    for path, array in weights.arrays(workdir / FILE).items():
+        kind, *names = path.split("/")
+        if kind == "traced":
+            found.traced.setdefault(names[0], {})[names[1]] = array
+        else:
+            getattr(found, kind)[names[0]] = array
+    return found

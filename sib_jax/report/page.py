@@ -1,0 +1,103 @@
+"""report.html of a run, and its pictures."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from sib_jax.report import (
+    accuracies,
+    confusion,
+    episode,
+    html,
+    inner_loop,
+    learning_curves,
+    reliability,
+    style,
+)
+from sib_jax.report import run as runs
+from sib_jax.report.console import log
+from sib_jax.report.run import Run
+from sib_jax.report.section import Section
+from sib_jax.runtime import files
+from sib_jax.runtime.files import one_line, shown
+
+FILE = "report.html"
+FOLDER = "report"
+
+_SECTIONS: tuple[Callable[[Run], Section | None], ...] = (
+    accuracies.section,
+    learning_curves.section,
+    inner_loop.section,
+    reliability.section,
+    confusion.section,
+    episode.section,
+)
+
+
+def tell(workdir: Path) -> Path | None:
+    """`write`, and a line that says where the report is, or why there is none."""
+    try:
+        path = write(workdir)
+    except Exception as error:  # the results stand whatever happens to pictures of them
+        log.warning("no report: %s", one_line(error))
+        return None
+    log.info("report: %s", shown(path))
+    return path
+
+
+def write(workdir: Path) -> Path:
+    """Writes <workdir>/report.html and the PNGs in <workdir>/report/, from the files of the run.
+
+    Each part needs something of the run, and is left out where that is not there. The same files
+    give the same page.
+
+    Returns:
+      The path of the page.
+
+    Raises:
+      ReportError: there is no finished run.
+      FileError: the page cannot be written.
+    """
+    run = runs.read(workdir)
+    sections = [found for make in _SECTIONS if (found := _made(make, run)) is not None]
+    row = run.rows[0]
+    backbone = f", backbone {row['backbone']}" if row["backbone"] else ""
+    about = f"{row['dataset']}, {row['setting']} setting{backbone}, seed {row['seed']}"
+    config = workdir / "config.json"
+    details = {"config.json": config.read_text(encoding="utf-8")} if config.is_file() else {}
+    return save(workdir / FILE, workdir / FOLDER, workdir.absolute().name, about, sections, details)
+
+
+def save(
+    path: Path,
+    folder: Path,
+    title: str,
+    about: str,
+    sections: Sequence[Section],
+    details: dict[str, str],
+) -> Path:
+    """Draws the pictures of some sections, writes them to `folder`, and the page to `path`."""
+    pictures = {}
+    for picture in _pictures(sections):
+        try:
+            pictures[picture.name] = {mode.name: style.png(picture, mode) for mode in style.MODES}
+        except Exception as error:  # one picture less, and a line
+            log.warning("report: no picture %s: %s", picture.name, one_line(error))
+            continue
+        for mode, content in pictures[picture.name].items():
+            name = f"{picture.name}{'' if mode == style.LIGHT.name else f'_{mode}'}.png"
+            files.write_atomically(folder / name, lambda file, c=content: file.write(c))
+    files.write_text(path, html.page(title, about, sections, pictures, details))
+    return path
+
+
+def _made(make: Callable[[Run], Section | None], run: Run) -> Section | None:
+    try:
+        return make(run)
+    except Exception as error:  # one part less, and a line
+        name = make.__module__.rsplit(".", 1)[-1]
+        log.warning("report: without %s: %s", name, one_line(error))
+        return None
+
+
+def _pictures(sections: Iterable[Section]) -> list[style.Picture]:
+    return [picture for section in sections for picture in section.pictures]

@@ -1,0 +1,88 @@
+"""How much better one head is than another on the same tasks, and how sure that is.
+
+Tasks differ more than methods do. The interval of the mean difference, task by task, leaves that
+out, and is several times narrower than those of the two means.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sib_jax.report.run import ReportError, Run
+
+_WORDS = {
+    "dataset": "data sets",
+    "seed": "seeds",
+    "base_holdout": "shares of base images held out",
+    "fingerprints": "data (their fingerprints differ)",
+}
+
+
+class Difference(NamedTuple):
+    """Of mean accuracies in percent, and half the width of its 95% interval."""
+
+    mean: float
+    ci95: float
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> Difference:
+    """Of `one` over `other`: accuracies of the same tasks in the same order, [tasks], 0 to 1."""
+    of_task = 100 * (np.asarray(one, np.float64) - np.asarray(other, np.float64))
+    return Difference(
+        float(of_task.mean()), float(1.96 * of_task.std() / np.sqrt(max(len(of_task), 1)))
+    )
+
+
+def text(found: Difference) -> str:
+    """In percent points, with its sign."""
+    return f"{found.mean:+.2f} ± {found.ci95:.2f}"
+
+
+def why_not(one: Run, of_one: str, other: Run, of_other: str, split: str) -> str | None:
+    """Why two heads cannot be paired on a split: in words, what differs; None where they can.
+
+    Args:
+      one: a run.
+      of_one: one of its heads.
+      other: another run, or the same.
+      of_other: one of its heads.
+      split: "val" or "test".
+    """
+    for run, head in ((one, of_one), (other, of_other)):
+        if split not in run.tasks.get(head, {}):
+            return f"{run.workdir} keeps no accuracies of single {split} tasks of head {head}"
+    sizes = [run.of_tasks["heads"][head] for run, head in ((one, of_one), (other, of_other))]
+    for field in sorted(sizes[0].keys() | sizes[1].keys()):
+        values = [size.get(field) for size in sizes]
+        if values[0] != values[1]:
+            return f"the tasks are of different {field}, {values[0]} and {values[1]}"
+    for field, words in _WORDS.items():
+        values = [_drawn_from(run, field, sizes[0]["setting"], split) for run in (one, other)]
+        if values[0] != values[1]:
+            shown = "" if field == "fingerprints" else f", {values[0]} and {values[1]}"
+            return f"the tasks are of different {words}{shown}"
+    counts = [
+        len(run.tasks[head][split]["nll"]) for run, head in ((one, of_one), (other, of_other))
+    ]
+    if counts[0] != counts[1]:
+        return f"there are different numbers of {split} tasks, {counts[0]} and {counts[1]}"
+    return None
+
+
+def check(one: Run, of_one: str, other: Run, of_other: str, split: str) -> None:
+    """Raises `ReportError` where two heads cannot be paired on a split."""
+    reason = why_not(one, of_one, other, of_other, split)
+    if reason is not None:
+        raise ReportError(
+            f"{one.workdir} ({of_one}) and {other.workdir} ({of_other}) cannot be paired: {reason}"
+        )
+
+
+def _drawn_from(run: Run, field: str, setting: str, split: str) -> Any:
+    """Of what tasks are a function of, what those of a setting and split depend on."""
+    found, has_base = run.of_tasks.get(field), setting == "lwof"
+    if field == "base_holdout":
+        return found if has_base else None
+    if field != "fingerprints" or found is None:
+        return found
+    return {name: found.get(name) for name in (split, *(("train", f"base {split}") * has_base))}

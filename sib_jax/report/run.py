@@ -1,0 +1,82 @@
+"""What a finished run has left, read from its files: all that a report is made of."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sib_jax.errors import UserError
+from sib_jax.report import metrics, observed, results, task_arrays
+from sib_jax.report.observed import Observed
+from sib_jax.report.results import Row
+from sib_jax.runtime.files import shown
+from sib_jax.runtime.weights import WeightsError
+
+
+class ReportError(UserError):
+    """Runs that cannot be reported or compared; the message says what is wanted."""
+
+
+class Run(NamedTuple):
+    """A finished run.
+
+    Attributes:
+      workdir: its folder.
+      rows: of results.json.
+      epochs: of metrics.jsonl: {"stage", "step", ...}; none where there is no such file.
+      tasks: by head, split and measure, [tasks] and reliability's bins [BINS, 3]; {} for runs by
+        versions that did not keep them, or where the file is damaged.
+      of_tasks: what the tasks are a function of.
+      observed: what a second look at the tasks has shown; None where there was none.
+    """
+
+    workdir: Path
+    rows: list[Row]
+    epochs: list[dict[str, Any]]
+    tasks: dict[str, dict[str, dict[str, np.ndarray]]]
+    of_tasks: dict[str, Any]
+    observed: Observed | None
+
+
+def read(workdir: Path) -> Run:
+    """Reads what is there.
+
+    Raises:
+      ReportError: the run has no results.
+    """
+    path = workdir / results.FILE
+    if not path.is_file():
+        what = f"has no {results.FILE}" if workdir.is_dir() else "does not exist"
+        raise ReportError(f"{shown(workdir)} {what}; give the --workdir of a finished run")
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        heads = {row["head"] for row in rows}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ReportError(
+            f"{shown(path)} is damaged; evaluate again: the command of the run with --mode=evaluate"
+        ) from error
+    try:
+        tasks, of_tasks = task_arrays.read(workdir)
+    except (WeightsError, ValueError):
+        tasks, of_tasks = {}, {}
+    try:
+        found = observed.read(workdir)
+    except (WeightsError, LookupError, AttributeError):
+        found = None
+    if found is not None and not found.confused.keys() <= heads:
+        found = None  # of another list of heads, before these results
+    return Run(workdir, rows, _epochs(workdir / metrics.FILE), tasks, of_tasks, found)
+
+
+def _epochs(path: Path) -> list[dict[str, Any]]:
+    """Whole lines; what a kill cut short is left out."""
+    found = []
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    for line in text.splitlines():
+        try:
+            entry = json.loads(line)
+            found.append({**entry, "stage": str(entry["stage"]), "step": float(entry["step"])})
+        except (ValueError, LookupError, TypeError):
+            continue
+    return found
