@@ -14,6 +14,7 @@ sib_jax learns new classes from a few examples and the unlabelled images to be c
                                                      sort images by a few examples of each class
   sib_jax predict --backbone={backbone} --support=DIR --query=DIR
                                                      the same at once, without any training
+  sib_jax report WORKDIR WORKDIR                     compare runs on the same tasks
   sib_jax evaluate --checkpoint=netSIB.pth --data_dir=DIR
                                                      test accuracy of an official checkpoint
   sib_jax train --help, sib_jax predict --help       all options, every field of a config
@@ -30,7 +31,7 @@ def script() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Hands over to `sib_jax.main`, `predict` or `evaluate`; without a command, what there is.
+    """Hands over to the module of a command; without one, says what there is.
 
     Args:
       argv: the words after the name of the program; those of the command line unless given.
@@ -47,10 +48,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         from sib_jax import evaluate
 
         evaluate.main(words[1:])
+    elif command == "report":
+        from sib_jax.report import __main__ as report
+
+        report.main(words[1:])
     elif command == "train" or command.startswith("-"):
         _train(words[1:] if command == "train" else words)
     else:
-        sys.exit(f"sib_jax: unknown command {command!r}; there are train, predict and evaluate")
+        sys.exit(
+            f"sib_jax: unknown command {command!r}; there are train, predict, report and evaluate"
+        )
 
 
 def usage() -> str:

@@ -15,7 +15,6 @@ from sib_jax.runtime.seeds import Stream
 from sib_jax.tasks.accuracy import accuracies as accuracies_of
 from sib_jax.tasks.setting import Setting, Sources
 
-
 STREAMS = {"val": Stream.VAL_TASKS, "test": Stream.TEST_TASKS}
 """Where the tasks of a split come from."""
 

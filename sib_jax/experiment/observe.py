@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,24 @@ TRACED = 200
 _BATCH = 20  # of them at once
 _SHOWN = 10  # classes of the episode in pictures ...
 _EXAMPLES, _QUERIES = 3, 15  # ... and images of each
+
+
+class Drawn(NamedTuple):
+    """Tasks as rows of the tables that they are drawn from; with or without an axis of tasks.
+
+    Attributes:
+      support: int [..., m], rows of the novel classes' table.
+      support_labels: int [..., m], 0..k-1, in all tasks alike.
+      query: int [..., n], rows of the novel classes' table, or of the base classes'.
+      query_labels: int [..., n]; k and more are base classes.
+      base: int [..., b], the base classes present; None where there are none.
+    """
+
+    support: np.ndarray
+    support_labels: np.ndarray
+    query: np.ndarray
+    query_labels: np.ndarray
+    base: np.ndarray | None = None
 
 
 def observe(
@@ -82,28 +100,24 @@ def split_shown(splits: Iterable[str]) -> str:
     return max(splits, key=("val", "test").index)
 
 
-def draw(setting: Setting, sources: Sources, key: jax.Array, tasks: int) -> Episode:
-    """The tasks of an evaluation, with the numbers of rows in the place of features.
+def draw(setting: Setting, sources: Sources, key: jax.Array, tasks: int) -> Drawn:
+    """The tasks of an evaluation.
 
     Args:
       setting: how episodes are drawn.
       sources: what they are drawn from.
       key: that of the evaluation.
       tasks: how many.
-
-    Returns:
-      `support` int [tasks, m] and `query` int [tasks, n]: rows of `sources.novel`, for queries of
-      base classes rows of `sources.base`.
     """
     rows = jax.tree.map(jnp.asarray, Sources(*(_numbered(table) for table in sources)))
 
     def one(index: jax.Array) -> Episode:
         return setting.sample_evaluation(keys_of_task(key, index)[0], rows)
 
-    return jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(jnp.arange(tasks)))
+    return Drawn(*jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(jnp.arange(tasks))))
 
 
-def confused(drawn: Episode, labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+def confused(drawn: Drawn, labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Which class was taken for which.
 
     Args:
@@ -134,7 +148,7 @@ def confused(drawn: Episode, labels: np.ndarray, predicted: np.ndarray) -> np.nd
 
 
 def traced(
-    method: Method, params: Any, drawn: Episode, sources: Sources, key: jax.Array
+    method: Method, params: Any, drawn: Drawn, sources: Sources, key: jax.Array
 ) -> dict[str, np.ndarray]:
     """What the inner loop does on some tasks.
 
@@ -178,7 +192,7 @@ def traced(
 
 
 def episode(
-    drawn: Episode, sources: Sources, part: Any, answer: np.ndarray, steps: Trajectory | None
+    drawn: Drawn, sources: Sources, part: Any, answer: np.ndarray, steps: Trajectory | None
 ) -> dict[str, np.ndarray]:
     """One task in pictures, see `Observed`; queries of base classes are left out.
 
@@ -209,11 +223,11 @@ def episode(
     return found
 
 
-def _ways(drawn: Episode) -> int:
+def _ways(drawn: Drawn) -> int:
     return int(drawn.support_labels.max()) + 1
 
 
-def _classes(drawn: Episode, labels: np.ndarray) -> np.ndarray:
+def _classes(drawn: Drawn, labels: np.ndarray) -> np.ndarray:
     """The classes of a task, or of each; [..., k]."""
     columns = drawn.support_labels.reshape(-1, drawn.support_labels.shape[-1])[0]  # in all alike
     first = np.argmax(columns[None] == np.arange(_ways(drawn))[:, None], axis=1)
@@ -245,7 +259,7 @@ def _typical(
     return int(np.abs(accuracy - accuracy.mean(axis=0)[None]).sum(axis=1).argmin())
 
 
-def _gather(drawn: Episode, sources: Sources) -> Episode:
+def _gather(drawn: Drawn, sources: Sources) -> Episode:
     """Features in the place of rows; with or without a leading axis of tasks."""
     novel = np.asarray(sources.novel.features)
     query = novel[np.minimum(drawn.query, len(novel) - 1)]
@@ -253,7 +267,8 @@ def _gather(drawn: Episode, sources: Sources) -> Episode:
         base = np.asarray(sources.base.features)
         of_base = drawn.query_labels >= _ways(drawn)
         query = np.where(of_base[..., None], base[np.where(of_base, drawn.query, 0)], query)
-    return drawn._replace(support=novel[drawn.support], query=query)
+    episode = drawn._replace(support=novel[drawn.support], query=query)
+    return Episode(*jax.tree.map(jnp.asarray, episode))
 
 
 def _on_host(sources: Sources) -> Sources:
@@ -271,5 +286,5 @@ def _looked_up(wanted: np.ndarray, names: np.ndarray, values: np.ndarray) -> np.
     return np.where(names[place] == wanted, values[place], 0)
 
 
-def _unit(features: np.ndarray) -> np.ndarray:
+def _unit(features: np.ndarray | jax.Array) -> np.ndarray:
     return np.asarray(normalize(jnp.asarray(features, jnp.float32)))

@@ -41,8 +41,8 @@ class Method(NamedTuple):
       reads: "features" of the frozen backbone, or "images".
       settings: names of the settings whose episodes it can answer, see `tasks.setting`.
       steps: T of SIB's inner loop; None for others.
-      trajectory: (parameters, `Episode`, key) -> `Trajectory`: the steps to what `logits` gives, for
-        a report; None for a method without an inner loop of this kind.
+      trajectory: (parameters, `Episode`, key) -> `Trajectory`: the steps to what `logits` gives,
+        for a report; None for a method without an inner loop of this kind.
       frozen: parameters -> pytree of bools like it, True where they stay as they start, also under
         weight decay; None if all are learned.
     """

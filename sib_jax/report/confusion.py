@@ -13,7 +13,7 @@ from sib_jax.report.style import Mode, Picture
 _MOST = 60  # classes that a matrix shows ...
 _NAMED = 45  # ... and up to which it names them
 _PAIRS = 10
-_FEW = 30  # queries that could have been confused: below that a share says little
+_FEW = 100  # queries that could have been confused: below that a share says little
 
 
 class Pair(NamedTuple):
@@ -22,19 +22,19 @@ class Pair(NamedTuple):
     Attributes:
       true: number of the class of the queries.
       taken: of the class that they were taken for.
-      count: how many queries.
+      wrong: how many queries.
       chances: of how many: those of `true` in tasks with `taken`.
     """
 
     true: int
     taken: int
-    count: int
+    wrong: int
     chances: int
 
     @property
     def share(self) -> float:
         """0 to 1."""
-        return self.count / max(self.chances, 1)
+        return self.wrong / max(self.chances, 1)
 
 
 def section(run: Run) -> Section | None:
@@ -54,7 +54,7 @@ def section(run: Run) -> Section | None:
     if len(shown) < len(names):
         text.append(f"The {len(shown)} classes of {len(names)} that are confused most.")
     lines = [
-        [names[p.true], names[p.taken], f"{100 * p.share:.1f} %", f"{p.count} of {p.chances}"]
+        [names[p.true], names[p.taken], f"{100 * p.share:.1f} %", f"{p.wrong} of {p.chances}"]
         for p in worst
     ]
     tables = [Table(["class", "taken for", "share", "queries"], lines)] if lines else []

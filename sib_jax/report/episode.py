@@ -1,4 +1,7 @@
-"""One task: its images with the answers before and after adaptation, and its features in a plane."""
+"""One task: its images with the answers before and after adaptation; its features in a plane."""
+
+import string
+import textwrap
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +15,8 @@ from sib_jax.report.section import Section
 from sib_jax.report.style import Mode, Picture
 
 _TILE = 1.0  # an image's side; all else is in its units
-_GAP, _TEXT = 0.12, 0.3
+_GAP, _TEXT = 0.12, 0.34
+_LETTERS = string.ascii_uppercase
 _MARKERS = "osD^vPX*<>"
 
 
@@ -32,15 +36,13 @@ def section(run: Run) -> Section | None:
         "first of those whose accuracies are nearest to the mean."
     )
     if "query_images" in found:
+        alt = "Images of one task with their answers"
         pictures.append(
-            Picture("episode", "Images of one task with their answers", lambda m: _images(seen, m))
+            Picture("episode", alt, lambda m: _images(seen, m), _words_of_images(found))
         )
-        text.append(_words_of_images(found))
     if "query_2d" in found:
-        pictures.append(
-            Picture("plane", "Features of one task in a plane", lambda m: _plane(seen, m))
-        )
-        text.append(_words_of_plane(found))
+        alt = "Features of one task in a plane"
+        pictures.append(Picture("plane", alt, lambda m: _plane(seen, m), _words_of_plane(found)))
     return Section("One task", text, (), pictures) if pictures else None
 
 
@@ -77,7 +79,7 @@ def _images(seen: Observed, mode: Mode) -> Figure:
     examples = max(np.bincount(of_support))
     columns = examples + max(np.bincount(of_query))
     rows, line = int(of_support.max()) + 1, _TILE + _TEXT + _GAP
-    left = 2.4  # for names
+    left = 3.2  # for names
     width, height = left + columns * (_TILE + _GAP) + 0.3, rows * line
     made = style.figure(style.WIDTH * height / width)
     axes = made.add_axes((0, 0, 1, 1))
@@ -86,13 +88,15 @@ def _images(seen: Observed, mode: Mode) -> Figure:
     size = 7.5 * min(1.0, 19 / columns)
     for c in range(rows):
         top = c * line + _GAP / 2
-        axes.text(0.05, top + _TILE / 2, style.short(names[c], 18), va="center", fontsize=size)
+        axes.text(0.05, top + _TILE / 2, _LETTERS[c], va="center", fontsize=10, weight="bold")
+        name = "\n".join(textwrap.wrap(style.short(names[c], 40), 18))
+        axes.text(0.45, top + _TILE / 2, name, va="center", fontsize=0.8 * size)
         for i, place in enumerate(np.flatnonzero(of_support == c)):
             _show(axes, found["support_images"][place], left + i * (_TILE + _GAP), top)
         for i, place in enumerate(np.flatnonzero(of_query == c)):
             across = left + 0.3 + (examples + i) * (_TILE + _GAP)
             _show(axes, found["query_images"][place], across, top)
-            _answer(axes, found, int(query[place]), (across, top), names, mode, 0.72 * size)
+            _answer(axes, found, int(query[place]), (across, top), mode, size)
     return made
 
 
@@ -101,7 +105,6 @@ def _answer(
     found: dict[str, np.ndarray],
     query: int,
     place: tuple[float, float],
-    names: list[str],
     mode: Mode,
     size: float,
 ) -> None:
@@ -120,10 +123,9 @@ def _answer(
             linestyle="--" if lost else "-",
         )
     )
-    said = [_letter(names, c) for c in dict.fromkeys((before, after))]
     axes.text(
-        *(place[0] + _TILE / 2, place[1] + _TILE + 0.06),
-        "→".join(said),
+        *(place[0] + _TILE / 2, place[1] + _TILE + 0.08),
+        "→".join(_letter(c) for c in dict.fromkeys((before, after))),
         ha="center",
         va="top",
         fontsize=size,
@@ -131,9 +133,9 @@ def _answer(
     )
 
 
-def _letter(names: list[str], column: int) -> str:
-    """A class in short; a base class has no row of its own."""
-    return style.short(names[column], 8) if column < len(names) else "base"
+def _letter(column: int) -> str:
+    """A class in short; of base classes and of very many there is none."""
+    return _LETTERS[column] if column < len(_LETTERS) else "·"
 
 
 def _show(axes: Axes, image: np.ndarray, left: float, top: float) -> None:
@@ -151,7 +153,7 @@ def _show(axes: Axes, image: np.ndarray, left: float, top: float) -> None:
 
 def _plane(seen: Observed, mode: Mode) -> Figure:
     found, names = seen.episode, seen.about["episode"]["classes"]
-    made = style.figure(5.2, 7.2)
+    made = style.figure(4.8)
     axes = made.subplots()
     right = found["after"] == found["labels"]
     for c, name in enumerate(names):
@@ -159,9 +161,19 @@ def _plane(seen: Observed, mode: Mode) -> Figure:
         for good in (True, False):
             at = found["query_2d"][(found["labels"] == c) & (right == good)]
             face = color if good else "none"
-            axes.scatter(*at.T, s=22, marker=marker, facecolors=face, edgecolors=color, alpha=0.75)
+            axes.scatter(
+                at[:, 0],
+                at[:, 1],
+                s=22,
+                marker=marker,
+                facecolors=face,
+                edgecolors=color,
+                alpha=0.75,
+            )
+        stars = found["support_2d"][found["support_labels"] == c]
         axes.scatter(
-            *found["support_2d"][found["support_labels"] == c].T,
+            stars[:, 0],
+            stars[:, 1],
             s=150,
             marker="*",
             color=color,
@@ -169,7 +181,8 @@ def _plane(seen: Observed, mode: Mode) -> Figure:
             linewidths=0.7,
             zorder=4,
         )
-        axes.plot([], [], marker, color=color, label=style.short(name, 24))
+        label = f"{_letter(c)}  {style.short(name, 28)}"
+        axes.plot([], [], marker, color=color, label=label)
         if "path_2d" in found:
             path = found["path_2d"][:, c]
             axes.plot(*path.T, color=color, linewidth=2.2, zorder=5)
@@ -185,5 +198,5 @@ def _plane(seen: Observed, mode: Mode) -> Figure:
         axes.set_ylabel(f"second ({share[1]:.0f} %)")
     axes.set_aspect("equal", adjustable="datalim")
     if len(names) <= 20:
-        style.below(axes, made, 5)
+        made.legend(loc="outside right upper")
     return made

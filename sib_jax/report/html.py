@@ -5,6 +5,7 @@ import html
 from collections.abc import Mapping, Sequence
 
 from sib_jax.report.section import Section, Table
+from sib_jax.report.style import PER_PIXEL
 
 _PAGE = """\
 <!DOCTYPE html>
@@ -19,10 +20,12 @@ _PAGE = """\
 @media (prefers-color-scheme: dark) {{
   :root {{ --paper: #0d1117; --ink: #e6edf3; --soft: #9198a1; --line: #30363d; --band: #161b22; }}
 }}
-body {{ background: var(--paper); color: var(--ink); margin: 0 auto; padding: 1.5rem; max-width: 58rem;
+body {{ background: var(--paper); color: var(--ink);
+  margin: 0 auto; padding: 1.5rem; max-width: 58rem;
   font: 16px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }}
 h1 {{ font-size: 1.5rem; margin: 0 0 .2rem; }}
-h2 {{ font-size: 1.15rem; margin: 2.4rem 0 .6rem; padding-top: .8rem; border-top: 1px solid var(--line); }}
+h2 {{ font-size: 1.15rem; margin: 2.4rem 0 .6rem; padding-top: .8rem;
+  border-top: 1px solid var(--line); }}
 p {{ margin: .5rem 0; max-width: 48rem; }}
 .about {{ color: var(--soft); }}
 .scroll {{ overflow-x: auto; margin: .9rem 0; }}
@@ -31,6 +34,7 @@ th, td {{ padding: .25rem .8rem .25rem 0; text-align: left; white-space: nowrap;
   border-bottom: 1px solid var(--line); }}
 th {{ color: var(--soft); font-weight: 600; }}
 figure {{ margin: 1rem 0; }}
+figcaption {{ margin: 1.2rem 0 .5rem; max-width: 48rem; }}
 img {{ max-width: 100%; height: auto; display: block; }}
 details {{ margin-top: 2rem; color: var(--soft); }}
 pre {{ overflow-x: auto; background: var(--band); padding: .8rem; font-size: .8rem; }}
@@ -76,8 +80,10 @@ def _section(section: Section, pictures: Mapping[str, Mapping[str, bytes]]) -> s
     for picture in section.pictures:
         if picture.name in pictures:
             of = pictures[picture.name]
+            caption = picture.caption and f"<figcaption>{_text(picture.caption)}</figcaption>"
             parts.append(
-                f'<figure><picture><source media="(prefers-color-scheme: dark)" '
+                f"<figure>{caption}"
+                '<picture><source media="(prefers-color-scheme: dark)" '
                 f'srcset="{_data(of["dark"])}"><img src="{_data(of["light"])}" '
                 f'width="{_width(of["light"])}" alt="{_text(picture.alt)}"></picture></figure>'
             )
@@ -102,5 +108,5 @@ def _data(png: bytes) -> str:
 
 
 def _width(png: bytes) -> int:
-    """In pixels of the page, two of the picture's to one."""
-    return int.from_bytes(png[16:20], "big") // 2
+    """In pixels of the page."""
+    return round(int.from_bytes(png[16:20], "big") / PER_PIXEL)

@@ -12,8 +12,8 @@ _PANELS = {
     "accuracy": "accuracy, %",
     "loss": "−log p(right class), nats",
     "negative_elbo": "negative ELBO, nats a query",
-    "entropy": "entropy of the answers, nats",
-    "cosine": "cosine, synthetic and true gradient",
+    "entropy": "entropy of answers, nats",
+    "cosine": "cosine to the true gradient",
 }
 
 
@@ -21,13 +21,13 @@ def section(run: Run) -> Section | None:
     """Means over tasks, by step t."""
     if run.observed is None or not run.observed.traced:
         return None
-    traced = run.observed.traced
+    traced, split = run.observed.traced, run.observed.about["split"]
+    tasks = len(next(iter(traced.values()))["accuracy"])
     text = [
-        "From theta^0 (t = 0) to theta^T, on the unlabelled queries of "
-        f"{len(next(iter(traced.values()))['accuracy'])} {run.observed.about['split']} tasks; shades "
-        "are 95% intervals of the means. The last panel compares the synthetic gradient that a step "
-        "takes with the true gradient of the query loss, which needs the labels: 1 is the same "
-        "direction, 0 chance."
+        f"From theta^0 (t = 0) to theta^T, on the unlabelled queries of {tasks} {split} tasks; "
+        "shades are 95% intervals of the means. The last panel compares the synthetic gradient "
+        "that a step takes with the true gradient of the query loss, which needs the labels: 1 is "
+        "the same direction, 0 chance."
     ]
     for head, found in traced.items():
         accuracy, cosine = 100 * found["accuracy"].mean(0), found["cosine"].mean(0)

@@ -21,25 +21,24 @@ def section(run: Run) -> Section | None:
             stages.setdefault(entry["stage"], []).append(entry)
     pretraining = {k: v for k, v in stages.items() if k == _PRETRAINING}
     training = {k: v for k, v in stages.items() if k != _PRETRAINING}
-    text, pictures = [], []
+    pictures = []
     if pretraining:
-        pictures.append(_picture("pretraining", "The backbone", pretraining))
-        text.append(
-            "The backbone: training accuracy is that of classifying single images among all training "
-            "classes, with augmentation; validation accuracy that of few-shot tasks of new classes."
+        caption = (
+            "The backbone: accuracy of telling single training images apart (thin), and on "
+            "few-shot tasks of validation classes (thick). The best epoch, marked, is kept."
         )
+        pictures.append(_picture("pretraining", "Pretraining", caption, pretraining))
     if training:
-        pictures.append(_picture("meta_training", "Meta-training", training))
-        text.append(
-            "Meta-training: accuracy on training tasks (thin) and on validation tasks (thick); the "
-            "best validation epoch, marked, is kept."
-        )
-    return Section("Learning curves", text, (), pictures) if pictures else None
+        caption = "Meta-training of each head, likewise; thin lines are training tasks."
+        pictures.append(_picture("meta_training", "Meta-training", caption, training))
+    return Section("Learning curves", (), (), pictures) if pictures else None
 
 
-def _picture(name: str, title: str, stages: dict[str, list[dict[str, Any]]]) -> Picture:
+def _picture(
+    name: str, title: str, caption: str, stages: dict[str, list[dict[str, Any]]]
+) -> Picture:
     alt = f"{title}: loss and accuracy by step"
-    return Picture(name, alt, lambda mode: _draw(title, stages, mode))
+    return Picture(name, alt, lambda mode: _draw(title, stages, mode), caption)
 
 
 def _draw(title: str, stages: dict[str, list[dict[str, Any]]], mode: Mode) -> Figure:

@@ -1,7 +1,9 @@
 """report.html of a run, and its pictures."""
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from sib_jax.report import (
     accuracies,
@@ -84,10 +86,15 @@ def save(
             log.warning("report: no picture %s: %s", picture.name, one_line(error))
             continue
         for mode, content in pictures[picture.name].items():
-            name = f"{picture.name}{'' if mode == style.LIGHT.name else f'_{mode}'}.png"
-            files.write_atomically(folder / name, lambda file, c=content: file.write(c))
+            suffix = "" if mode == style.LIGHT.name else f"_{mode}"
+            write = functools.partial(_write, content)
+            files.write_atomically(folder / f"{picture.name}{suffix}.png", write)
     files.write_text(path, html.page(title, about, sections, pictures, details))
     return path
+
+
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)
 
 
 def _made(make: Callable[[Run], Section | None], run: Run) -> Section | None:

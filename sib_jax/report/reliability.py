@@ -1,6 +1,7 @@
 """Reliability diagram: whether the answers are right as often as they say."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sib_jax.report import style
@@ -24,9 +25,10 @@ def section(run: Run) -> Section | None:
         return None
     rows = [row for row in run.rows if row["split"] == split and row["head"] in bins]
     text = [
-        f"Queries of all {split} tasks by how sure the answer is (the largest probability): bars are "
-        "the share of right answers. On the diagonal they are what they say; below it the head is "
-        "too sure. The faint area is how many queries lie where.",
+        f"Queries of all {split} tasks by how sure the answer is (the largest probability), and "
+        "the share of right answers among them. Where bars end on the diagonal, answers are as "
+        "often right as they say; below it the head is too sure. Under each diagram: how many "
+        "queries there are.",
         "Temperature is the one that fits the validation tasks best; divided by it the logits give "
         "the scaled figures. NLL in nats a query, ECE in percent.",
     ]
@@ -53,28 +55,30 @@ def _draw(bins: dict[str, np.ndarray], mode: Mode) -> Figure:
     shown = list(bins.items())[:_SHOWN]
     columns = min(len(shown), 4)
     lines = -(-len(shown) // columns)
-    made = style.figure(2.75 * lines, max(2.75 * columns, 3.2))
-    every = made.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for axes in every[len(shown) :]:
-        axes.set_visible(False)
-    for axes, (head, sums) in zip(every, shown, strict=False):
-        queries, sure, right = sums.T
-        there = queries > 0
-        edges = np.arange(len(queries)) / len(queries)
-        width = 1 / len(queries)
-        share = queries / queries.max()
-        axes.bar(edges, share, width, align="edge", color=mode.faint, alpha=0.6, linewidth=0)
-        accuracy = np.divide(right, queries, out=np.zeros(len(queries)), where=there)
-        axes.bar(
-            *(edges[there], accuracy[there], 0.86 * width),
-            align="edge",
-            color=mode.cycle[0],
-            alpha=0.85,
-        )
-        axes.plot([0, 1], [0, 1], color=mode.ink, linewidth=0.9, linestyle="--")
-        ece = 100 * np.abs(right - sure).sum() / queries.sum()
-        axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-        axes.set_title(f"{style.short(head, 20)}: ECE {ece:.1f} %")
-        axes.set_xlabel("probability of the answer")
-    every[0].set_ylabel("share of right answers")
+    made = style.figure(3.1 * lines, max(2.3 * columns, 3.2))
+    every = made.subplots(2 * lines, columns, squeeze=False, height_ratios=[4, 1] * lines)
+    for index in range(lines * columns):
+        line, column = divmod(index, columns)
+        above, under = every[2 * line, column], every[2 * line + 1, column]
+        if index < len(shown):
+            _diagram(above, under, *shown[index], mode)
+            above.set_ylabel("" if column else "share of right answers")
+            under.set_ylabel("" if column else "queries")
+        else:
+            above.set_visible(False)
+            under.set_visible(False)
     return made
+
+
+def _diagram(above: Axes, under: Axes, head: str, sums: np.ndarray, mode: Mode) -> None:
+    queries, sure, right = sums.T
+    there, width = queries > 0, 1 / len(queries)
+    centres = (np.arange(len(queries)) + 0.5) * width
+    accuracy = right[there] / queries[there]
+    above.bar(centres[there], accuracy, 0.86 * width, color=mode.cycle[0])
+    above.plot([0, 1], [0, 1], color=mode.ink, linewidth=0.9, linestyle="--")
+    ece = 100 * np.abs(right - sure).sum() / queries.sum()
+    above.set_title(f"{style.short(head, 20)}: ECE {ece:.1f} %")
+    above.set(xlim=(0, 1), ylim=(0, 1), xticklabels=[])
+    under.bar(centres, queries / queries.sum(), 0.86 * width, color=mode.cycle[6])
+    under.set(xlim=(0, 1), yticks=[], xlabel="probability of the answer")

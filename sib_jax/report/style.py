@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -11,7 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 WIDTH = 9.2  # inches of a picture that fills the page
-_DPI = 200  # twice what the page shows, for sharp screens
+_DPI = 150
+PER_PIXEL = _DPI / 100  # of the picture to one of the page, for sharp screens
 
 
 class Mode(NamedTuple):
@@ -56,11 +57,13 @@ class Picture(NamedTuple):
       name: of its files.
       alt: what it shows, in words.
       draw: gives the figure.
+      caption: how to read it; stands above it.
     """
 
     name: str
     alt: str
     draw: Callable[[Mode], Figure]
+    caption: str = ""
 
 
 def figure(height: float, width: float = WIDTH) -> Figure:
@@ -83,8 +86,11 @@ def below(axes: Axes, of: Figure, most: int = 4) -> None:
 
 
 def short(name: str, most: int = 16) -> str:
-    """A class's name, cut to fit."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+    """A name, cut to fit in its middle: what tells names apart is mostly at an end."""
+    if len(name) <= most:
+        return name
+    end = (most - 1) // 2
+    return f"{name[: most - 1 - end]}…{name[len(name) - end :]}"
 
 
 def png(picture: Picture, mode: Mode) -> bytes:
@@ -97,13 +103,11 @@ def png(picture: Picture, mode: Mode) -> bytes:
     return content.getvalue()
 
 
-def _settings(mode: Mode) -> dict[str, object]:
+def _settings(mode: Mode) -> dict[Any, Any]:
     """Without what a user's matplotlibrc says: reports look alike everywhere."""
-    default = {k: v for k, v in matplotlib.rcParamsDefault.items() if not k.startswith("backend")}
-    for name in ("date.epoch", "webagg.address", "savefig.directory"):
-        default.pop(name, None)
+    default = matplotlib.rcParamsDefault
     return {
-        **default,
+        **{name: value for name, value in default.items() if not name.startswith("backend")},
         "figure.facecolor": mode.paper,
         "savefig.facecolor": mode.paper,
         "axes.facecolor": mode.paper,

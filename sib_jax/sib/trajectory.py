@@ -69,8 +69,9 @@ def trajectory(
         return after, (look(theta), cosine(theta, noise))
 
     end, (before, cosines) = jax.lax.scan(advance, start, jnp.arange(inner.steps))
-    every = jax.tree.map(lambda x, last: jnp.concatenate([x, last[None]]), before, look(end))
-    return Trajectory(*every, cosines)
+    pairs = zip(before, look(end), strict=True)
+    weights, logits, kl = (jnp.concatenate([x, last[None]]) for x, last in pairs)
+    return Trajectory(weights, logits, kl, cosines)
 
 
 def _flat(theta: Posterior) -> jax.Array:

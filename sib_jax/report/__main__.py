@@ -1,0 +1,86 @@
+"""Makes the report of a run anew, or compares runs on the same tasks.
+
+python -m sib_jax.report WORKDIR
+python -m sib_jax.report WORKDIR WORKDIR... [--out=comparison.html]
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from sib_jax.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command; a mistake of the user ends it with one line."""
+    options = _parse(sys.argv[1:] if argv is None else argv)
+    from sib_jax.report import console
+
+    console.start()
+    try:
+        run(options)
+    except UserError as error:
+        _exit(str(error))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Writes what the options ask for."""
+    from sib_jax.report import comparison, page
+    from sib_jax.report import run as runs
+
+    if len(options.workdirs) == 1:
+        workdir = Path(options.workdirs[0])
+        path = page.write(workdir)
+        if runs.read(workdir).observed is None:
+            print(
+                "the run has kept no second look at its tasks: for all parts run it again with "
+                "--mode=evaluate"
+            )
+    else:
+        found = comparison.compare(
+            [runs.read(Path(workdir)) for workdir in options.workdirs],
+            options.against,
+            options.split,
+        )
+        print(comparison.text(found, options.split))
+        path = comparison.write(Path(options.out), found, options.split)
+    print(f"report: {path}")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        _exit(f"{message}; --help tells more")
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(
+        prog="python -m sib_jax.report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("workdirs", metavar="WORKDIR", nargs="+", help="of a finished run")
+    add(
+        "--against",
+        metavar="HEAD",
+        help="of the first run, what all are compared with; default: its best on validation",
+    )
+    add("--split", choices=("val", "test"), default="test", help="what is compared; default: test")
+    add(
+        "--out",
+        metavar="FILE",
+        default="comparison.html",
+        help="of a comparison; default: comparison.html. A single run has its report.html",
+    )
+    return parser.parse_args(argv)
+
+
+def _exit(message: str) -> NoReturn:
+    sys.exit(f"sib_jax: {message}")
+
+
+if __name__ == "__main__":
+    main()
