@@ -20,7 +20,7 @@ from sib_jax.runtime.seeds import key
 from sib_jax.sib.classifier import normalize
 from sib_jax.sib.trajectory import Trajectory
 from sib_jax.tasks.episode import Episode
-from sib_jax.tasks.setting import Setting, Sources
+from sib_jax.tasks.setting import Setting, Sources, Task
 
 TRACED = 200
 """Tasks whose inner loop is followed."""
@@ -74,10 +74,14 @@ def observe(
     found = Observed({"split": split}, {}, {}, {})
     has_base = any(head.setting.has_base for head in experiment.heads)
     found.about["classes"] = [*part.class_names, *(data.train.class_names if has_base else ())]
+    known: dict[tuple[str, Task], Drawn] = {}
     for head in experiment.heads:
         sources = _on_host(of[head.method.reads].evaluation[split])
         answers, parameters = predicted[head.name], params[head.name]
-        drawn = draw(head.setting, sources, seeds, len(answers))
+        size = head.setting.name, head.setting.task
+        if size not in known:
+            known[size] = draw(head.setting, sources, seeds, len(answers))
+        drawn = known[size]
         found.confused[head.name] = confused(drawn, part.labels, answers)
         if head.method.trajectory is not None:
             few = jax.tree.map(lambda x: x[:TRACED], drawn)

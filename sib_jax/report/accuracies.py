@@ -72,13 +72,16 @@ def _differences(run: Run) -> Table | None:
         lines.append(cells)
     if not any(any(cells[1:]) for cells in lines):
         return None
-    measure = "" if _main(run) == "novel" else f" {_main(run)}"
-    return Table(["difference", *(f"{_SPLITS[s]}{measure}" for s in _splits(run))], lines)
+    return Table(["difference", *(f"{_SPLITS[s]}{_of_which(run)}" for s in _splits(run))], lines)
 
 
 def _main(run: Run) -> str:
     """The accuracy that says most: "both" beside base classes."""
     return "both" if all(row["both"] for row in run.rows) else "novel"
+
+
+def _of_which(run: Run) -> str:
+    return "" if _main(run) == "novel" else f" {_main(run)}"
 
 
 def _draw(run: Run, mode: Mode) -> Figure:
@@ -93,7 +96,7 @@ def _draw(run: Run, mode: Mode) -> Figure:
                 axes.errorbar(mean, place, xerr=width, fmt="o", ms=4, color=mode.cycle[0])
         axes.set_yticks(range(len(heads)), [style.short(head, 24) for head in heads])
         axes.set_ylim(len(heads) - 0.5, -0.5)
-        axes.set_xlabel(f"{_SPLITS[split]} accuracy, %")
+        axes.set_xlabel(f"{_SPLITS[split]}{_of_which(run)}, %")
     return made
 
 

@@ -10,8 +10,7 @@ from sib_jax.report.run import Run
 from sib_jax.report.section import Section, Table
 from sib_jax.report.style import Mode, Picture
 
-_MOST = 60  # classes that a matrix shows ...
-_NAMED = 45  # ... and up to which it names them
+_MOST = 60  # classes that a matrix shows
 _PAIRS = 10
 _FEW = 100  # queries that could have been confused: below that a share says little
 
@@ -106,7 +105,8 @@ def _draw(confused: np.ndarray, shown: np.ndarray, names: list[str], mode: Mode)
     made = style.figure(side, side + 0.6)
     axes = made.subplots()
     # The diagonal would drown the rest: the shades are those of the wrong answers.
-    top = max(float(wrong.max()), 1e-9)
+    # Of few queries a share may be anything.
+    top = max((100 * pair.share for pair in most_confused(confused)), default=1.0)
     image = axes.imshow(
         np.where(np.eye(len(found)), np.nan, wrong), cmap=mode.shades, vmax=top, vmin=0
     )
@@ -114,8 +114,7 @@ def _draw(confused: np.ndarray, shown: np.ndarray, names: list[str], mode: Mode)
     made.colorbar(image, ax=axes, shrink=0.6, label="taken for it, % of queries")
     axes.grid(visible=False)
     axes.set(xlabel="taken for", ylabel="class")
-    if len(shown) <= _NAMED:
-        labels = [style.short(names[c]) for c in shown]
-        axes.set_xticks(range(len(shown)), labels, rotation=90, fontsize=7)
-        axes.set_yticks(range(len(shown)), labels, fontsize=7)
+    labels, size = [style.short(names[c]) for c in shown], 7 if len(shown) <= 40 else 5.5
+    axes.set_xticks(range(len(shown)), labels, rotation=90, fontsize=size)
+    axes.set_yticks(range(len(shown)), labels, fontsize=size)
     return made

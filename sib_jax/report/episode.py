@@ -50,11 +50,12 @@ def _words_of_images(found: dict[str, np.ndarray]) -> str:
     text = (
         "A row a class: its examples, then its queries. Under a query stands what it was taken for"
     )
+    star = " A star is a base class." if found["after"].max() > found["labels"].max() else ""
     if "before" not in found:
-        return f"{text}, where that is wrong."
+        return f"{text}, where that is wrong.{star}"
     return (
         f"{text}, before → after adaptation, where either is wrong. Frames: green, put right; red, "
-        "wrong in the end (dashed: it was right before)."
+        f"wrong in the end (dashed: it was right before).{star}"
     )
 
 
@@ -96,7 +97,7 @@ def _images(seen: Observed, mode: Mode) -> Figure:
         for i, place in enumerate(np.flatnonzero(of_query == c)):
             across = left + 0.3 + (examples + i) * (_TILE + _GAP)
             _show(axes, found["query_images"][place], across, top)
-            _answer(axes, found, int(query[place]), (across, top), mode, size)
+            _answer(axes, found, int(query[place]), (across, top), len(names), mode, size)
     return made
 
 
@@ -105,6 +106,7 @@ def _answer(
     found: dict[str, np.ndarray],
     query: int,
     place: tuple[float, float],
+    ways: int,
     mode: Mode,
     size: float,
 ) -> None:
@@ -125,7 +127,7 @@ def _answer(
     )
     axes.text(
         *(place[0] + _TILE / 2, place[1] + _TILE + 0.08),
-        "→".join(_letter(c) for c in dict.fromkeys((before, after))),
+        "→".join(_letter(c, ways) for c in dict.fromkeys((before, after))),
         ha="center",
         va="top",
         fontsize=size,
@@ -133,9 +135,11 @@ def _answer(
     )
 
 
-def _letter(column: int) -> str:
-    """A class in short; of base classes and of very many there is none."""
-    return _LETTERS[column] if column < len(_LETTERS) else "·"
+def _letter(column: int, ways: int) -> str:
+    """A class in short; a star for base classes, and of very many classes there are no letters."""
+    if column >= ways:
+        return "*"
+    return _LETTERS[column] if column < len(_LETTERS) else str(column + 1)
 
 
 def _show(axes: Axes, image: np.ndarray, left: float, top: float) -> None:
@@ -181,7 +185,7 @@ def _plane(seen: Observed, mode: Mode) -> Figure:
             linewidths=0.7,
             zorder=4,
         )
-        label = f"{_letter(c)}  {style.short(name, 28)}"
+        label = f"{_letter(c, len(names))}  {style.short(name, 28)}"
         axes.plot([], [], marker, color=color, label=label)
         if "path_2d" in found:
             path = found["path_2d"][:, c]

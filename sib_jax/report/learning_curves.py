@@ -29,7 +29,10 @@ def section(run: Run) -> Section | None:
         )
         pictures.append(_picture("pretraining", "Pretraining", caption, pretraining))
     if training:
-        caption = "Meta-training of each head, likewise; thin lines are training tasks."
+        caption = (
+            "Meta-training of each head: accuracy on training tasks (thin) and on validation tasks "
+            "(thick). The best epoch, marked, is kept."
+        )
         pictures.append(_picture("meta_training", "Meta-training", caption, training))
     return Section("Learning curves", (), (), pictures) if pictures else None
 

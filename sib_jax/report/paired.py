@@ -11,10 +11,10 @@ import numpy as np
 from sib_jax.report.run import ReportError, Run
 
 _WORDS = {
-    "dataset": "data sets",
-    "seed": "seeds",
-    "base_holdout": "shares of base images held out",
-    "fingerprints": "data (their fingerprints differ)",
+    "dataset": "data set",
+    "seed": "seed",
+    "base_holdout": "base_holdout",
+    "fingerprints": "the data that they are drawn from",
 }
 
 
@@ -55,17 +55,17 @@ def why_not(one: Run, of_one: str, other: Run, of_other: str, split: str) -> str
     for field in sorted(sizes[0].keys() | sizes[1].keys()):
         values = [size.get(field) for size in sizes]
         if values[0] != values[1]:
-            return f"the tasks are of different {field}, {values[0]} and {values[1]}"
+            return f"their tasks differ in {field}, {values[0]} and {values[1]}"
     for field, words in _WORDS.items():
         values = [_drawn_from(run, field, sizes[0]["setting"], split) for run in (one, other)]
         if values[0] != values[1]:
-            shown = "" if field == "fingerprints" else f", {values[0]} and {values[1]}"
-            return f"the tasks are of different {words}{shown}"
+            which = "" if field == "fingerprints" else f", {values[0]} and {values[1]}"
+            return f"their tasks differ in {words}{which}"
     counts = [
         len(run.tasks[head][split]["nll"]) for run, head in ((one, of_one), (other, of_other))
     ]
     if counts[0] != counts[1]:
-        return f"there are different numbers of {split} tasks, {counts[0]} and {counts[1]}"
+        return f"they have different numbers of {split} tasks, {counts[0]} and {counts[1]}"
     return None
 
 

@@ -58,9 +58,12 @@ def test_runs_on_the_same_tasks_are_compared():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"seed": 1}, "seeds, 1 and 0"),
-        ({"dataset": "folder"}, "data sets, folder and glyphs"),
-        ({"fingerprints": {"train": "a", "val": "b", "test": "d"}}, "data (their fingerprints"),
+        ({"seed": 1}, "seed, 1 and 0"),
+        ({"dataset": "folder"}, "data set, folder and glyphs"),
+        (
+            {"fingerprints": {"train": "a", "val": "b", "test": "d"}},
+            "the data that they are drawn from",
+        ),
         ({"heads": {"T3": OF_TASKS["heads"]["T3"] | {"shots": 5}}}, "shots, 5 and 1"),
         ({"heads": {"T3": OF_TASKS["heads"]["T3"] | {"setting": "lwof"}}}, "setting, lwof and"),
     ],
@@ -69,9 +72,7 @@ def test_runs_on_other_tasks_are_refused_in_one_line(changes, reason):
     with pytest.raises(ReportError) as caught:
         comparison.compare([_run(), _run("other", **changes)])
     message = str(caught.value)
-    assert message.startswith(
-        "other (T3) and one (T3) cannot be paired: the tasks are of different"
-    )
+    assert message.startswith("other (T3) and one (T3) cannot be paired: their tasks differ in ")
     assert reason in message
     assert "\n" not in message
 
