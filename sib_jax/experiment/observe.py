@@ -35,7 +35,7 @@ class Drawn(NamedTuple):
 
     Attributes:
       support: int [..., m], rows of the novel classes' table.
-      support_labels: int [..., m], 0..k-1, in all tasks alike.
+      support_labels: int [..., m], 0..k-1.
       query: int [..., n], rows of the novel classes' table, or of the base classes'.
       query_labels: int [..., n]; k and more are base classes.
       base: int [..., b], the base classes present; None where there are none.
@@ -233,9 +233,8 @@ def _ways(drawn: Drawn) -> int:
 
 def _classes(drawn: Drawn, labels: np.ndarray) -> np.ndarray:
     """The classes of a task, or of each; [..., k]."""
-    columns = drawn.support_labels.reshape(-1, drawn.support_labels.shape[-1])[0]  # in all alike
-    first = np.argmax(columns[None] == np.arange(_ways(drawn))[:, None], axis=1)
-    return labels[drawn.support[..., first]]
+    is_of = drawn.support_labels[..., None, :] == np.arange(_ways(drawn))[:, None]
+    return labels[np.take_along_axis(drawn.support, is_of.argmax(axis=-1), axis=-1)]
 
 
 def _first(labels: np.ndarray, count: int) -> np.ndarray:

@@ -12,7 +12,8 @@ from sib_jax.report.style import Mode, Picture
 
 _MOST = 60  # classes that a matrix shows
 _PAIRS = 10
-_FEW = 100  # queries that could have been confused: below that a share says little
+_FEW = 100  # queries that could have been confused: below that no pair is named ...
+_SHADED = 30  # ... and below that a share says nothing
 
 
 class Pair(NamedTuple):
@@ -48,7 +49,8 @@ def section(run: Run) -> Section | None:
     shown = classes_shown(found, len(names))
     text = [
         f"Head {head}, all {run.observed.about['split']} tasks. A share is of the queries of the "
-        "first class in those tasks in which the second one was a choice too."
+        "first class in those tasks in which the second one was a choice too; gray are the "
+        f"diagonal and shares of fewer than {_SHADED} queries."
     ]
     if len(shown) < len(names):
         text.append(f"The {len(shown)} classes of {len(names)} that are confused most.")
@@ -87,29 +89,33 @@ def classes_shown(confused: np.ndarray, classes: int) -> np.ndarray:
     return np.sort(np.argsort(-count, kind="stable")[:_MOST])
 
 
-def matrix(confused: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """Shares, 0 to 1: the class that was taken for each (columns), of each class (rows)."""
+def matrix(confused: np.ndarray, shown: np.ndarray, least: int = 0) -> np.ndarray:
+    """Shares, 0 to 1: what each class (row) was taken for (column).
+
+    Args:
+      confused: see `report.observed`.
+      shown: numbers of the classes, in order.
+      least: shares of fewer queries are NaN.
+    """
     place = {int(c): i for i, c in enumerate(shown)}
     found = np.zeros((len(shown), len(shown)))
     for row in confused:
         pair = Pair(*map(int, row))
         if pair.true in place and pair.taken in place:
-            found[place[pair.true], place[pair.taken]] = pair.share
+            enough = pair.chances >= least
+            found[place[pair.true], place[pair.taken]] = pair.share if enough else np.nan
     return found
 
 
 def _draw(confused: np.ndarray, shown: np.ndarray, names: list[str], mode: Mode) -> Figure:
-    found = 100 * matrix(confused, shown)
-    wrong = found * (1 - np.eye(len(found)))
+    wrong = 100 * matrix(confused, shown, _SHADED)
+    np.fill_diagonal(wrong, np.nan)
     side = float(np.clip(0.2 * len(shown) + 2.0, 4.0, 8.6))
     made = style.figure(side, side + 0.6)
     axes = made.subplots()
     # The diagonal would drown the rest: the shades are those of the wrong answers.
-    # Of few queries a share may be anything.
-    top = max((100 * pair.share for pair in most_confused(confused)), default=1.0)
-    image = axes.imshow(
-        np.where(np.eye(len(found)), np.nan, wrong), cmap=mode.shades, vmax=top, vmin=0
-    )
+    top = float(np.nanmax(wrong, initial=1.0))
+    image = axes.imshow(wrong, cmap=mode.shades, vmin=0, vmax=top)
     axes.set_facecolor(mode.faint)
     made.colorbar(image, ax=axes, shrink=0.6, label="taken for it, % of queries")
     axes.grid(visible=False)

@@ -50,7 +50,9 @@ def _words_of_images(found: dict[str, np.ndarray]) -> str:
     text = (
         "A row a class: its examples, then its queries. Under a query stands what it was taken for"
     )
-    star = " A star is a base class." if found["after"].max() > found["labels"].max() else ""
+    star = (
+        " A star is a base class." if found["after"].max() > found["support_labels"].max() else ""
+    )
     if "before" not in found:
         return f"{text}, where that is wrong.{star}"
     return (
