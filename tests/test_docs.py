@@ -1,7 +1,9 @@
 """What the documentation shows is run as it stands there."""
 
+import ast
 import importlib.util
 import re
+import shlex
 import sys
 import types
 from pathlib import Path
@@ -10,15 +12,19 @@ import jax
 import numpy as np
 import pytest
 
-from sib_jax import methods
-from sib_jax.config import check, default, heads, steps
+from sib_jax import evaluate, main, methods, predict
+from sib_jax.config import check, default, fields, heads, steps
 from sib_jax.experiment import workdir
 from sib_jax.experiment.loading import UNTRAINED
 from sib_jax.experiment.settings import read
-from sib_jax.runtime import weights
+from sib_jax.runtime import shipped, weights
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
-
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+GUIDES = {"add_a_method.md", "predict.md", "features.md"}  # have a test of their own below
+PAGES = sorted(path.name for path in DOCS.glob("*.md"))
+WITH_CODE = [p for p in PAGES if p not in GUIDES and "```python" in (DOCS / p).read_text()]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 METHODS = re.compile(r"methods that need no training: soft_kmeans \(the default\), ([a-z_,\s]*)\.")
 
@@ -29,6 +35,82 @@ def page(name):
 
 def blocks(name):
     return re.findall(r"```python\n(.*?)```", page(name), re.DOTALL)
+
+
+def commands(text):
+    """The module and the words of each `python -m sib_jax...` in bash blocks."""
+    for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:2] == ["python", "-m"] and words[2].startswith("sib_jax"):
+                yield words[2], words[3:]
+
+
+def literal(value):
+    """What the command line makes of the value of a field."""
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+
+
+def check_training(words):
+    """Raises where a flag, an experiment, a field or a value of a command does not exist."""
+    options = dict(word.removeprefix("--").partition("=")[::2] for word in words)
+    assert not {n for n in options if not n.startswith("config.")} - {*main.flags.FLAGS}, words
+    assert not {n.removeprefix("config.") for n in options if "." in n} - {*fields()}, words
+    name, _, dataset = options["config"].partition(":")
+    path = shipped.experiments()[Path(name).stem]
+    names = {}
+    exec(path.read_text(), names)
+    config = names["get_config"](*filter(None, [dataset]))
+    changes = {n.removeprefix("config."): literal(v) for n, v in options.items() if "." in n}
+    config.update_from_flattened_dict(changes)
+    check(config)
+
+
+@pytest.mark.parametrize("name", WITH_CODE)
+def test_the_code_of_a_page(name, tmp_path, monkeypatch):
+    """All its python blocks in turn, in one namespace; what they claim, they assert."""
+    monkeypatch.chdir(tmp_path)
+    module = types.ModuleType("page")
+    for number, block in enumerate(blocks(name)):
+        exec(compile(block, f"{name}, block {number}", "exec"), module.__dict__)
+
+
+@pytest.mark.parametrize("name", [*PAGES, "../README.md", "../RESULTS.md"])
+def test_the_commands_of_a_page(name):
+    for module, words in commands(page(name)):
+        if module == "sib_jax.predict":
+            predict._parse(words)
+        elif module == "sib_jax.evaluate":
+            evaluate._parse(words)
+        elif module == "sib_jax.main":
+            check_training(words)
+        else:
+            raise AssertionError(f"{name} shows an unknown command {module}")
+
+
+def test_a_mistaken_command_would_be_found():
+    for words in (["--config=5w1s", "--config.steps=1"], ["--config=5w1s", "--dir=x"]):
+        with pytest.raises(AssertionError):
+            check_training(words)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_links_of_a_page(name):
+    """Files are there, and what the reference is asked for can be imported."""
+    for target in LINK.findall(page(name)):
+        if target.startswith("http"):
+            continue
+        file, _, anchor = target.partition("#")
+        path = DOCS / (file or name)
+        assert path.exists(), target
+        if anchor and file.startswith("api"):
+            where, _, what = anchor.rpartition(".")
+            assert hasattr(importlib.import_module(where), what), target
+            shown = re.findall(r"^::: (\S+)", path.read_text(), re.MULTILINE)
+            assert {anchor, where} & {*shown}, target
 
 
 @pytest.fixture

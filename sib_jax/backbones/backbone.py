@@ -144,7 +144,7 @@ def make(
     Raises:
       ValueError: for an unknown name, or settings that do not fit it.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from sib_jax import backbones
       >>> backbone = backbones.make("conv4_64", image_size=80)

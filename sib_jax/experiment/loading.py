@@ -68,7 +68,7 @@ def load(
     Raises:
       UserError: there is no such run, head, backbone or method; the message says what there is.
 
-    Example:
+    Examples:
       >>> predictor = load(backbone="mini_imagenet-conv4_64")
       >>> predictor.classes(["cat", "dog", "cat"])
       ('cat', 'dog')

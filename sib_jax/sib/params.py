@@ -83,7 +83,7 @@ def init(
     Returns:
       `Params`; float32 throughout.
 
-    Example:
+    Examples:
       >>> params = init(jax.random.key(0), ways=5, features=640)
       >>> params.init_net.coefficient.shape
       (640,)

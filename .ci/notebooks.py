@@ -1,0 +1,69 @@
+"""Executes notebooks from a folder of its own; with --write their outputs are put back, cleaned.
+
+python .ci/notebooks.py [--write] notebooks/quick_start.ipynb ...
+
+Without --write the kernel runs them at the size of a test (SIB_JAX_SMALL=1). Needs nbclient,
+nbformat and ipykernel (pip install -e '.[notebooks]').
+"""
+
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+
+_ROOT = Path(__file__).resolve().parents[1]
+_TIMEOUT = 3600  # seconds a cell
+_LARGEST = 400_000  # bytes of a notebook
+
+
+def execute(path: Path, folder: str) -> Any:
+    """The notebook after a run from top to bottom; a cell that fails raises."""
+    notebook = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"path": folder}}
+    NotebookClient(notebook, timeout=_TIMEOUT, resources=resources).execute()
+    return notebook
+
+
+def clean(notebook: Any, folder: str) -> None:
+    """Drops what differs from run to run or from machine to machine."""
+    for number, cell in enumerate(c for c in notebook.cells if c.cell_type == "code"):
+        cell.metadata = {}
+        cell.execution_count = number + 1
+        # A warning or a progress bar is of this machine; a result is printed or shown.
+        cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+        for output in cell.outputs:
+            if "execution_count" in output:
+                output.execution_count = number + 1
+            if "text" in output:
+                output.text = re.sub(r"^.*\r", "", output.text, flags=re.MULTILINE)
+    text = nbformat.writes(notebook)
+    for machine in (folder, str(Path.home()), str(_ROOT), os.environ.get("SIB_JAX_DATA") or folder):
+        if machine in text:
+            raise SystemExit(f"a path of this machine, {machine}, is in the outputs")
+    if len(text.encode()) > _LARGEST:
+        raise SystemExit(f"{len(text.encode())} bytes: make its pictures smaller")
+
+
+def main(arguments: list[str]) -> None:
+    """Executes the notebooks named, all unless any is."""
+    write = "--write" in arguments
+    names = [a for a in arguments if a != "--write"]
+    if not write:
+        os.environ["SIB_JAX_SMALL"] = "1"
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
+    for path in map(Path, names or sorted((_ROOT / "notebooks").glob("*.ipynb"))):
+        print(path.name, flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            notebook = execute(path, folder)
+            if write:
+                clean(notebook, folder)
+                nbformat.write(notebook, path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
