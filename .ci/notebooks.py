@@ -40,7 +40,9 @@ def clean(notebook: Any, folder: str) -> None:
             if "execution_count" in output:
                 output.execution_count = number + 1
             if "text" in output:
-                output.text = re.sub(r"^.*\r", "", output.text, flags=re.MULTILINE)
+                # What a terminal shows: a line that was written over is gone.
+                text = output.text.replace("\r\n", "\n")
+                output.text = re.sub(r"^.*\r", "", text, flags=re.MULTILINE)
     text = nbformat.writes(notebook)
     for machine in (folder, str(Path.home()), str(_ROOT), os.environ.get("SIB_JAX_DATA") or folder):
         if machine in text:
