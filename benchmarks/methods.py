@@ -47,6 +47,8 @@ _TIM = {"temp": 15, "iter": 1000, "loss_weights": [1.0, 1.0, 1.0]}
 _ALPHA = {"lr_alpha_tim": 1e-4, "entropies": ["Shannon", "Alpha", "Alpha"]}
 _ALPHA |= {"alpha_values": [2.0] * 3, "use_tuned_alpha_values": False}
 _LAPLACIAN = {"knn": 3, "proto_rect": True, "iter": 20, "use_tuned_lmd": False, "lmd": [0.7]}
+# Its own weight of 10 underflows with features of this size, to answers at chance.
+_PT_MAP = {"fine_tuning_steps": 20, "lambda_regularization": 1.0}
 
 METHODS = {
     "simple_shot": Compared(
@@ -63,7 +65,7 @@ METHODS = {
         {"method": "tim", "tim.variant": "gradient"}, ("tim", "TIM", {"fine_tuning_steps": 1000})
     ),
     "alpha_tim": Compared({}, None, ("tim", "ALPHA_TIM", {**_TIM, **_ALPHA})),
-    "pt_map": Compared({}, ("pt_map", "PTMAP", {"fine_tuning_steps": 20})),
+    "pt_map": Compared({}, ("pt_map", "PTMAP", _PT_MAP)),
     "gaussian_em": Compared({}),
 }
 

@@ -33,9 +33,7 @@ def easyfsl(request: dict[str, Any], draw: Tasks) -> Run:
     _package("easyfsl.methods", f"{(spec.submodule_search_locations or [''])[0]}/methods")
     module = importlib.import_module(f"easyfsl.methods.{request['module']}")
     name, options = request["name"], request["options"]
-    # Features of unit length, as ours has them; its PT-MAP transforms them itself.
-    normalize = {} if name == "PTMAP" else {"feature_normalization": 2}
-    method = getattr(module, name)(**normalize, **options)
+    method = getattr(module, name)(feature_normalization=2, **options)  # of unit length, as ours
     support_labels = torch.arange(WAYS).repeat_interleave(request["shots"])
     query_labels = torch.arange(WAYS).repeat_interleave(QUERIES)
 
