@@ -186,31 +186,37 @@ def by_alternation(
     Returns:
       Weights [k, d].
     """
-    member = jax.nn.one_hot(support_labels, weights.shape[0], dtype=support.dtype)
+    ways, shots = weights.shape[0], support.shape[0]
+    member = jax.nn.one_hot(support_labels, ways, dtype=support.dtype)
     of_support = settings.support_weight / (1 + settings.conditional_weight)
-    of_query = support.shape[0] / query.shape[0]
+    of_query = shots / query.shape[0]
     share = settings.marginal_weight / (1 + settings.marginal_weight)
+    # Weights stay sums of the vectors at the start: coefficients and inner products suffice, and a
+    # step costs nothing that grows with d.
+    vectors = jnp.concatenate([weights, support, query])
+    products = vectors @ vectors.T
 
-    def part(
-        weights: jax.Array, labels: jax.Array, log_probs: jax.Array, features: jax.Array
-    ) -> jax.Array:
-        """Sum over examples of label * feature + p * (weight - feature), [k, d]."""
-        probs = jnp.exp(log_probs)
-        return (labels - probs).T @ features + weights * jnp.sum(probs, axis=0)[:, None]
-
-    def step(weights: jax.Array, _: None) -> tuple[jax.Array, None]:
-        found = log_probabilities(weights, query, settings.scale)
+    def step(coefficients: jax.Array, _: None) -> tuple[jax.Array, None]:
+        inner = coefficients @ products  # [k, k + m + n]
+        lengths = jnp.sum(inner * coefficients, axis=1)
+        log_probs = jax.nn.log_softmax(settings.scale * (inner.T - lengths[None] / 2), axis=1)
+        of_labelled, found = log_probs[ways : ways + shots], log_probs[ways + shots :]
         sharper = (1 + settings.conditional_weight) * found
         shared = share * jax.nn.logsumexp(sharper, axis=0, keepdims=True)
         labels = jax.nn.softmax(sharper - shared, axis=1)
-        of_labelled = log_probabilities(weights, support, settings.scale)
-        total = of_support * part(weights, member, of_labelled, support)
-        total += of_query * part(weights, labels, found, query)
+        # Sums over examples of label * feature + p * (weight - feature).
+        p_support, p_query = jnp.exp(of_labelled), jnp.exp(found)
+        own = of_support * jnp.sum(p_support, axis=0) + of_query * jnp.sum(p_query, axis=0)
+        of_features = jnp.concatenate(
+            [of_support * (member - p_support).T, of_query * (labels - p_query).T], axis=1
+        )
+        total = (own[:, None] * coefficients).at[:, ways:].add(of_features)
         count = of_support * jnp.sum(member, axis=0) + of_query * jnp.sum(labels, axis=0)
         return total / count[:, None], None
 
     steps = 150 if settings.steps is None else settings.steps
-    return jax.lax.scan(step, weights, None, length=steps)[0]
+    start = jnp.eye(ways, len(vectors), dtype=support.dtype)
+    return jax.lax.scan(step, start, None, length=steps)[0] @ vectors
 
 
 _VARIANTS = {"adm": by_alternation, "gradient": by_gradient}
