@@ -21,7 +21,8 @@ def section(run: Run) -> Section | None:
     """Means over tasks, by step t."""
     if run.observed is None or not run.observed.traced:
         return None
-    traced, split = run.observed.traced, run.observed.about["split"]
+    of, split = run.observed.traced, run.observed.about["split"]
+    traced = {row["head"]: of[row["head"]] for row in run.rows if row["head"] in of}
     tasks = len(next(iter(traced.values()))["accuracy"])
     text = [
         f"From theta^0 (t = 0) to theta^T, on the unlabelled queries of {tasks} {split} tasks; "

@@ -17,9 +17,9 @@ def section(run: Run) -> Section | None:
     splits = [row["split"] for row in run.rows]
     split = "test" if "test" in splits else splits[0]
     bins = {
-        head: of[split]["bins"]
-        for head, of in run.tasks.items()
-        if split in of and "bins" in of[split]
+        head: run.tasks[head][split]["bins"]
+        for head in dict.fromkeys(row["head"] for row in run.rows)
+        if "bins" in run.tasks.get(head, {}).get(split, {})
     }
     if not bins:
         return None
