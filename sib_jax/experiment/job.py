@@ -22,7 +22,7 @@ from sib_jax.experiment.meta_train import meta_train
 from sib_jax.experiment.observe import observe, split_shown
 from sib_jax.experiment.pretrain import pretrain
 from sib_jax.experiment.settings import Experiment, Head
-from sib_jax.report import markdown, observed, page, results, task_arrays
+from sib_jax.report import markdown, observed, results, task_arrays
 from sib_jax.report.console import log
 from sib_jax.report.metrics import Metrics, check_tensorboard
 from sib_jax.report.observed import Observed
@@ -146,6 +146,8 @@ def _run(
 
 def _report(workdir: Path, look: Callable[[], Observed]) -> None:
     """The results stand whatever happens here: they are written."""
+    from sib_jax.report import page  # it draws, and no run is to wait for that at its start
+
     try:
         observed.write(workdir, look())
     except Exception as error:

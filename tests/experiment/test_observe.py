@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import jax
@@ -217,3 +219,9 @@ def test_a_task_without_a_trajectory_has_its_answers_and_features():
     np.testing.assert_allclose(found["query_2d"].var(axis=0), variances[:2], atol=1e-5)
     np.testing.assert_allclose(found["explained"], variances[:2] / variances.sum(), atol=1e-5)
     assert jnp.all(jnp.isfinite(found["support_2d"]))
+
+
+def test_a_run_starts_without_what_draws():
+    code = "import sys, sib_jax.experiment.job; print('matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
