@@ -22,8 +22,8 @@ def section(run: Run) -> Section:
     if differences is not None:
         tables.append(differences)
         text.append(
-            "All heads answered the same tasks: the last table has the mean difference task by "
-            "task, in percent points, with its own 95% interval."
+            "The last table has differences on the same tasks: means over tasks of the difference, "
+            "in percent points, with their own 95% intervals."
         )
     pictures = [Picture("accuracies", "Accuracy of each head", lambda mode: _draw(run, mode))]
     return Section("Accuracy", text, tables, pictures if len(_heads(run)) > 1 else [])
@@ -58,21 +58,22 @@ def _cell(row: Row, name: str) -> str:
 
 
 def _differences(run: Run) -> Table | None:
-    """Of every head over the first one, where they answered the same tasks."""
-    first, *others = _heads(run)
-    lines = []
-    for head in others:
-        cells = [f"{head} − {first}"]
-        for split in _splits(run):
-            if paired.why_not(run, head, run, first, split) is None:
-                of = [run.tasks[name][split] for name in (head, first)]
-                cells.append(paired.text(paired.difference(*(x[_main(run)] for x in of))))
-            else:
-                cells.append("")
-        lines.append(cells)
-    if not any(any(cells[1:]) for cells in lines):
+    """Of each head over the first one that answered the same tasks."""
+    heads, splits, lines = _heads(run), _splits(run), []
+    for place, head in enumerate(heads):
+        for first in heads[:place]:
+            pairs = [
+                [run.tasks[name][split][_main(run)] for name in (head, first)]
+                for split in splits
+                if paired.why_not(run, head, run, first, split) is None
+            ]
+            if len(pairs) == len(splits):
+                texts = [paired.text(paired.difference(*pair)) for pair in pairs]
+                lines.append([f"{head} − {first}", *texts])
+                break
+    if not lines:
         return None
-    return Table(["difference", *(f"{_SPLITS[s]}{_of_which(run)}" for s in _splits(run))], lines)
+    return Table(["difference", *(f"{_SPLITS[s]}{_of_which(run)}" for s in splits)], lines)
 
 
 def _main(run: Run) -> str:
