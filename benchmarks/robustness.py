@@ -1,31 +1,34 @@
-"""Kills runs, and fails their writes, at many moments: the same command must end with the same.
+"""Kills runs at many moments: the same command must always go on, and end with the same results.
 
 python benchmarks/robustness.py [--toy] [--json=FILE]
 
-A toy job (a folder of small images; pretraining, features, two heads, evaluation) runs undisturbed
-once, as one process and as two. Then, in a workdir and cache of its own each time, it is killed
-(SIGKILL) at a random instant within a stage, which is chosen by what the log has said; or one of
-its writes, the n-th, fails: no room, an error of the disk, or the process ends when half of it is
-written. Then the same command runs again. It must succeed; results.json must be as without the
-disturbance, but for seconds; metrics.jsonl too, for kills; and no temporary file may be left.
+A toy job (a folder of small images; pretraining, features, two heads, evaluation) runs undisturbed,
+as one process and as two. Then chains of runs in a workdir and cache of their own: each run of a
+chain is killed (SIGKILL) at a random instant within a stage, which is chosen by what the log says
+and which files are there, and the next one goes on until the stage after it; the last one may end.
+In chains of two processes, one of the two also gets SIGTERM once: both must save, and stop.
 
-Writes are failed in Python (file.write, os.fsync, os.replace, os.rename, os.mkdir), by a
-sitecustomize module that only the processes started here see. What tensorstore writes below orbax
-is not reached by it: tests/runtime/test_checkpoint.py fills the disk under that.
+After every kill, each file that has its final name must be whole. At the end results.json must be
+as without the kills, but for seconds; metrics.jsonl too; and no temporary file may be left.
+
+Every run is a fork of a process that has imported the program and done nothing else. That saves
+seconds of imports, in which a kill could harm nothing, and the command is the same.
+`faults.py` fails writes; `devices_after.py` goes on with another number of devices.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import re
-import shutil
+import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,10 +37,12 @@ import timing
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-_CLASSES = {"train": 6, "val": 5, "test": 5}
-_FIELDS = {
-    "image_size": 16,
-    "crop": 16,
+FORK = multiprocessing.get_context("fork")
+SIZE = 16
+CLASSES = {"train": 6, "val": 5, "test": 5}
+FIELDS = {
+    "image_size": SIZE,
+    "crop": SIZE,
     "ways": 3,
     "queries": 4,
     "pretrain.epochs": 2,
@@ -48,130 +53,126 @@ _FIELDS = {
     "optimizer.steps_per_epoch": 5,
     "optimizer.batch": 2,
     "optimizer.val_tasks": 10,
+    "optimizer.drop_epochs": (1,),
     "eval.val_tasks": 20,
     "eval.test_tasks": 20,
     "eval.batch": 10,
 }
-# Each begins with what its pattern finds in the log, or when its file is there.
-STAGES = {
-    "start": r"",
-    "decoding": r"data set folder",
-    "pretraining": r" test: \d+ classes",
-    "its second epoch": r"pretrain: epoch 1",
-    "features": r"pretrain: epoch 2",
-    "head T0": "backbone.npz",
-    "head T0, second epoch": r"T0: epoch 1",
-    "head adapted": "heads/T0.npz",
-    "its second epoch ": r"adapted: epoch 1",
-    "evaluation": "heads/adapted.npz",
-    "writing results": "results.json",
-}
-_FAULTS = ("ENOSPC", "EIO", "stops half-way")
-_HOOK = '''
-"""Fails the n-th write of this process below some folders: FAULT is "n kind", FAULT_BELOW them."""
-import atexit, builtins, errno, io, os
-_n, _kind = os.environ["FAULT"].split(" ", 1)
-_below, _count, _n = os.environ["FAULT_BELOW"].split(":"), 0, int(_n)
-_after_fork = os.getpid()
-def _due(path):
-    global _count
-    if isinstance(path, int):
-        try: path = os.readlink(f"/proc/self/fd/{path}")
-        except OSError: return False
-    if not any(os.path.abspath(os.fsdecode(path)).startswith(b) for b in _below):
-        return False
-    _count += 1
-    return _count == _n
-def _fail():
-    with _open(os.environ["FAULT_SAID"], "w") as file:
-        file.write("failed")
-    if _kind == "stops half-way":
-        os._exit(9)
-    number = getattr(errno, _kind)
-    raise OSError(number, os.strerror(number))
-class _File:
-    def __init__(self, file, path): self._file, self._path = file, path
-    def __getattr__(self, name): return getattr(self._file, name)
-    def __enter__(self): return self
-    def __exit__(self, *_): self._file.close()
-    def __iter__(self): return iter(self._file)
-    def write(self, data):
-        if _due(self._path):
-            if _kind == "stops half-way":
-                self._file.write(data[: len(data) // 2])
-                self._file.flush()
-            _fail()
-        return self._file.write(data)
-_open = io.open
-def _opened(path, mode="r", *args, **kwargs):
-    file = _open(path, mode, *args, **kwargs)
-    return _File(file, path) if set(mode) & set("wxa+") and not isinstance(path, int) else file
-io.open = builtins.open = _opened
-def _wrap(name):
-    real = getattr(os, name)
-    def call(path, *args, **kwargs):
-        if _due(path): _fail()
-        return real(path, *args, **kwargs)
-    setattr(os, name, call)
-for _name in ("fsync", "replace", "rename", "mkdir"): _wrap(_name)
-def _tell():
-    with _open(os.environ["FAULT_SAID"] + ".count", "w") as file:
-        file.write(str(_count))
-atexit.register(_tell)
-'''
+SECONDS = 900  # that a run may take, on a busy machine
+
+
+class Stage(NamedTuple):
+    """A part of a run; it has begun where all of this is so.
+
+    Attributes:
+      name: in the report.
+      said: pattern of a line in the log of this run.
+      written: pattern of files below the workdir and cache that are there.
+    """
+
+    name: str
+    said: str = ""
+    written: str = ""
+
+
+_LOADED = r" test: \d+ classes"
+STAGES = (
+    Stage("start", r"data set folder"),
+    Stage("decoding", written="cache/.*"),
+    Stage("pretraining", _LOADED),
+    Stage("pretraining, second epoch", r"pretrain: (epoch 1|going on)"),
+    Stage("features", _LOADED, "run/backbone.npz"),
+    Stage("head T0", _LOADED, "run/checkpoints/heads/T0"),
+    Stage("head T0, second epoch", r"T0: (epoch 1|going on)"),
+    Stage("head adapted", _LOADED, "run/checkpoints/heads/adapted"),
+    Stage("head adapted, second epoch", r"adapted: (epoch 1|going on)"),
+    Stage("evaluation", _LOADED, "run/heads/adapted.npz"),
+    Stage("report", _LOADED, "run/results.json"),
+)
 
 
 class Place(NamedTuple):
-    """Where one trial runs.
-
-    Attributes:
-      root: a folder of its own.
-      data: the images, the same for all.
-      compiled: compiled programs, the same for all.
-    """
+    """Where a chain runs: a folder of its own, and the images and compiled programs of all."""
 
     root: Path
     data: Path
     compiled: Path
 
-    @property
-    def workdir(self) -> Path:
-        """The run's."""
-        return self.root / "run"
-
 
 def main(argv: Sequence[str]) -> None:
     """Disturbs, runs again, compares, and prints a table."""
-    flags = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    flags.add_argument("--json", help="file that gets the table")
-    flags.add_argument("--kills", type=int, default=60)
-    flags.add_argument("--faults", type=int, default=60, help="of one process, spread evenly")
-    flags.add_argument("--toy", action="store_true", help="6 kills and 6 faults")
+    flags = timing.parser(__doc__)
+    flags.add_argument("--chains", type=int, default=6, help="each of a kill in every stage")
+    flags.add_argument("--jobs", type=int, default=1, help="chains at a time")
+    flags.add_argument("--toy", action="store_true", help="one chain of one process")
     flags.add_argument("--seed", type=int, default=0)
+    flags.add_argument("--compiled", help="folder of compiled programs, kept for the next time")
     args = flags.parse_args(argv)
-    if args.toy:
-        args.kills = args.faults = 6
     about = timing.describe()
+    begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         rows = _all(args, Path(folder))
+    minutes = round((time.monotonic() - begun) / 60, 1)
+    about = {**about, "minutes": minutes, "seed": args.seed}
     timing.report(rows, about, args.json)
-    failed = sum(row["bad"] for row in rows)
-    print(f"{sum(row['trials'] for row in rows)} trials, {failed} of them bad")
-    sys.exit(bool(failed))
+    bad = sum(row["bad"] for row in rows)
+    print(f"{sum(row['kills'] for row in rows)} kills, {bad} bad, in {minutes} minutes")
+    sys.exit(bool(bad))
+
+
+def prepare(folder: Path, kept: str | None) -> tuple[Path, Path]:
+    """Draws the images, imports the program; gives the folders of images and compiled programs."""
+    data, compiled = folder / "data", Path(kept or folder / "compiled").absolute()
+    draw(data)
+    os.environ |= {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(compiled),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    sys.path.insert(0, str(ROOT))
+    import sib_jax.experiment.job
+    import sib_jax.main  # noqa: F401
+
+    return data, compiled
+
+
+def draw(root: Path) -> None:
+    """Classes of 12 images, told apart by their colours."""
+    rng = np.random.default_rng(0)
+    for split, classes in CLASSES.items():
+        for c in range(classes):
+            pattern = np.kron(rng.integers(40, 215, (4, 4, 3)), np.ones((4, 4, 1), int))
+            folder = root / split / f"{split}{c}"
+            folder.mkdir(parents=True)
+            for i in range(12):
+                noisy = np.clip(pattern + rng.normal(0, 40, pattern.shape), 0, 255)
+                Image.fromarray(noisy.astype(np.uint8)).save(folder / f"{i}.png")
 
 
 def _all(args: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    chance = random.Random(args.seed)
-    data, compiled = folder / "data", folder / "compiled"
-    _draw(data)
+    data, compiled = prepare(folder, args.compiled)
+    counts = [1] if args.toy else [2 if i % 3 == 2 else 1 for i in range(args.chains)]
     whole = {}
-    for count in (1, 2):
-        _undisturbed(Place(folder / f"warm{count}", data, compiled), count)
-        whole[count] = _undisturbed(Place(folder / f"whole{count}", data, compiled), count)
-    rows = _kills(args.kills, folder, data, compiled, whole, chance)
-    return rows + _faults(args.faults, folder, data, compiled, whole[1])
+    for count in sorted(set(counts)):
+        for name in ("warm", "whole"):  # the first one compiles
+            place = Place(folder / f"{name}{count}", data, compiled)
+            whole[count] = _undisturbed(place, count)
+        print(f"{count}: undisturbed in {whole[count].begun[-1]:.0f} s", flush=True)
+    waiting = [
+        FORK.Process(
+            target=_chain,
+            args=(Place(folder / f"chain{i}", data, compiled), count, whole[count], args.seed + i),
+        )
+        for i, count in enumerate(counts)
+    ]
+    running: list[Any] = []
+    while waiting or running:
+        running = [process for process in running if process.is_alive()]
+        while waiting and len(running) < args.jobs:
+            running.append(waiting.pop(0))
+            running[-1].start()
+        time.sleep(0.2)
+    return _table([json.loads((folder / f"chain{i}.json").read_text()) for i in range(len(counts))])
 
 
 class Whole(NamedTuple):
@@ -190,179 +191,207 @@ class Whole(NamedTuple):
 
 def _undisturbed(place: Place, count: int) -> Whole:
     begun, start = [], time.monotonic()
-    processes = _start(place, count)
+    processes = start_run(place, count)
     for stage in STAGES:
         _wait_for(place, stage, processes)
         begun.append(time.monotonic() - start)
-    codes = [process.wait() for process in processes]
+    codes = _ends(processes)
     if any(codes):
-        raise SystemExit(f"the undisturbed run failed: {codes}\n{_log(place)}")
-    return Whole(_results(place), _metrics(place), [*begun, time.monotonic() - start])
+        raise SystemExit(f"the undisturbed run failed: {codes}\n{log_of(place)}")
+    return Whole(results_of(place), _metrics(place), [*begun, time.monotonic() - start])
 
 
-def _kills(
-    number: int, folder: Path, data: Path, compiled: Path, whole: dict[int, Whole], chance: Any
-) -> list[dict[str, Any]]:
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
-    names = list(STAGES)
-    for trial in range(number):
-        # Spread over the stages, however few trials there are; every third with two processes.
-        index = trial * len(names) // number if number < len(names) else trial % len(names)
-        stage, count = names[index], 2 if trial % 3 == 2 else 1
-        place = Place(folder / f"kill{trial}", data, compiled)
-        processes = _start(place, count)
+def _chain(place: Place, count: int, whole: Whole, seed: int) -> None:
+    """Kills a run in every stage, each time going on with it; writes what came of it."""
+    chance = random.Random(seed)
+    said: dict[str, Any] = {"processes": count, "struck": [], "problems": []}
+    for index, stage in enumerate(STAGES):
+        processes = start_run(place, count)
         _wait_for(place, stage, processes)
-        begun = whole[count].begun
-        time.sleep(chance.random() * max(0.02, begun[index + 1] - begun[index]))
-        running = [process.poll() is None for process in processes]
+        length = whole.begun[index + 1] - whole.begun[index]
+        _sleep(chance.random() * length, place, STAGES[index + 1 : index + 2])
+        alive = any(process.is_alive() for process in processes)
         for process in processes:
             process.kill()
-            process.wait()
-        row = rows.setdefault(
-            (stage, count),
-            {"disturbance": "SIGKILL", "at": stage.strip(), "processes": count, "trials": 0}
-            | {"struck": 0, "one line": None, "bad": 0},
-        )
-        row["trials"] += 1
-        row["struck"] += any(running)
-        row["bad"] += _is_bad(place, count, whole[count], _metrics_too=True)
-    return list(rows.values())
-
-
-def _faults(
-    number: int, folder: Path, data: Path, compiled: Path, whole: Whole
-) -> list[dict[str, Any]]:
-    total = _writes(Place(folder / "count", data, compiled))
-    rows = {
-        kind: {"disturbance": kind, "at": f"one of {total} writes", "processes": 1, "trials": 0}
-        | {"struck": 0, "one line": 0, "bad": 0}
-        for kind in _FAULTS
-    }
-    number = min(number, total * len(_FAULTS))
-    for trial in range(number):
-        kind = _FAULTS[trial % len(_FAULTS)]
-        row = rows[kind]
-        place = Place(folder / f"fault{trial}", data, compiled)
-        (process,) = _start(place, 1, fault=f"{1 + trial * total // number} {kind}")
-        code = process.wait()
-        said = _log(place)
-        row["trials"] += 1
-        row["struck"] += (place.root / "said").exists()
-        one_line = code == 1 and "Traceback" not in said and "sib_jax: " in said
-        row["one line"] += one_line
-        odd = code not in (0, 9) and not one_line
-        if odd:
-            print(f"{kind}, write {1 + trial * total // number}: status {code}\n{said}", flush=True)
-        row["bad"] += odd or _is_bad(place, 1, whole, _metrics_too=False)
-    return list(rows.values())
-
-
-def _writes(place: Place) -> int:
-    """How many writes an undisturbed run makes."""
-    (process,) = _start(place, 1, fault="0 EIO")
-    process.wait()
-    return int((place.root / "said.count").read_text())
-
-
-def _is_bad(place: Place, count: int, whole: Whole, *, _metrics_too: bool) -> bool:
-    """The same command again: whether it ends otherwise than the undisturbed run."""
-    codes = [process.wait(timeout=600) for process in _start(place, count)]
-    problems = []
+        codes = _ends(processes)
+        if alive:
+            said["struck"].append(_last_begun(place))
+        elif any(codes):
+            said["problems"].append(f"before {stage.name}: status {codes}: {log_of(place)}")
+        said["problems"] += [f"after {stage.name}: {what}" for what in damaged(place.root)]
+        if count == 2 and stage.name == "head T0":
+            said["problems"] += _preempt(place)
+    codes = _ends(start_run(place, count))
     if any(codes):
-        problems.append(f"status {codes}: {_log(place)}")
-    elif _results(place) != whole.results:
-        problems.append("other results")
-    elif _metrics_too and sorted(_metrics(place)) != sorted(whole.metrics):
-        problems.append("other metrics")
-    left = [path for path in place.root.rglob("*") if re.search(r"\.tmp|-tmp|damaged", path.name)]
-    if left:
-        problems.append(f"left behind: {', '.join(str(path) for path in left)}")
-    for problem in problems:
+        said["problems"].append(f"at the end: status {codes}: {log_of(place)}")
+    elif results_of(place) != whole.results:
+        said["problems"].append("other results")
+    elif sorted(_metrics(place)) != sorted(whole.metrics):
+        said["problems"].append("other metrics")
+    said["problems"] += [f"at the end: {what}" for what in damaged(place.root, ended=True)]
+    for problem in said["problems"]:
         print(f"{place.root.name}: {problem}", flush=True)
-    shutil.rmtree(place.root)
-    return bool(problems)
+    place.root.with_suffix(".json").write_text(json.dumps(said))
+    print(f"{place.root.name}: {len(said['struck'])} kills", flush=True)
 
 
-def _start(place: Place, count: int, fault: str | None = None) -> list[subprocess.Popen[bytes]]:
+def _preempt(place: Place) -> list[str]:
+    """SIGTERM to one of two processes: both save, and stop with status 143."""
+    processes = start_run(place, 2)
+    _wait_for(place, Stage("", r"T0: (epoch 1|going on)"), processes)
+    os.kill(processes[1].pid, signal.SIGTERM)
+    codes, said = _ends(processes), log_of(place)
+    if codes != [143, 143] or said.count("interrupted; the same command goes on") != 2:
+        return [f"SIGTERM to one of two: status {codes}: {said}"]
+    return []
+
+
+def _table(chains: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    rows = []
+    for count in sorted({chain["processes"] for chain in chains}):
+        of_count = [chain for chain in chains if chain["processes"] == count]
+        struck = Counter(name for chain in of_count for name in chain["struck"])
+        rows += [
+            {"processes": count, "killed in": stage.name, "kills": struck[stage.name], "bad": 0}
+            for stage in STAGES
+        ]
+        problems = sum(len(chain["problems"]) for chain in of_count)
+        ends = f"{len(of_count)} chains: results, metrics, files"
+        rows.append({"processes": count, "killed in": ends, "kills": 0, "bad": problems})
+    return rows
+
+
+def start_run(
+    place: Place, count: int, fields: dict[str, Any] | None = None, **environment: str
+) -> list[Any]:
+    """Starts the command, as one process or several; what each says goes to a log of its own."""
     place.root.mkdir(exist_ok=True)
     command = [
-        *(sys.executable, "-m", "sib_jax.main", "--config=experiments/5w1s.py:folder"),
-        *(f"--data_dir={place.data}", f"--workdir={place.workdir}"),
-        *(f"--config.{name}={value}" for name, value in _FIELDS.items()),
-        "--config.optimizer.drop_epochs=(1,)",
+        *("sib_jax.main", f"--config={ROOT / 'experiments' / '5w1s.py'}:folder"),
+        *(f"--data_dir={place.data}", f"--workdir={place.root / 'run'}"),
+        *(f"--config.{name}={value}" for name, value in (FIELDS | (fields or {})).items()),
     ]
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(ROOT),
-        "SIB_JAX_CACHE": str(place.root / "cache"),
-        "JAX_COMPILATION_CACHE_DIR": str(place.compiled),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-    }
-    if fault is not None:
-        hook = place.root / "hook"
-        hook.mkdir()
-        (hook / "sitecustomize.py").write_text(_HOOK)
-        environment["PYTHONPATH"] = f"{hook}:{ROOT}"
-        environment["FAULT"], environment["FAULT_SAID"] = fault, str(place.root / "said")
-        environment["FAULT_BELOW"] = f"{place.workdir}:{place.root / 'cache'}"
+    environment["SIB_JAX_CACHE"] = str(place.root / "cache")
     if count > 1:
         command += ["--distributed", f"--coordinator_address=localhost:{_free_port()}"]
         command += [f"--process_count={count}"]
     started = []
     for index in range(count):
-        of_this = [*command, *([f"--process_id={index}"] if count > 1 else [])]
-        with (place.root / f"log{index}").open("w") as log:
-            started.append(
-                subprocess.Popen(of_this, stdout=log, stderr=log, cwd=ROOT, env=environment)
-            )
+        words = [*command, *([f"--process_id={index}"] if count > 1 else [])]
+        log = place.root / f"log{index}"
+        log.write_text("")
+        process = FORK.Process(target=_command, args=(words, log, environment))
+        process.start()
+        started.append(process)
     return started
 
 
-def _wait_for(place: Place, stage: str, processes: list[subprocess.Popen[bytes]]) -> None:
+def _command(words: list[str], log: Path, environment: dict[str, str]) -> None:
+    """What `python -m sib_jax.main` does, in this process."""
+    with log.open("a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ |= environment
+    from absl import app
+
+    from sib_jax import main as training
+    from sib_jax.runtime import interrupt
+
+    sys.argv = words  # where the flags of configs look for overrides
+    interrupt.watch()
+    app.run(training.main, words, flags_parser=training.parse)
+
+
+def _wait_for(place: Place, stage: Stage, processes: list[Any]) -> None:
     """Until a stage has begun, or the run is over."""
-    wanted = STAGES[stage]
-    while any(process.poll() is None for process in processes):
-        if wanted.endswith((".npz", ".json")):
-            if (place.workdir / wanted).exists():
-                return
-        elif re.search(wanted, (place.root / "log0").read_text()):
-            return
-        time.sleep(0.002)
+    while any(process.is_alive() for process in processes) and not _has_begun(place, stage):
+        time.sleep(0.003)
 
 
-def _log(place: Place) -> str:
+def _sleep(seconds: float, place: Place, following: Sequence[Stage]) -> None:
+    """But not into the next stage: the machine may be faster now than it was."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not any(_has_begun(place, stage) for stage in following):
+        time.sleep(0.005)
+
+
+def _has_begun(place: Place, stage: Stage) -> bool:
+    if stage.said and not re.search(stage.said, (place.root / "log0").read_text()):
+        return False
+    return not stage.written or any(place.root.glob(stage.written))
+
+
+def _last_begun(place: Place) -> str:
+    return next((s.name for s in reversed(STAGES) if _has_begun(place, s)), STAGES[0].name)
+
+
+def _ends(processes: list[Any]) -> list[int | None]:
+    """The exit status of each; what does not end in time is killed."""
+    for process in processes:
+        process.join(SECONDS)
+        if process.is_alive():
+            process.kill()
+            process.join()
+    return [process.exitcode for process in processes]
+
+
+def damaged(root: Path, *, ended: bool = False) -> list[str]:
+    """Files with their final names that are not whole; where the run has ended, temporaries too."""
+    found = []
+    for path in root.rglob("*"):
+        inside = path.relative_to(root)
+        if any(re.search(r"\.tmp$|-tmp|^damaged", part) for part in inside.parts):
+            if ended:
+                found.append(f"{inside} is left behind")
+        elif check := _CHECKS.get(path.suffix):
+            try:
+                check(path)
+            except FileNotFoundError:
+                pass
+            except Exception as error:  # a damaged file fails in any way there is
+                found.append(f"{inside} is half-written: {error}")
+    return found
+
+
+def _load(path: Path) -> None:
+    with path.open("rb") as file:
+        found = np.load(file)
+        _ = dict(found) if isinstance(found, np.lib.npyio.NpzFile) else found
+
+
+def _lines(path: Path) -> None:
+    for line in path.read_text().split("\n")[:-1]:  # a last line cut short is dropped by the next run
+        json.loads(line)
+
+
+_CHECKS: dict[str, Callable[[Path], object]] = {
+    ".npz": _load,
+    ".npy": _load,
+    ".json": lambda path: json.loads(path.read_text()),
+    ".jsonl": _lines,
+}
+
+
+def log_of(place: Place) -> str:
+    """What all processes said."""
     return "\n".join(path.read_text() for path in sorted(place.root.glob("log?")))
 
 
-def _results(place: Place) -> list[Any]:
-    path = place.workdir / "results.json"
+def results_of(place: Place) -> list[Any]:
+    """The rows of results.json, without seconds."""
+    path = place.root / "run" / "results.json"
     rows = json.loads(path.read_text()) if path.exists() else []
     return [{**row, "seconds": 0} for row in rows]
 
 
 def _metrics(place: Place) -> list[str]:
-    return (place.workdir / "metrics.jsonl").read_text().splitlines()
+    return (place.root / "run" / "metrics.jsonl").read_text().splitlines()
 
 
 def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         return free.getsockname()[1]
-
-
-def _draw(root: Path) -> None:
-    """Classes of 12 images, told apart by their colours."""
-    rng = np.random.default_rng(0)
-    for split, classes in _CLASSES.items():
-        for c in range(classes):
-            pattern = np.kron(rng.integers(40, 215, (4, 4, 3)), np.ones((4, 4, 1), int))
-            folder = root / split / f"{split}{c}"
-            folder.mkdir(parents=True)
-            for i in range(12):
-                noisy = np.clip(pattern + rng.normal(0, 40, pattern.shape), 0, 255)
-                Image.fromarray(noisy.astype(np.uint8)).save(folder / f"{i}.png")
 
 
 if __name__ == "__main__":
