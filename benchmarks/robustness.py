@@ -1,9 +1,9 @@
 """Kills runs at many moments: the same command must always go on, and end with the same results.
 
-python benchmarks/robustness.py [--toy] [--json=FILE]
+python benchmarks/robustness.py [--toy] [--processes=2] [--json=FILE]
 
 A toy job (a folder of small images; pretraining, features, two heads, evaluation) runs undisturbed,
-as one process and as two. Then chains of runs in a workdir and cache of their own: each run of a
+as one process or as two. Then chains of runs in a workdir and cache of their own: each run of a
 chain is killed (SIGKILL) at a random instant within a stage, which is chosen by what the log says
 and which files are there, and the next one goes on until the stage after it; the last one may end.
 In chains of two processes, one of the two also gets SIGTERM once: both must save, and stop.
@@ -13,7 +13,7 @@ as without the kills, but for seconds; metrics.jsonl too; and no temporary file 
 
 Every run is a fork of a process that has imported the program and done nothing else. That saves
 seconds of imports, in which a kill could harm nothing, and the command is the same.
-`faults.py` fails writes; `devices_after.py` goes on with another number of devices.
+Writes that fail are tests/experiment/test_failing_writes.py.
 """
 
 import argparse
@@ -102,9 +102,13 @@ class Place(NamedTuple):
 def main(argv: Sequence[str]) -> None:
     """Disturbs, runs again, compares, and prints a table."""
     flags = timing.parser(__doc__)
+    flags.add_argument("--processes", type=int, default=1, choices=(1, 2), help="of each run")
     flags.add_argument("--chains", type=int, default=6, help="each of a kill in every stage")
     flags.add_argument("--jobs", type=int, default=1, help="chains at a time")
-    flags.add_argument("--toy", action="store_true", help="one chain of one process")
+    flags.add_argument("--toy", action="store_true", help="one chain")
+    flags.add_argument(
+        "--devices", type=int, help="stop one run by SIGTERM, and go on with so many devices"
+    )
     flags.add_argument("--seed", type=int, default=0)
     flags.add_argument("--compiled", help="folder of compiled programs, kept for the next time")
     args = flags.parse_args(argv)
@@ -115,9 +119,8 @@ def main(argv: Sequence[str]) -> None:
     minutes = round((time.monotonic() - begun) / 60, 1)
     about = {**about, "minutes": minutes, "seed": args.seed}
     timing.report(rows, about, args.json)
-    bad = sum(row["bad"] for row in rows)
-    print(f"{sum(row['kills'] for row in rows)} kills, {bad} bad, in {minutes} minutes")
-    sys.exit(bool(bad))
+    print(f"{rows[-1]['kills']} kills, {rows[-1]['bad']} bad, in {minutes} minutes")
+    sys.exit(bool(rows[-1]["bad"]))
 
 
 def prepare(folder: Path, kept: str | None) -> tuple[Path, Path]:
@@ -151,19 +154,19 @@ def draw(root: Path) -> None:
 
 def _all(args: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     data, compiled = prepare(folder, args.compiled)
-    counts = [1] if args.toy else [2 if i % 3 == 2 else 1 for i in range(args.chains)]
-    whole = {}
-    for count in sorted(set(counts)):
-        for name in ("warm", "whole"):  # the first one compiles
-            place = Place(folder / f"{name}{count}", data, compiled)
-            whole[count] = _undisturbed(place, count)
-        print(f"{count}: undisturbed in {whole[count].begun[-1]:.0f} s", flush=True)
+    count, chains = args.processes, 1 if args.toy else args.chains
+    if not any(compiled.glob("*")):
+        _undisturbed(Place(folder / "compiling", data, compiled), count)
+    whole = _undisturbed(Place(folder / "whole", data, compiled), count)
+    print(f"undisturbed in {whole.begun[-1]:.0f} s", flush=True)
+    if args.devices:
+        return [_other_devices(Place(folder / "devices", data, compiled), args.devices, whole)]
     waiting = [
         FORK.Process(
             target=_chain,
-            args=(Place(folder / f"chain{i}", data, compiled), count, whole[count], args.seed + i),
+            args=(Place(folder / f"chain{i}", data, compiled), count, whole, args.seed + i),
         )
-        for i, count in enumerate(counts)
+        for i in range(chains)
     ]
     running: list[Any] = []
     while waiting or running:
@@ -172,7 +175,7 @@ def _all(args: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
             running.append(waiting.pop(0))
             running[-1].start()
         time.sleep(0.2)
-    return _table([json.loads((folder / f"chain{i}.json").read_text()) for i in range(len(counts))])
+    return _table([json.loads((folder / f"chain{i}.json").read_text()) for i in range(chains)])
 
 
 class Whole(NamedTuple):
@@ -246,19 +249,43 @@ def _preempt(place: Place) -> list[str]:
     return []
 
 
+def _other_devices(place: Place, number: int, whole: Whole) -> dict[str, Any]:
+    """Stops in the meta-training of one device, and goes on with several: the same to rounding."""
+    processes = start_run(place, 1)
+    _wait_for(place, Stage("", r"T0: epoch 1"), processes)
+    os.kill(processes[0].pid, signal.SIGTERM)
+    codes = _ends(processes)
+    flags = f"--xla_force_host_platform_device_count={number}"
+    codes += _ends(start_run(place, 1, XLA_FLAGS=flags))
+    if codes != [143, 0] or "going on from step" not in log_of(place):
+        raise SystemExit(f"status {codes}\n{log_of(place)}")
+    furthest = 0.0
+    for lines in zip(whole.metrics, _metrics(place), strict=True):
+        before, after = map(json.loads, lines)
+        furthest = max(furthest, abs(after["loss"] - before["loss"]) / abs(before["loss"]))
+    pairs = zip(whole.results, results_of(place), strict=True)
+    differ = sum(before["novel"] != after["novel"] for before, after in pairs)
+    return {
+        "stopped on": "1 device",
+        "went on with": f"{number} devices",
+        "largest relative difference of a loss": furthest,
+        "rows of results.json that differ": differ,
+        "kills": 1,
+        "bad": int(furthest > 1e-4),
+    }
+
+
 def _table(chains: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    rows = []
-    for count in sorted({chain["processes"] for chain in chains}):
-        of_count = [chain for chain in chains if chain["processes"] == count]
-        struck = Counter(name for chain in of_count for name in chain["struck"])
-        rows += [
-            {"processes": count, "killed in": stage.name, "kills": struck[stage.name], "bad": 0}
-            for stage in STAGES
-        ]
-        problems = sum(len(chain["problems"]) for chain in of_count)
-        ends = f"{len(of_count)} chains: results, metrics, files"
-        rows.append({"processes": count, "killed in": ends, "kills": 0, "bad": problems})
-    return rows
+    """A row a stage: how many kills fell into it; problems are of the chains as a whole."""
+    struck = Counter(name for chain in chains for name in chain["struck"])
+    count = chains[0]["processes"]
+    rows: list[dict[str, Any]] = [
+        {"processes": count, "killed in": stage.name, "kills": struck[stage.name]}
+        for stage in STAGES
+    ]
+    ended = f"all, in {len(chains)} chains: results, metrics and files"
+    bad = sum(len(chain["problems"]) for chain in chains)
+    return [*rows, {"processes": count, "killed in": ended, "kills": struck.total(), "bad": bad}]
 
 
 def start_run(
@@ -360,7 +387,9 @@ def _load(path: Path) -> None:
 
 
 def _lines(path: Path) -> None:
-    for line in path.read_text().split("\n")[:-1]:  # a last line cut short is dropped by the next run
+    for line in path.read_text().split("\n")[
+        :-1
+    ]:  # a last line cut short is dropped by the next run
         json.loads(line)
 
 

@@ -40,10 +40,12 @@ def main(argv: Sequence[str]) -> None:
     flags.add_argument("--minutes", type=float, default=60, help="of meta-training")
     flags.add_argument("--every", type=float, default=5, help="seconds between samples")
     flags.add_argument("--plot", help="file that gets a picture")
+    flags.add_argument("--folder", help="where it runs, or goes on; a temporary one unless given")
     args = flags.parse_args(argv)
     about = timing.describe()
-    with tempfile.TemporaryDirectory() as folder:
-        samples = _samples(Path(folder), args.minutes * 60, args.every)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(args.folder or temporary).absolute()
+        samples = _samples(folder, args.minutes * 60, args.every)
     rows = [_grown(samples, column) for column in ("resident_mb", "open_files", "threads")]
     timing.report(rows, about, None)
     if args.json:

@@ -18,11 +18,13 @@ from sib_jax.field import (
     matching,
     meanings,
     number,
+    of_type,
     several,
     text,
     whole,
 )
 from sib_jax.methods import METHODS
+from sib_jax.runtime.files import shown
 from sib_jax.tasks import proportions
 from sib_jax.tasks.setting import SETTINGS, has_base
 
@@ -62,7 +64,9 @@ EXPERIMENT: dict[str, Field] = {
     "base_holdout": Field(
         0.0, _SHARE, "share of each training class's images kept as queries of base classes"
     ),
-    "backbone": Field("conv4_64", matching(r"conv4_(64|128)|wrn_\d+_\d+", _BACKBONES), _BACKBONES),
+    "backbone": Field(
+        "conv4_64", matching(r"conv4_(64|128)|wrn_\d{1,2}_\d{1,2}", _BACKBONES), _BACKBONES
+    ),
     "final_relu": Field(
         False, flag(), "of the backbone: the official code has it, Gidaris's Conv4 does not"
     ),
@@ -116,7 +120,7 @@ EXPERIMENT: dict[str, Field] = {
 HEAD: dict[str, Field] = {
     "method": Field(
         "sib",
-        Kind(f"one of {', '.join(METHODS)}", lambda v: v in METHODS),
+        choice(*METHODS),
         "what is trained and evaluated",
     ),
     "setting": Field(
@@ -249,13 +253,15 @@ def heads(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigD
     for name, changes in config.heads:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ConfigError(
-                f"config.heads has a head named {name!r}; a name is letters, digits and ._=+- and "
-                "does not begin with a dot"
+                f"config.heads has a head named {_brief(name)}; a name is letters, "
+                "digits and ._=+- and does not begin with a dot"
             )
         if name in found:
             raise ConfigError(f"config.heads has two heads named {name!r}")
         if not isinstance(changes, Mapping):
-            raise ConfigError(f"config.heads: {name} must have a dict of fields, got {changes!r}")
+            raise ConfigError(
+                f"config.heads: {name} must have a dict of fields, got {_brief(changes)}"
+            )
         found[name] = copy.deepcopy(config)
         with found[name].unlocked():
             found[name].heads = ()
@@ -268,7 +274,7 @@ def heads(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigD
                 raise ConfigError(f"config.heads: {name} has {_unknown(field)}")
             try:
                 found[name].update_from_flattened_dict({field: value})
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 raise ConfigError(
                     f"config.heads: {name}: {describe(field, value, fields()[field].kind.wanted)}"
                 ) from None
@@ -280,7 +286,7 @@ def _flat_fields(head: str, changes: Mapping[Any, Any]) -> dict[str, Any]:
         return flatten_dict(dict(changes), sep=".")
     except TypeError:
         raise ConfigError(
-            f"config.heads: {head} has a field that is no name: {dict(changes)!r}"
+            f"config.heads: {head} has a field that is no name: {_brief(dict(changes))}"
         ) from None
 
 
@@ -298,7 +304,16 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 def describe(field: str, value: object, wanted: str) -> str:
     """The one form of message for a mistaken field."""
-    return f"config.{field} is {value!r}, but must be {wanted}"
+    return f"config.{field} is {_brief(value)}, but must be {wanted}"
+
+
+def _brief(value: object) -> str:
+    """A value in one line of reasonable length."""
+    try:
+        text = shown(repr(value))
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def flat(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -339,10 +354,17 @@ def _check_together(c: ml_collections.ConfigDict) -> None:
 
 
 def of_methods() -> dict[str, Field]:
-    """The fields of methods other than SIB, with their meaning, from their own files."""
-    anything = Kind("a value that the method accepts", lambda v: not isinstance(v, dict))
+    """The fields of methods other than SIB, with their meaning, from their own files.
+
+    Their types say what they may be; the rest is said by the method where it is made, see
+    `experiment.settings`.
+    """
     return {
-        f"{name}.{field}": Field(value, anything, meanings(entry.settings).get(field, ""))
+        f"{name}.{field}": Field(
+            value,
+            of_type(entry.settings.__annotations__.get(field)),
+            meanings(entry.settings).get(field, ""),
+        )
         for name, entry in METHODS.items()
         if name != "sib"
         for field, value in entry.settings()._asdict().items()
@@ -354,4 +376,4 @@ def _unknown(name: str) -> str:
         known for known in fields() if known.split(".")[0] == name.split(".")[0]
     ]
     hint = f"; close to it: {', '.join(near)}" if near else ""
-    return f"unknown field config.{name}{hint}"
+    return f"unknown field config.{shown(name)}{hint}"

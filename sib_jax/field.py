@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import typing
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -77,7 +78,25 @@ def text() -> Kind:
 
 def matching(pattern: str, wanted: str) -> Kind:
     """Text of a form."""
-    return Kind(wanted, lambda v: isinstance(v, str) and bool(re.fullmatch(pattern, v)))
+    return Kind(wanted, lambda v: isinstance(v, str) and bool(re.fullmatch(pattern, v, re.ASCII)))
+
+
+def of_type(annotation: Any) -> Kind:
+    """What a type allows, within what a run can end with; what no other kind knows is let through.
+
+    Args:
+      annotation: of a field of a method's settings: `int`, `float | None`, `tuple[int, int]`.
+    """
+    parts = typing.get_args(annotation)
+    if type(None) in parts:
+        inner = of_type(next(part for part in parts if part is not type(None)))
+        return Kind(f"{inner.wanted}, or None", lambda v: v is None or inner.fits(v))
+    if typing.get_origin(annotation) is tuple:
+        inner = of_type(parts[0])
+        wanted = f"a tuple of {len(parts)}, each {inner.wanted}"
+        return several(inner, wanted, least=len(parts), most=len(parts))
+    known = {bool: flag(), int: whole(0, 10**5), float: number(-1e6, 1e6), str: text()}
+    return known.get(annotation) or Kind("no dict", lambda v: not isinstance(v, dict))
 
 
 def several(

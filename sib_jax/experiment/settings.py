@@ -1,16 +1,20 @@
 """A config, read once into small static values: below this nobody sees a ConfigDict."""
 
+import functools
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from sib_jax import backbones, config
 from sib_jax.backbones import Backbone, pretrained
 from sib_jax.config import ConfigError
-from sib_jax.methods import METHODS, Method
+from sib_jax.methods import METHODS, Classes, Method
 from sib_jax.methods.sib import Settings as SibSettings
+from sib_jax.runtime.files import one_line
 from sib_jax.sib.inner_loop import Inner
 from sib_jax.tasks import setting as settings_of_tasks
+from sib_jax.tasks.episode import Episode
 from sib_jax.tasks.setting import Setting, Task
 
 
@@ -187,6 +191,7 @@ def _head(name: str, c: Any, trained_as: str) -> Head:
     optimizer = c.optimizer
     task = Task(c.ways, c.shots, c.queries, c.query_classes, c.support_classes)
     method = method_of(c)
+    _check_program(c, method, task)
     if c.setting not in method.settings:
         raise ConfigError(
             f"head {name}: {method.name} is for setting={' or '.join(method.settings)}, "
@@ -215,6 +220,38 @@ def _head(name: str, c: Any, trained_as: str) -> Head:
             val_batch=c.eval.batch,
         ),
     )
+
+
+def _check_program(c: Any, method: Method, task: Task) -> None:
+    """Traces a method whose own settings were changed: what it cannot do is told at once."""
+    entry = METHODS[c.method]
+    if c.method == "sib" or entry.settings(**c[c.method]) == entry.settings():
+        return
+    images = method.reads == "images"
+    shape, dtype = ((c.crop, c.crop, 3), jnp.uint8) if images else ((64,), jnp.float32)
+    base = 2 * task.ways if settings_of_tasks.has_base(c.setting) else 0
+    try:
+        jax.eval_shape(functools.partial(_program, method, task, shape, dtype, base))
+    except Exception as error:  # a setting that cannot work fails in any way there is
+        raise ConfigError(f"config.{c.method} cannot work: {one_line(error)}") from error
+
+
+def _program(method: Method, task: Task, shape: Any, dtype: Any, base: int) -> Any:
+    """What is compiled later, of an episode of zeros."""
+
+    def examples(each: int, more: int = 0) -> tuple[jax.Array, jax.Array]:
+        count = task.ways * each + more
+        return jnp.zeros((count, *shape), dtype), jnp.arange(count) % task.ways
+
+    key = jax.random.key(0)
+    episode = Episode(
+        *examples(task.shots),
+        *examples(task.queries, task.ways * task.queries if base else 0),
+        jnp.arange(base) if base else None,
+    )
+    weights = None if method.reads == "images" else jnp.zeros((3 * task.ways, *shape))
+    params = method.init(key, Classes(shape, 3 * task.ways, weights))
+    return (method.loss or method.logits)(params, episode, key)
 
 
 def method_of(c: Any) -> Method:

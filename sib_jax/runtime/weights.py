@@ -2,9 +2,6 @@
 
 import json
 import os
-import struct
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +12,6 @@ from sib_jax.errors import UserError
 from sib_jax.runtime import files
 
 _ABOUT = "about.json"
-# What numpy, zipfile and zlib raise for files that are damaged, or something else.
-_UNREADABLE = (
-    *(ValueError, OSError, LookupError, RuntimeError, AttributeError, TypeError, EOFError),
-    *(zipfile.BadZipFile, zlib.error, struct.error),
-)
 
 
 class WeightsError(UserError):
@@ -93,10 +85,13 @@ def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     try:
         # Opened here: numpy leaves a file open that is no whole zip.
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return dict(file)
+            arrays = dict(file)
+            if odd := [name for name, array in arrays.items() if isinstance(array, bytes)]:
+                raise ValueError(f"{odd[0]} in it is no array")
+            return arrays
     except FileNotFoundError:
         raise WeightsError(f"{path} does not exist") from None
-    except _UNREADABLE as error:
+    except Exception as error:  # a damaged file fails in any way there is
         raise WeightsError(
             f"{path} is not a file of weights (.npz), or damaged: {files.one_line(error)}"
         ) from error

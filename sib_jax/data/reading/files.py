@@ -105,7 +105,9 @@ class _Tar(Files):
     @functools.cached_property
     def names(self) -> Sequence[str]:
         with self._open() as tar:
-            return sorted({_clean(member.name) for member in self._members(tar)})
+            found = sorted({_clean(member.name) for member in self._members(tar)})
+            _check_end(tar)
+            return found
 
     def read(self, names: Collection[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
         wanted = set(names)
@@ -138,6 +140,22 @@ class _Tar(Files):
             bounded = cast(BinaryIO, _Bounded(file, self._path))
             with tarfile.open(fileobj=bounded, mode="r:") as tar:
                 yield tar
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Whether it ends as a tar does: `tarfile` takes a damaged header for its end.
+
+    Raises:
+      tarfile.ReadError: what follows the last member is neither its end nor that of the file.
+      OSError, EOFError, zlib.error, lzma.LZMAError: the checksum of a compressed file is wrong.
+    """
+    file = tar.fileobj
+    assert file is not None
+    file.seek(tar.offset)
+    if any(file.read(2 * tarfile.BLOCKSIZE)):
+        raise tarfile.ReadError("a header is damaged")
+    while file.read(1 << 20):  # to its end, where a compressed file has its checksum
+        pass
 
 
 class _Bounded:
