@@ -78,7 +78,7 @@ class Stage(NamedTuple):
 _LOADED = r" test: \d+ classes"
 STAGES = (
     Stage("start", r"data set folder"),
-    Stage("decoding", written="cache/.*"),
+    Stage("decoding", written="cache/datasets/*"),
     Stage("pretraining", _LOADED),
     Stage("pretraining, second epoch", r"pretrain: (epoch 1|going on)"),
     Stage("features", _LOADED, "run/backbone.npz"),

@@ -37,9 +37,15 @@ def init(kind: str = "cosine") -> Classifier:
 
 
 def normalize(x: jax.Array) -> jax.Array:
-    """x / |x| along the last axis; a vector shorter than 1e-12 is divided by 1e-12 instead."""
-    # The bound is put on the square: the gradient of a square root at zero would be infinite.
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), 1e-24))
+    """x / |x| along the last axis; a vector shorter than 1e-12 is divided by 1e-12 instead.
+
+    At least float32: squares of half precision overflow from 256 on.
+    """
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    square = jnp.sum(x * x, axis=-1, keepdims=True)
+    # Two choices: derivatives of rsqrt at zero are infinite, also where they are multiplied by 0.
+    short = square < 1e-24
+    return x * jnp.where(short, 1e12, jax.lax.rsqrt(jnp.where(short, 1, square)))
 
 
 def prepare(classifier: Classifier, features: jax.Array) -> jax.Array:
