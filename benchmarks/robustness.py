@@ -332,14 +332,14 @@ def _command(words: list[str], log: Path, environment: dict[str, str]) -> None:
 def _wait_for(place: Place, stage: Stage, processes: list[Any]) -> None:
     """Until a stage has begun, or the run is over."""
     while any(process.is_alive() for process in processes) and not _has_begun(place, stage):
-        time.sleep(0.003)
+        time.sleep(0.02)
 
 
 def _sleep(seconds: float, place: Place, following: Sequence[Stage]) -> None:
     """But not into the next stage: the machine may be faster now than it was."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and not any(_has_begun(place, stage) for stage in following):
-        time.sleep(0.005)
+        time.sleep(0.01)
 
 
 def _has_begun(place: Place, stage: Stage) -> bool:
