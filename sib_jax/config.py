@@ -120,7 +120,8 @@ EXPERIMENT: dict[str, Field] = {
 HEAD: dict[str, Field] = {
     "method": Field(
         "sib",
-        choice(*METHODS),
+        # Asked anew each time: a user may add one.
+        Kind(f"one of {', '.join(METHODS)}", lambda v: isinstance(v, str) and v in METHODS),
         "what is trained and evaluated",
     ),
     "setting": Field(

@@ -17,11 +17,17 @@ from sib_jax.config import check, default, fields, heads, steps
 from sib_jax.experiment import workdir
 from sib_jax.experiment.loading import UNTRAINED
 from sib_jax.experiment.settings import read
+from sib_jax.report import __main__ as report
 from sib_jax.runtime import shipped, weights
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-GUIDES = {"add_a_method.md", "predict.md", "features.md"}  # have a test of their own below
+GUIDES = {
+    "add_a_method.md",
+    "predict.md",
+    "features.md",
+    "evaluation.md",
+}  # have a test of their own below
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 WITH_CODE = [p for p in PAGES if p not in GUIDES and "```python" in (DOCS / p).read_text()]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -85,6 +91,8 @@ def test_the_commands_of_a_page(name):
             predict._parse(words)
         elif module == "sib_jax.evaluate":
             evaluate._parse(words)
+        elif module == "sib_jax.report":
+            report._parse(words)
         elif module == "sib_jax.main":
             check_training(words)
         else:
@@ -170,3 +178,16 @@ def test_the_guide_to_features(tmp_path, monkeypatch):
     assert names["probabilities"].shape == (3, 2)
     for block in re.findall(r"```py\n(.*?)```", page("features.md"), re.DOTALL):
         compile(block, "features.md", "exec")
+
+
+def test_the_guide_to_evaluation(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    of_head = {"T0": np.array([0.25, 0.5]), "T3": np.array([0.5, 1.0])}
+    stored = {head: {"test": {"novel": accuracy}} for head, accuracy in of_head.items()}
+    weights.save(Path("runs/a/tasks.npz"), stored)
+    (block,) = blocks("evaluation.md")
+    exec(block, {})
+    # Differences of 25 and 50 points.
+    mean, interval = map(float, capsys.readouterr().out.split("±"))
+    assert mean == 37.5
+    assert interval == pytest.approx(1.96 * 12.5 / 2**0.5)

@@ -1,5 +1,6 @@
 """What a report shows and results do not hold: confusions, inner loops, one episode in pictures."""
 
+import dataclasses
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -280,7 +281,9 @@ def _on_host(sources: Sources) -> Sources:
 
 
 def _numbered(table: Any) -> Any:
-    return None if table is None else table._replace(features=np.arange(len(table.features)))
+    if table is None:
+        return None
+    return dataclasses.replace(table, features=np.arange(len(table.features)))
 
 
 def _looked_up(wanted: np.ndarray, names: np.ndarray, values: np.ndarray) -> np.ndarray:
