@@ -225,7 +225,7 @@ def _head(name: str, c: Any, trained_as: str) -> Head:
 def _check_program(c: Any, method: Method, task: Task) -> None:
     """Traces a method whose own settings were changed: what it cannot do is told at once."""
     entry = METHODS[c.method]
-    if c.method == "sib" or entry.settings(**c[c.method]) == entry.settings():
+    if c.method == "sib" or entry.settings(**c.get(c.method, {})) == entry.settings():
         return
     images = method.reads == "images"
     shape, dtype = ((c.crop, c.crop, 3), jnp.uint8) if images else ((64,), jnp.float32)
