@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from sib_jax.data.reading import plain_pickle
-from sib_jax.data.reading.plain_pickle import Budget, Function, PickleError
+from sib_jax.data.reading.plain_pickle import Budget, Function, Named, PickleError
 from sib_jax.errors import UserError
 from sib_jax.runtime.files import shown
 
@@ -95,7 +95,7 @@ def _check_regular(path: str | os.PathLike[str], where: str) -> None:
         raise TorchFileError(f"{where} is a pipe or device; give a file that torch.save wrote")
 
 
-class _Storage:
+class _Storage(Named):
     """The flat data of one or more tensors, in the file's type."""
 
     def __init__(self, kind: str, data: bytes | bytearray, little: bool):
@@ -106,7 +106,7 @@ class _Storage:
         self.values = values
 
 
-class _Type:
+class _Type(Named):
     """Stands for torch.FloatStorage and its like, which a pickle names to give a data type."""
 
     def __init__(self, kind: str):
@@ -192,7 +192,7 @@ class _Content:
 
 def _drop_state(made: Any, state: Any) -> None:
     """A state_dict has one: versions of its modules, which no weight depends on."""
-    if not isinstance(made, dict):
+    if not isinstance(made, collections.OrderedDict) or not isinstance(state, dict):
         raise PickleError("a state of something that has none")
 
 

@@ -171,3 +171,17 @@ def test_only_what_the_user_gives_is_called():
 
     with pytest.raises(PickleError, match="calls what is no function"):
         plain_pickle.load(io.BytesIO(b"ca\nb\n)R."), 8, find)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\x80\x70N.", "protocol 112, which does not exist"),
+        (b"cnumpy\ndtype\n.", "a name where a value should be"),
+        (b"cnumpy\nndarray\n.", "a name where a value should be"),
+        (b"(lcnumpy\ndtype\na.", "a name where a value should be"),
+    ],
+)
+def test_what_is_no_value_is_refused(content, reason):
+    with pytest.raises(DataError, match=reason):
+        numpy_pickle.loads(content, "x")

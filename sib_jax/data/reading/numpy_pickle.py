@@ -14,7 +14,7 @@ import numpy as np
 from sib_jax.data.errors import DataError
 from sib_jax.data.reading import plain_pickle
 from sib_jax.data.reading.npy import is_text
-from sib_jax.data.reading.plain_pickle import Budget, Function, PickleError
+from sib_jax.data.reading.plain_pickle import Budget, Function, Named, PickleError
 
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
 _TYPES = re.compile(r"[biufcSU]\d{0,9}")  # nothing that holds Python's objects
@@ -51,7 +51,7 @@ def loads(content: bytes, where: str) -> Any:
         ) from error
 
 
-class _Type:
+class _Type(Named):
     """Stands for a dtype: numpy's own are shared by all, and a pickle would change them."""
 
     def __init__(self, name: str):

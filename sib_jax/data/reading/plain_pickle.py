@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 _MARK = object()
+_NEWEST = 5  # protocol
 _LONGEST_INT = 1000  # bytes: PyTorch's magic number has 10
 _SHARED = 16  # times the file's size: a tree may be so much larger where values are shared
 _FIXED = {  # opcode -> format of its argument
@@ -48,8 +49,12 @@ class PickleError(ValueError):
     """The pickle is damaged, or holds what no plain value needs."""
 
 
+class Named:
+    """What stands for a name in a pickle, and is no value: a result that holds one is refused."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Function:
+class Function(Named):
     """What a pickle may call.
 
     Attributes:
@@ -206,7 +211,7 @@ class _Machine:
             return False
         return True
 
-    def _shape(self, code: bytes, _: Any) -> bool:
+    def _shape(self, code: bytes, argument: Any) -> bool:
         if code == b"(":
             self._stack.append(_MARK)
         elif code == b"0":  # the mark may be what is dropped
@@ -218,7 +223,10 @@ class _Machine:
         elif code == b"2":
             value = self._pop()
             self._stack += [value, value]
-        elif code not in (b"\x80", b"\x95"):  # the protocol; a frame, which only helps buffering
+        elif code == b"\x80":
+            if argument > _NEWEST:
+                raise PickleError(f"protocol {argument}, which does not exist")
+        elif code != b"\x95":  # a frame, which only helps buffering
             return False
         return True
 
@@ -349,13 +357,15 @@ _LINES = frozenset({b"I", b"L", b"F", b"S", b"V", b"c", b"i", b"p", b"g"})
 
 
 def _check_tree(value: Any, limit: int) -> None:
-    """Raises where a value holds itself, or going through all takes more than `limit` steps."""
+    """Raises where a value holds itself or a name, or going through it takes too many steps."""
     budget, waiting = Budget(limit), [value]
     while waiting:
         value = waiting.pop()
         if isinstance(value, (list, tuple, dict, set, frozenset)):
             budget.spend(len(value) + 1)
             waiting.extend(value.values() if isinstance(value, dict) else value)
+        elif isinstance(value, Named | type):
+            raise PickleError("a name where a value should be")
 
 
 def brief(value: object) -> str:
