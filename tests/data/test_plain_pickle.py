@@ -64,7 +64,7 @@ def test_numpy_s_own_types_are_not_changed():
         return b"(K\x03U\x01" + order + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
 
     # The type itself, not a copy of it, with another byte order.
-    content = b"\x80\x02cnumpy\ndtype\n(U\x02f8K\x00K\x00tR" + state(b">") + b"."
+    content = b"\x80\x02cnumpy\ndtype\n(U\x02f8K\x00K\x00tR" + state(b">") + b"0N."
     numpy_pickle.loads(content, "x")
     assert np.dtype("f8").byteorder == "="
 
