@@ -65,7 +65,7 @@ def test_any_value(made, in_a_head):
                     part = part[step]
                 try:
                     part[last] = value
-                except OverflowError:  # where a config file itself would end
+                except (OverflowError, ValueError):  # where a config file itself would end
                     return
 
     def read():
