@@ -20,9 +20,9 @@ class WeightsError(UserError):
 
 def save(path: Path, tree: Any, about: dict[str, Any] | None = None) -> None:
     """Writes the leaves of `tree`, and `about` (JSON), to `path`; replaces it as a whole."""
-    arrays = {name: np.asarray(leaf) for name, leaf in _named(tree)}
+    arrays: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in _named(tree)}
     arrays[_ABOUT] = np.frombuffer(json.dumps(about or {}).encode(), np.uint8)
-    files.write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+    files.write_atomically(path, lambda file: np.savez(file, **arrays))
 
 
 def about(path: str | os.PathLike[str]) -> dict[str, Any]:
