@@ -92,8 +92,9 @@ class _Arrays:
             return
         if not isinstance(made, np.ndarray) or not isinstance(state, tuple) or len(state) != 5:
             raise PickleError("a state of something that has none")
-        _, shape, kind, fortran, raw = state
-        if made.size or not isinstance(kind, _Type) or not _is_shape(shape):
+        version, shape, kind, fortran, raw = state
+        plain = isinstance(kind, _Type) and _is_shape(shape) and version == 1
+        if made.size or not plain or fortran not in (True, False):
             raise PickleError("an array that numpy would not write")
         raw = self._raw(raw)
         dtype = kind.dtype()
@@ -122,8 +123,12 @@ class _Arrays:
         return self._raw(text)
 
 
-def _type(name: Any, *_: Any) -> _Type:
-    if not isinstance(name, str) or not _TYPES.fullmatch(name):
+def _type(name: Any, *flags: Any) -> _Type:
+    if (
+        not isinstance(name, str)
+        or not _TYPES.fullmatch(name)
+        or any(f not in (0, 1) for f in flags)
+    ):
         raise PickleError(f"an array of {plain_pickle.brief(name)}")
     return _Type(name)
 
@@ -144,7 +149,7 @@ def _no_bytes() -> bytes:
 
 def _empty(kind: Any, shape: Any, code: Any) -> np.ndarray:
     """An array that `_Arrays.build` fills next: its shape here is always (0,)."""
-    if kind is not np.ndarray or shape != (0,):
+    if kind is not np.ndarray or shape != (0,) or code not in ("b", b"b"):
         raise PickleError("an array that numpy would not write")
     return np.empty(0, np.uint8)
 
