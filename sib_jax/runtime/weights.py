@@ -27,7 +27,11 @@ def save(path: Path, tree: Any, about: dict[str, Any] | None = None) -> None:
 
 def about(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What was said of the file when it was saved."""
-    stored = _read(path).get(_ABOUT, np.frombuffer(b"{}", np.uint8))
+    stored = _read(path).get(_ABOUT)
+    if stored is None:  # always written, so its entry in the zip's list is damaged
+        raise WeightsError(
+            f"{path} is not a file of weights (.npz), or damaged: {_ABOUT} is missing"
+        )
     try:
         found = json.loads(stored.tobytes())
         if isinstance(found, dict):

@@ -419,3 +419,14 @@ def test_a_png_that_says_it_is_enormous():
     content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
     with pytest.raises(DataError, match=r"x\.png is too large an image"):
         decode_one(io.BytesIO(bytes(content)), 8, 3, "x.png")
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_webp_that_says_it_is_enormous(lossless):
+    file = io.BytesIO()
+    Image.fromarray(PIXELS).save(file, "webp", lossless=lossless)
+    content = bytearray(file.getvalue())
+    place = 21 if lossless else 26
+    content[place : place + 4] = b"\xff\xff\xff\x0f" if lossless else b"\xff\x3f\xff\x3f"
+    with pytest.raises(DataError, match=r"x\.png is too large an image \(16\d\d\d x 16\d\d\d pix"):
+        decode_one(io.BytesIO(bytes(content)), 8, 3, "x.png")

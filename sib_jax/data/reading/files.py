@@ -126,7 +126,7 @@ class _Tar(Files):
     def _members(self, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         limit, last = _limit(self._path.stat().st_size), -1
         for member in tar:
-            if member.offset <= last or member.size < 0:  # a damaged header may lead back
+            if member.offset <= last or member.size < 0 or not member.name:  # it may lead back
                 raise tarfile.ReadError("its headers make no sense")
             last = member.offset
             if member.size > limit:  # of a file with holes

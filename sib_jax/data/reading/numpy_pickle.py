@@ -88,7 +88,7 @@ class _Arrays:
     def build(self, made: Any, state: Any) -> None:
         """Fills what `_type` and `_empty` made, as numpy's __setstate__ does."""
         if isinstance(made, _Type):
-            made.order = _order(state)
+            made.order = _order(state, flags=8 if made.name.startswith("U") else 0)
             return
         if not isinstance(made, np.ndarray) or not isinstance(state, tuple) or len(state) != 5:
             raise PickleError("a state of something that has none")
@@ -133,9 +133,10 @@ def _type(name: Any, *flags: Any) -> _Type:
     return _Type(name)
 
 
-def _order(state: Any) -> str:
+def _order(state: Any, flags: int) -> str:
     """The byte order in a dtype's state, which holds nothing else for plain types."""
-    if not isinstance(state, tuple) or len(state) < 5 or state[2:5] != (None, None, None):
+    plain = isinstance(state, tuple) and len(state) == 8 and state[2:5] == (None, None, None)
+    if not plain or state[0] != 3 or state[7] != flags:
         raise PickleError("an array of an unknown type")
     if state[1] not in ("<", ">", "|", "="):
         raise PickleError("an array of an unknown byte order")
