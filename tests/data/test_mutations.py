@@ -216,7 +216,7 @@ def test_a_pickle_of_arrays(changes, protocol):
     value = {"data": images, "labels": [0, 1], "n": {"a": 0}, "x": np.float32(1)}
     content = _changed(pickle.dumps(value, protocol), changes)
     found = bounded("pickle", numpy_pickle.loads, content, "x", size=len(content))
-    if found is not REFUSED:
+    if found is not REFUSED and not same(found, value):
         assert same(found, _as_python(content, OF_NUMPY))
 
 

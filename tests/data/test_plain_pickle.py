@@ -176,6 +176,7 @@ def test_only_what_the_user_gives_is_called():
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
+        (pickle.dumps(np.zeros(2), 2).split(b"(K\x01")[0] + b".", "an array without its data"),
         (b"\x80\x70N.", "protocol 112, which does not exist"),
         (b"cnumpy\ndtype\n.", "a name where a value should be"),
         (b"cnumpy\nndarray\n.", "a name where a value should be"),

@@ -42,7 +42,12 @@ def loads(content: bytes, where: str) -> Any:
     """
     arrays = _Arrays(where, Budget(_COPIES * len(content) + 1000))
     try:
-        return plain_pickle.load(io.BytesIO(content), len(content), arrays.find, build=arrays.build)
+        found = plain_pickle.load(
+            io.BytesIO(content), len(content), arrays.find, build=arrays.build
+        )
+        if arrays.empty:
+            raise PickleError("an array without its data")
+        return found
     except DataError:
         raise
     except Exception as error:  # a damaged pickle fails in any way there is
@@ -66,6 +71,7 @@ class _Arrays:
 
     def __init__(self, where: str, budget: Budget):
         self._where, self._budget = where, budget
+        self.empty: dict[int, np.ndarray] = {}  # by their id: those that nothing has filled yet
 
     def find(self, module: str, name: str) -> Any:
         if (module, name) == ("numpy", "ndarray"):
@@ -73,7 +79,7 @@ class _Arrays:
         if (module, name) == ("numpy", "dtype"):
             return Function(_type)
         if module in _MULTIARRAY and name == "_reconstruct":
-            return Function(_empty)
+            return Function(self._empty)
         if module in _MULTIARRAY and name == "scalar":
             return Function(self._scalar)
         if (module, name) == ("_codecs", "encode"):
@@ -102,8 +108,17 @@ class _Arrays:
             raise PickleError("an array whose data have another size than its shape")
         state = (1, shape, dtype, bool(fortran), raw)
         made.__setstate__(state)
+        self.empty.pop(id(made), None)
         if not is_text(made):
             raise PickleError("text of numbers that are no characters")
+
+    def _empty(self, kind: Any, shape: Any, code: Any) -> np.ndarray:
+        """An array that `build` fills next: its shape here is always (0,)."""
+        if kind is not np.ndarray or shape != (0,) or code not in ("b", b"b"):
+            raise PickleError("an array that numpy would not write")
+        made = np.empty(0, np.uint8)
+        self.empty[id(made)] = made
+        return made
 
     def _raw(self, raw: Any) -> bytes:
         if not isinstance(raw, (str, bytes, bytearray)):
@@ -146,13 +161,6 @@ def _order(state: Any, flags: int) -> str:
 def _no_bytes() -> bytes:
     """How Python 3 stores b"" in pickles that Python 2 can read."""
     return b""
-
-
-def _empty(kind: Any, shape: Any, code: Any) -> np.ndarray:
-    """An array that `_Arrays.build` fills next: its shape here is always (0,)."""
-    if kind is not np.ndarray or shape != (0,) or code not in ("b", b"b"):
-        raise PickleError("an array that numpy would not write")
-    return np.empty(0, np.uint8)
 
 
 def _is_shape(shape: Any) -> bool:
