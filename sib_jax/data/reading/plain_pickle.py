@@ -105,7 +105,7 @@ def load(
     Raises:
       PickleError: it is damaged, or holds what no plain value needs.
     """
-    value = _Machine(file, find, persistent, build, encoding).run()
+    value = _Machine(file, size, find, persistent, build, encoding).run()
     _check_tree(value, _SHARED * size + 1000)
     return value
 
@@ -116,13 +116,15 @@ class _Machine:
     def __init__(
         self,
         file: BinaryIO,
+        size: int,
         find: Callable[[str, str], Any],
         persistent: Callable[[Any], Any] | None,
         build: Callable[[Any, Any], None] | None,
         encoding: str,
     ):
         self._file, self._find, self._persistent, self._build = file, find, persistent, build
-        self._encoding = encoding
+        self._encoding, self._size = encoding, size
+        self._frame_end = 0  # where the frame ends that is being read; 0 for none
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
 
@@ -146,19 +148,38 @@ class _Machine:
     def _exactly(self, count: int) -> bytes:
         if count < 0:
             raise PickleError("a negative number of bytes")
+        self._leave_frame()
         content = self._file.read(count)
         if len(content) != count:
             raise PickleError("it ends too early")
+        self._check_frame()
         return content
 
     def _number(self, form: str) -> Any:
         return struct.unpack(form, self._exactly(struct.calcsize(form)))[0]
 
     def _line(self) -> bytes:
+        self._leave_frame()
         line = self._file.readline()
         if not line.endswith(b"\n"):
             raise PickleError("it ends too early")
+        self._check_frame()
         return line[:-1]
+
+    def _enter_frame(self, length: int) -> None:
+        """Frames only help buffering; but where one of another length is, the file is damaged."""
+        self._leave_frame()
+        if self._frame_end or length > self._size - self._file.tell():
+            raise PickleError("a frame where none can be")
+        self._frame_end = self._file.tell() + length
+
+    def _leave_frame(self) -> None:
+        if self._frame_end and self._file.tell() == self._frame_end:
+            self._frame_end = 0
+
+    def _check_frame(self) -> None:
+        if self._frame_end and self._file.tell() > self._frame_end:
+            raise PickleError("a frame ends within a value")
 
     def _pop(self) -> Any:
         if not self._stack or self._stack[-1] is _MARK:
@@ -226,7 +247,9 @@ class _Machine:
         elif code == b"\x80":
             if argument > _NEWEST:
                 raise PickleError(f"protocol {argument}, which does not exist")
-        elif code != b"\x95":  # a frame, which only helps buffering
+        elif code == b"\x95":
+            self._enter_frame(argument)
+        else:
             return False
         return True
 
