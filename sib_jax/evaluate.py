@@ -7,8 +7,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from sib_jax.command import Parser, mistakes_told
 from sib_jax.errors import UserError
 
 
@@ -18,10 +19,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from sib_jax.report import console
 
     console.start()
-    try:
+    with mistakes_told():
         run(options)
-    except UserError as error:
-        _exit(str(error))
 
 
 def run(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -63,12 +62,7 @@ def _config(options: argparse.Namespace, backbone: str, ways: int, inner: Any) -
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(
-        prog="python -m sib_jax.evaluate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("sib_jax.evaluate", __doc__)
     add = parser.add_argument
     add("--checkpoint", metavar="FILE", required=True, help="a netSIB*.pth")
     add("--data_dir", metavar="DIR", required=True, help="where the data set lies")
@@ -78,15 +72,6 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--tasks", type=int, default=2000, help="test tasks; default: 2000")
     add("--workdir", help="where results go; default: runs/CHECKPOINT-DATASET")
     return parser.parse_args(argv)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        _exit(f"{message}; --help tells more")
-
-
-def _exit(message: str) -> NoReturn:
-    sys.exit(f"sib_jax: {message}")
 
 
 if __name__ == "__main__":

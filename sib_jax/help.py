@@ -26,23 +26,27 @@ def text(doc: str, module: str) -> str:
 
 
 def _fields() -> list[str]:
-    heading = {
+    shared = (
         "What all heads of an experiment share (defaults of glyphs; experiments and other data "
-        "sets change some)": config.EXPERIMENT,
-        "What a head may have for itself": config.HEAD,
-        "Of methods other than sib": config.of_methods(),
-    }
-    lines = []
-    for title, fields in heading.items():
-        lines += [*textwrap.wrap(f"{title}:", _WIDTH), *_table(_rows(fields)), ""]
-    return lines[:-1]
+        "sets change some):"
+    )
+    return [
+        *textwrap.wrap(shared, _WIDTH),
+        *_table(_rows(config.EXPERIMENT, ranges=True)),
+        "",
+        "What a head may have for itself:",
+        *_table(_rows(config.HEAD, ranges=True)),
+        "",
+        "Of methods other than sib:",
+        *_table(_rows(config.of_methods(), ranges=False)),
+    ]
 
 
-def _rows(fields: Mapping[str, Field]) -> list[tuple[str, str]]:
+def _rows(fields: Mapping[str, Field], *, ranges: bool) -> list[tuple[str, str]]:
     default = config.flat(config.default())
     rows = []
     for name, field in fields.items():
-        told = field.kind.wanted in field.help or name in config.of_methods()
+        told = field.kind.wanted in field.help or not ranges
         wanted = "" if told else f"; {field.kind.wanted}"
         value = "''" if default[name] == "" else default[name]
         rows.append((name, f"{field.help}{wanted}. Default {value}"))

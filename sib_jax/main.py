@@ -14,6 +14,7 @@ from typing import NoReturn
 from absl import app, flags
 from ml_collections import config_flags
 
+from sib_jax.command import fail
 from sib_jax.runtime import interrupt, shipped
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -76,7 +77,7 @@ def main(argv: Sequence[str]) -> None:
                 console.only_warnings()  # the main process tells the rest
         job.run(config, Path(workdir), _MODE.value, trace, _REPORT.value)
     except UserError as error:
-        _exit(str(error))
+        fail(str(error))
     except interrupt.Interrupted:
         interrupt.tell()
         sys.exit(interrupt.status())
@@ -84,17 +85,17 @@ def main(argv: Sequence[str]) -> None:
 
 def _check_flags(argv: Sequence[str]) -> None:
     if len(argv) > 1:
-        _exit(f"unexpected arguments {argv[1:]}; every option starts with --")
+        fail(f"unexpected arguments {argv[1:]}; every option starts with --")
     if _CONFIG.value is None:
-        _exit(
+        fail(
             "which experiment? For example: --config=experiments/5w1s.py. There are "
             f"{', '.join(shipped.experiments())}"
         )
     if _PROFILE.value and _MODE.value == "evaluate":
-        _exit("--profile traces training, of which --mode=evaluate does none")
+        fail("--profile traces training, of which --mode=evaluate does none")
     cluster = (_ADDRESS.value, _COUNT.value, _INDEX.value)
     if cluster != (None, None, None) and not _DISTRIBUTED.value:
-        _exit("--coordinator_address, --process_count and --process_id go with --distributed")
+        fail("--coordinator_address, --process_count and --process_id go with --distributed")
 
 
 def _keep_compiled_programs() -> None:
@@ -124,7 +125,7 @@ def parse(argv: Sequence[str]) -> list[str]:
         # ml_collections puts a traceback in the message of what get_config raised.
         while isinstance(error.__context__, UserError):
             error = error.__context__
-        _exit(_mistake(argv, error))
+        fail(_mistake(argv, error))
 
 
 def _help() -> NoReturn:
@@ -158,10 +159,6 @@ def _mistake(argv: Sequence[str], error: Exception) -> str:
     said = error.msg if isinstance(error, SyntaxError) else one_line(error)
     reason = f"{type(error).__name__}: {said}"
     return f"{file} is no config file, one that defines get_config() ({reason}{where})"
-
-
-def _exit(message: str) -> NoReturn:
-    sys.exit(f"sib_jax: {message}")
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sib_jax.command import Parser, mistakes_told
 from sib_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,10 +45,8 @@ class Found(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; a mistake of the user ends it with one line."""
     options = _parse(sys.argv[1:] if argv is None else argv)
-    try:
+    with mistakes_told():
         run(options)
-    except UserError as error:
-        _exit(str(error))
 
 
 def run(options: argparse.Namespace) -> None:
@@ -230,18 +229,8 @@ def _thumbnail(name: str) -> np.ndarray:
     return decode([name], 96, 3)[0]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        _exit(f"{message}; --help tells more")
-
-
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(
-        prog="python -m sib_jax.predict",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("sib_jax.predict", __doc__)
     add = parser.add_argument
     add("--run", metavar="WORKDIR", help="a finished run of sib_jax.main")
     add("--head", metavar="NAME", help="one of its heads; default: the best one on validation")
@@ -287,10 +276,6 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     if options.image_size is not None and options.image_size < 16:
         parser.error("--image_size must be 16 or more")
     return options
-
-
-def _exit(message: str) -> NoReturn:
-    sys.exit(f"sib_jax: {message}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Accuracies over many episodes, with their 95% intervals."""
 
 import functools
-import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -13,17 +12,11 @@ from sib_jax.methods.method import Method
 from sib_jax.runtime import devices
 from sib_jax.runtime.seeds import Stream
 from sib_jax.tasks.accuracy import accuracies as accuracies_of
+from sib_jax.tasks.interval import Interval, interval
 from sib_jax.tasks.setting import Setting, Sources
 
 STREAMS = {"val": Stream.VAL_TASKS, "test": Stream.TEST_TASKS}
 """Where the tasks of a split come from."""
-
-
-class Interval(NamedTuple):
-    """Mean accuracy and half the width of its 95% interval, both in percent."""
-
-    mean: float
-    ci95: float
 
 
 class Answers(NamedTuple):
@@ -100,12 +93,6 @@ def answers(
         found = _answers(params, sources, key, start, method, setting, batch)
         left = tasks - start
         yield found if left >= batch else Answers(*(x[:left] for x in found))
-
-
-def interval(accuracy: np.ndarray) -> Interval:
-    """Mean and 1.96 std / sqrt(tasks) of accuracies [tasks] in 0..1, in percent (section 3)."""
-    percent = 100 * np.asarray(accuracy, np.float64)
-    return Interval(float(percent.mean()), float(1.96 * percent.std() / math.sqrt(len(percent))))
 
 
 def keys_of_task(key: jax.Array, index: jax.Array | int) -> tuple[jax.Array, jax.Array]:

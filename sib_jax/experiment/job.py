@@ -15,7 +15,7 @@ from sib_jax.data.load import load
 from sib_jax.data.split import SPLITS, DataSet, FeatureSplit
 from sib_jax.experiment import inputs, memory, settings
 from sib_jax.experiment import workdir as files
-from sib_jax.experiment.evaluate import STREAMS, answers, interval
+from sib_jax.experiment.evaluate import STREAMS, answers
 from sib_jax.experiment.inputs import Inputs
 from sib_jax.experiment.measure import Measured, fit_temperature, measure
 from sib_jax.experiment.meta_train import meta_train
@@ -29,6 +29,7 @@ from sib_jax.report.observed import Observed
 from sib_jax.runtime import devices, interrupt, weights
 from sib_jax.runtime.files import one_line
 from sib_jax.runtime.seeds import Stream, key
+from sib_jax.tasks.interval import interval
 from sib_jax.tasks.setting import Task
 
 _ANEW = "delete it, and its stage is done again from the last checkpoint"

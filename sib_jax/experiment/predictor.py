@@ -16,7 +16,7 @@ from sib_jax.errors import UserError
 from sib_jax.methods import Method
 from sib_jax.sib import classifier, distributions, elbo, gradient_net
 from sib_jax.sib.distributions import PointMass
-from sib_jax.sib.init_net import FromSupport, Global
+from sib_jax.sib.init_net import FromSupport
 from sib_jax.sib.inner_loop import Inner
 from sib_jax.sib.params import Params
 from sib_jax.tasks.episode import Episode
@@ -127,7 +127,8 @@ class Predictor:
           float32 [n, k], the columns in the order of `classes(support_labels)`: that of numbers, or
           the alphabet's. With `base_classes` [n, k + b], those of `head.base` after them.
         """
-        return self._answer(support, support_labels, query, seed, base_classes)[1]
+        found = self.predict(support, support_labels, query, seed=seed, base_classes=base_classes)
+        return found.probabilities
 
     def predict(
         self,
@@ -139,7 +140,33 @@ class Predictor:
         base_classes: bool = False,
     ) -> Prediction:
         """The same with the classes named, and with the spread over a Gaussian posterior."""
-        return Prediction(*self._answer(support, support_labels, query, seed, base_classes))
+        if base_classes and not self.head.base:
+            raise PredictionError(
+                f"head {self.head.name} was not trained beside base classes; "
+                "one of setting lwof is (--config=experiments/lwof_5w1s.py)"
+            )
+        labels = _checked_labels(support_labels)
+        classes, rows = np.unique(labels, return_inverse=True)
+        if base_classes and (both := set(classes.tolist()) & set(self.head.base)):
+            raise PredictionError(
+                f"{', '.join(sorted(both))} is a base class already: name the new class otherwise"
+            )
+        if len(labels) != len(support):
+            raise PredictionError(f"there are {len(support)} examples, but {len(labels)} labels")
+        if len(classes) < 2:
+            raise PredictionError("examples of 2 classes or more are needed, got 1")
+        if len(query) == 0:
+            raise PredictionError("there are no queries")
+        answer = self._of_ways(len(classes), base_classes)
+        examples, queries = self._inputs(support, query)
+        found, spread = answer(
+            examples, jnp.asarray(rows.ravel(), jnp.int32), queries, jax.random.key(seed)
+        )
+        return Prediction(
+            (*classes.tolist(), *(self.head.base if base_classes else ())),
+            np.asarray(found),
+            None if spread is None else np.asarray(spread),
+        )
 
     def classes(self, support_labels: Labels) -> tuple[Any, ...]:
         """The class of each column: the distinct labels, sorted."""
@@ -185,7 +212,7 @@ class Predictor:
             return (self.image_size, self.image_size, self.pretrained.backbone.channels)
         if not _is_sib(self.head.params):
             raise PredictionError("nothing in this run tells the length of its features")
-        return (_dimension(self.head.params),)
+        return (self.head.params.features,)
 
     def export(self, path: str | Path, *, ways: int | None = None) -> None:
         """Writes a file that computes probabilities with JAX alone.
@@ -197,42 +224,6 @@ class Predictor:
         from sib_jax.experiment import export
 
         export.write(path, self, ways)
-
-    def _answer(
-        self,
-        support: Images,
-        support_labels: Labels,
-        query: Images,
-        seed: int,
-        base_classes: bool,
-    ) -> tuple[tuple[Any, ...], np.ndarray, np.ndarray | None]:
-        if base_classes and not self.head.base:
-            raise PredictionError(
-                f"head {self.head.name} was not trained beside base classes; "
-                "one of setting lwof is (--config=experiments/lwof_5w1s.py)"
-            )
-        labels = _checked_labels(support_labels)
-        classes, rows = np.unique(labels, return_inverse=True)
-        if base_classes and (both := set(classes.tolist()) & set(self.head.base)):
-            raise PredictionError(
-                f"{', '.join(sorted(both))} is a base class already: name the new class otherwise"
-            )
-        if len(labels) != len(support):
-            raise PredictionError(f"there are {len(support)} examples, but {len(labels)} labels")
-        if len(classes) < 2:
-            raise PredictionError("examples of 2 classes or more are needed, got 1")
-        if len(query) == 0:
-            raise PredictionError("there are no queries")
-        answer = self._of_ways(len(classes), base_classes)
-        examples, queries = self._inputs(support, query)
-        found, spread = answer(
-            examples, jnp.asarray(rows.ravel(), jnp.int32), queries, jax.random.key(seed)
-        )
-        return (
-            (*classes.tolist(), *(self.head.base if base_classes else ())),
-            np.asarray(found),
-            None if spread is None else np.asarray(spread),
-        )
 
     def _inputs(self, support: Images, query: Images) -> tuple[np.ndarray, np.ndarray]:
         """What the method reads, of both; images go through the backbone together."""
@@ -255,7 +246,7 @@ class Predictor:
         array = np.asarray(features, np.float32)
         wanted = None if self.pretrained is None else self.pretrained.backbone.features
         if _is_sib(self.head.params):
-            wanted = _dimension(self.head.params)
+            wanted = self.head.params.features
         if wanted not in (None, array.shape[1]):
             raise PredictionError(
                 f"the head was trained on features of length {wanted}, got {array.shape[1]}"
@@ -366,12 +357,6 @@ def _is_sib_without_steps(params: Any, inner: Inner | None) -> bool:
         and _is_sib(params)
         and isinstance(params.init_net, FromSupport)
     )
-
-
-def _dimension(params: Params) -> int:
-    """d, the length of the features."""
-    net = params.init_net
-    return net.mean.shape[1] if isinstance(net, Global) else net.coefficient.shape[0]
 
 
 def _checked_labels(labels: Labels) -> np.ndarray:

@@ -134,10 +134,11 @@ def read(c: Any) -> Experiment:
     config.check(c)
     make_backbone(_backbone(c), channels=3)  # a name that cannot be fails here, not after decoding
     configs = config.heads(c)
-    first: dict[str, str] = {}
-    for name, head in configs.items():
-        first.setdefault(_of_training(head), name)
-    heads = tuple(_head(name, h, first[_of_training(h)]) for name, h in configs.items())
+    first: dict[str, str] = {}  # by all that training depends on
+    heads = tuple(
+        _head(name, head, first.setdefault(_of_training(head), name))
+        for name, head in configs.items()
+    )
     return Experiment(
         data=Data(c.dataset, c.data_dir, c.image_size, tuple(c.split_ratios), c.seed),
         backbone=_backbone(c),

@@ -8,9 +8,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from sib_jax.errors import UserError
+from sib_jax.command import Parser, mistakes_told
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -19,10 +18,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from sib_jax.report import console
 
     console.start()
-    try:
+    with mistakes_told():
         run(options)
-    except UserError as error:
-        _exit(str(error))
 
 
 def run(options: argparse.Namespace) -> None:
@@ -49,18 +46,8 @@ def run(options: argparse.Namespace) -> None:
     print(f"report: {path}")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        _exit(f"{message}; --help tells more")
-
-
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(
-        prog="python -m sib_jax.report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("sib_jax.report", __doc__)
     add = parser.add_argument
     add("workdirs", metavar="WORKDIR", nargs="+", help="of a finished run")
     add(
@@ -76,10 +63,6 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="of a comparison; default: comparison.html. A single run has its report.html",
     )
     return parser.parse_args(argv)
-
-
-def _exit(message: str) -> NoReturn:
-    sys.exit(f"sib_jax: {message}")
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from sib_jax.report import page, paired, style
-from sib_jax.report.paired import Difference
 from sib_jax.report.results import Row
 from sib_jax.report.run import ReportError, Run
 from sib_jax.report.section import Section, Table
 from sib_jax.report.style import Mode, Picture
 from sib_jax.runtime.files import shown
+from sib_jax.tasks.interval import Interval
 
 
 class Compared(NamedTuple):
@@ -28,7 +28,7 @@ class Compared(NamedTuple):
     name: str
     row: Row
     measure: str
-    over: Difference | None
+    over: Interval | None
 
     @property
     def accuracy(self) -> str:

@@ -44,8 +44,9 @@ def read(workdir: Path) -> Observed:
     Raises:
       WeightsError: there is no such file, or it is damaged.
     """
-    found = Observed(weights.about(workdir / FILE), {}, {}, {})
-    for path, array in weights.arrays(workdir / FILE).items():
+    arrays, about = weights.contents(workdir / FILE)
+    found = Observed(about, {}, {}, {})
+    for path, array in arrays.items():
         kind, *names = path.split("/")
         if kind == "traced":
             found.traced.setdefault(names[0], {})[names[1]] = array

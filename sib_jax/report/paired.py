@@ -4,11 +4,13 @@ Tasks differ more than methods do. The interval of the mean difference, task by 
 out, and is several times narrower than those of the two means.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from sib_jax.report.run import ReportError, Run
+from sib_jax.tasks.interval import Interval, interval
+from sib_jax.tasks.setting import has_base
 
 _WORDS = {
     "dataset": "data set",
@@ -18,22 +20,12 @@ _WORDS = {
 }
 
 
-class Difference(NamedTuple):
-    """Of mean accuracies in percent, and half the width of its 95% interval."""
-
-    mean: float
-    ci95: float
-
-
-def difference(one: np.ndarray, other: np.ndarray) -> Difference:
+def difference(one: np.ndarray, other: np.ndarray) -> Interval:
     """Of `one` over `other`: accuracies of the same tasks in the same order, [tasks], 0 to 1."""
-    of_task = 100 * (np.asarray(one, np.float64) - np.asarray(other, np.float64))
-    return Difference(
-        float(of_task.mean()), float(1.96 * of_task.std() / np.sqrt(max(len(of_task), 1)))
-    )
+    return interval(np.asarray(one, np.float64) - np.asarray(other, np.float64))
 
 
-def text(found: Difference) -> str:
+def text(found: Interval) -> str:
     """In percent points, with its sign."""
     return f"{found.mean:+.2f} ± {found.ci95:.2f}"
 
@@ -80,9 +72,11 @@ def check(one: Run, of_one: str, other: Run, of_other: str, split: str) -> None:
 
 def _drawn_from(run: Run, field: str, setting: str, split: str) -> Any:
     """Of what tasks are a function of, what those of a setting and split depend on."""
-    found, has_base = run.of_tasks.get(field), setting == "lwof"
+    found, base = run.of_tasks.get(field), has_base(setting)
     if field == "base_holdout":
-        return found if has_base else None
+        return found if base else None
     if field != "fingerprints" or found is None:
         return found
-    return {name: found.get(name) for name in (split, *(("train", f"base {split}") * has_base))}
+    return {
+        name: found.get(name) for name in (split, *(("train", f"base {split}") if base else ()))
+    }

@@ -33,7 +33,8 @@ def read(workdir: Path) -> tuple[dict[str, dict[str, dict[str, np.ndarray]]], di
       WeightsError: there is no such file, or it is damaged.
     """
     found: dict[str, dict[str, dict[str, np.ndarray]]] = {}
-    for path, array in weights.arrays(workdir / FILE).items():
+    arrays, about = weights.contents(workdir / FILE)
+    for path, array in arrays.items():
         head, split, measure = path.split("/")
         found.setdefault(head, {}).setdefault(split, {})[measure] = array
-    return found, weights.about(workdir / FILE)
+    return found, about

@@ -27,7 +27,13 @@ def save(path: Path, tree: Any, about: dict[str, Any] | None = None) -> None:
 
 def about(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What was said of the file when it was saved."""
-    stored = _read(path).get(_ABOUT)
+    return contents(path)[1]
+
+
+def contents(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """All arrays of the file by their paths in the pytree, and what was said of it when saved."""
+    arrays = _read(path)
+    stored = arrays.pop(_ABOUT, None)
     if stored is None:  # always written, so its entry in the zip's list is damaged
         raise WeightsError(
             f"{path} is not a file of weights (.npz), or damaged: {_ABOUT} is missing"
@@ -35,18 +41,11 @@ def about(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         found = json.loads(stored.tobytes())
         if isinstance(found, dict):
-            return found
+            return arrays, found
         reason = f"it is a {type(found).__name__}"
     except ValueError as error:
         reason = files.one_line(error)
     raise WeightsError(f"{path} is damaged: {_ABOUT} in it is no JSON object ({reason})")
-
-
-def arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """All that `path` holds, by the paths in the pytree."""
-    stored = _read(path)
-    stored.pop(_ABOUT, None)
-    return stored
 
 
 def load(path: str | os.PathLike[str], like: Any) -> Any:
@@ -59,7 +58,8 @@ def load(path: str | os.PathLike[str], like: Any) -> Any:
     Raises:
       WeightsError: the file is no such file, or holds other names or shapes than wanted.
     """
-    stored = arrays(path)
+    stored = _read(path)
+    stored.pop(_ABOUT, None)
     wanted = dict(_named(like))
     odd = sorted(stored.keys() ^ wanted.keys())
     if odd:

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 import sib_jax
-from sib_jax.experiment.evaluate import accuracies, evaluate, interval
+from sib_jax.experiment.evaluate import accuracies, evaluate
 from sib_jax.methods import sib
 from sib_jax.sib.inner_loop import Inner
 from sib_jax.tasks import setting
+from sib_jax.tasks.interval import interval
 from sib_jax.tasks.setting import Sources, Task
 
 TASK = Task(ways=3, shots=2, queries=4)

@@ -1,0 +1,25 @@
+"""A mean over tasks, and how sure it is."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Interval(NamedTuple):
+    """A mean and half the width of its 95% interval, both in percent."""
+
+    mean: float
+    ci95: float
+
+
+def interval(of_task: np.ndarray) -> Interval:
+    """Mean and 1.96 std / sqrt(tasks) of shares in 0..1, or differences of these (section 3).
+
+    Args:
+      of_task: one for each task, [tasks].
+    """
+    percent = 100 * np.asarray(of_task, np.float64)
+    return Interval(
+        float(percent.mean()), float(1.96 * percent.std() / math.sqrt(max(len(percent), 1)))
+    )
