@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sib_jax.report import paper
-from sib_jax.report.results import ACCURACIES, Row, task
+from sib_jax.report.results import ACCURACIES, Row, calibration, task
 from sib_jax.runtime import files
 
 FILE = "table.md"
@@ -48,15 +48,8 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def _calibration(rows: Sequence[Row]) -> str:
-    """Likelihood in nats, calibration error in percent; as they are, and at a temperature."""
-    header = ["head", "NLL", "ECE", "temperature", "scaled NLL", "scaled ECE"]
-    lines = [_line(header), _line(["---"] * len(header))]
-    for row in rows:
-        known = [("nll", ".3f"), ("ece", ".2f"), ("temperature", ".3g")]
-        known += [("nll_scaled", ".3f"), ("ece_scaled", ".2f")]
-        cells = ["" if row[name] is None else format(row[name], form) for name, form in known]
-        lines.append(_line([row["head"], *cells]))
-    return "\n".join(lines) + "\n"
+    titles, lines = calibration(rows)
+    return "\n".join(map(_line, [titles, ["---"] * len(titles), *lines])) + "\n"
 
 
 def _line(cells: Sequence[str]) -> str:

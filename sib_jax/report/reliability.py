@@ -4,10 +4,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sib_jax.report import style
+from sib_jax.report import results, style
 from sib_jax.report.run import Run
 from sib_jax.report.section import Section, Table
 from sib_jax.report.style import Mode, Picture
+from sib_jax.tasks.calibration import expected_calibration_error
 
 _SHOWN = 8  # heads, of which each has a panel
 
@@ -37,18 +38,7 @@ def section(run: Run) -> Section | None:
     ]
     if len(bins) > _SHOWN:
         text.append(f"The first {_SHOWN} of {len(bins)} heads have a diagram.")
-    names = ("nll", "ece", "temperature", "nll_scaled", "ece_scaled")
-    forms = (".3f", ".2f", ".3g", ".3f", ".2f")
-    lines = [
-        [row["head"], *(_number(row.get(n), f) for n, f in zip(names, forms, strict=True))]
-        for row in rows
-    ]
-    header = ["head", "NLL", "ECE", "temperature", "scaled NLL", "scaled ECE"]
-    return Section("Calibration", text, [Table(header, lines)], pictures)
-
-
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
+    return Section("Calibration", text, [Table(*results.calibration(rows))], pictures)
 
 
 def _draw(bins: dict[str, np.ndarray], mode: Mode) -> Figure:
@@ -71,13 +61,13 @@ def _draw(bins: dict[str, np.ndarray], mode: Mode) -> Figure:
 
 
 def _diagram(above: Axes, under: Axes, head: str, sums: np.ndarray, mode: Mode) -> None:
-    queries, sure, right = sums.T
+    queries, _, right = sums.T
     there, width = queries > 0, 1 / len(queries)
     centres = (np.arange(len(queries)) + 0.5) * width
     accuracy = right[there] / queries[there]
     above.bar(centres[there], accuracy, 0.86 * width, color=mode.cycle[0])
     above.plot([0, 1], [0, 1], color=mode.ink, linewidth=0.9, linestyle="--")
-    ece = 100 * np.abs(right - sure).sum() / queries.sum()
+    ece = 100 * float(expected_calibration_error(sums))
     above.set_title(f"{style.short(head, 20)}: ECE {ece:.1f} %")
     above.set(xlim=(0, 1), ylim=(0, 1), xticklabels=[])
     under.bar(centres, queries / queries.sum(), 0.86 * width, color=mode.cycle[6])

@@ -12,6 +12,14 @@ ACCURACIES = ("novel", "base", "both")
 
 Row = dict[str, Any]
 
+_CALIBRATION = {  # field of a row -> its title and form; likelihoods in nats, errors in percent
+    "nll": ("NLL", ".3f"),
+    "ece": ("ECE", ".2f"),
+    "temperature": ("temperature", ".3g"),
+    "nll_scaled": ("scaled NLL", ".3f"),
+    "ece_scaled": ("scaled ECE", ".2f"),
+}
+
 
 def write(workdir: Path, rows: Sequence[Row]) -> None:
     """Writes <workdir>/results.json: a list of rows, accuracies and `ece` in percent."""
@@ -56,3 +64,19 @@ def task(row: Row) -> str:
 def cell(accuracy: dict[str, float] | None) -> str:
     """An accuracy as text, with its interval; "-" where it was not measured."""
     return "-" if accuracy is None else f"{accuracy['mean']:.2f} ± {accuracy['ci95']:.2f} %"
+
+
+def calibration(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells of a table: how calibrated each row is; empty where it was not measured."""
+    titles = ["head", *(title for title, _ in _CALIBRATION.values())]
+    lines = [
+        [
+            row["head"],
+            *(
+                "" if row.get(field) is None else format(row[field], form)
+                for field, (_, form) in _CALIBRATION.items()
+            ),
+        ]
+        for row in rows
+    ]
+    return titles, lines
