@@ -15,3 +15,14 @@ def _own_cache(tmp_path_factory):
         jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs():
+    """Compiled programs are dropped after each file.
+
+    Each maps some pages, a process may hold 65,530 mappings on Linux (vm.max_map_count), and past
+    that the next program that is loaded ends it with a segmentation fault.
+    """
+    yield
+    jax.clear_caches()
