@@ -135,7 +135,10 @@ HEAD: dict[str, Field] = {
     "query_classes": Field(
         "balanced",
         matching(proportions.PATTERN, proportions.WANTED),
-        "shares of the ways * queries queries: equal, one class without any, or from a Dirichlet",
+        "shares of the classes among all queries: equal, one has none, or from a Dirichlet",
+    ),
+    "total_queries": Field(
+        0, whole(0, 10**6), "queries of a task in all, 1 or more; 0 for ways * queries"
     ),
     "support_classes": Field(
         "balanced",
@@ -174,6 +177,9 @@ HEAD: dict[str, Field] = {
         "same",
         matching(f"same|{proportions.PATTERN}", f"same, {proportions.WANTED}"),
         "query_classes of training episodes; same for those of evaluation",
+    ),
+    "optimizer.total_queries": Field(
+        0, whole(0, 10**6), "total_queries of training episodes; 0 for those of evaluation"
     ),
     "optimizer.epochs": Field(60, _COUNT, "epochs of meta-training"),
     "optimizer.steps_per_epoch": Field(1000, _COUNT, "steps of an epoch"),

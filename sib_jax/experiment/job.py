@@ -315,6 +315,7 @@ def _row(
         "head": head.name,
         "queries": task.queries,
         "query_classes": task.query_classes,
+        "total_queries": task.all_queries,
         "support_classes": task.support_classes,
     }
 
@@ -385,12 +386,15 @@ def _check_task(task: Task, split: str, names: Sequence[str], counts: np.ndarray
     smallest = int(counts.argmin())
     most = task.most_shots + task.most_queries
     if most > counts[smallest]:
-        of_one = task.shots + task.queries
-        may = "" if most == of_one else f" a class, unbalanced up to {most}"
+        field, queries = "config.queries", task.queries
+        may = "" if most == task.shots + queries else f" a class, unbalanced up to {most}"
+        if task.total_queries:
+            field, queries = "config.total_queries", task.total_queries
+            may = f", of one class up to {most} in all"
         raise ConfigError(
-            f"config.shots + config.queries is {task.shots} + {task.queries}{may}, but class "
+            f"config.shots + {field} is {task.shots} + {queries}{may}, but class "
             f"{names[smallest]!r} of the {split} split has only {counts[smallest]} images; lower "
-            "config.queries or config.shots"
+            f"{field} or config.shots"
         )
 
 
@@ -400,9 +404,10 @@ def _check_base(task: Task, counts: np.ndarray, held: int) -> None:
         wanted = f"below {len(counts)}, the training classes, some of which stay base classes"
         raise ConfigError(describe("ways", task.ways, wanted))
     fewest = int(np.sort(counts)[: len(counts) - task.ways].sum())
-    if task.ways * task.queries > min(held, fewest):
+    if task.all_queries > min(held, fewest):
+        of = "config.total_queries" if task.total_queries else "config.ways * config.queries"
         raise ConfigError(
-            f"an episode has config.ways * config.queries = {task.ways * task.queries} queries of "
+            f"an episode has {of} = {task.all_queries} queries of "
             f"base classes, but there are only {min(held, fewest)} images for them; lower "
             "config.queries or change config.base_holdout"
         )

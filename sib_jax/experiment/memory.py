@@ -88,7 +88,7 @@ def _needs(
 def _images(head: Head) -> int:
     """Of an episode: support and queries, and those of base classes."""
     task = head.setting.task
-    return task.ways * (task.shots + task.queries * (2 if head.setting.has_base else 1))
+    return task.ways * task.shots + task.all_queries * (2 if head.setting.has_base else 1)
 
 
 def _of_convolutions(backbone: Backbone, crop: int) -> int:

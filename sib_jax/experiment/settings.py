@@ -179,18 +179,24 @@ def _pretraining(c: Any) -> Pretraining:
 
 def _of_training(c: Any) -> str:
     """All that the parameters of a head are a function of."""
-    fields = config.flat(c) | {"query_classes": _trained_on(c), "optimizer.query_classes": "same"}
+    fields = config.flat(c) | _queries_of_training(c)
+    fields |= {"optimizer.query_classes": "same", "optimizer.total_queries": 0}
     return repr(sorted(fields.items()))
 
 
-def _trained_on(c: Any) -> str:
-    of_training = c.optimizer.query_classes
-    return c.query_classes if of_training == "same" else of_training
+def _queries_of_training(c: Any) -> dict[str, Any]:
+    """What is told of the queries of training episodes alone, or else of all."""
+    classes = c.optimizer.query_classes
+    total = c.optimizer.total_queries or c.total_queries
+    return {
+        "query_classes": c.query_classes if classes == "same" else classes,
+        "total_queries": 0 if total == c.ways * c.queries else total,
+    }
 
 
 def _head(name: str, c: Any, trained_as: str) -> Head:
     optimizer = c.optimizer
-    task = Task(c.ways, c.shots, c.queries, c.query_classes, c.support_classes)
+    task = Task(c.ways, c.shots, c.queries, c.query_classes, c.support_classes, c.total_queries)
     method = method_of(c)
     _check_program(c, method, task)
     if c.setting not in method.settings:
@@ -202,7 +208,7 @@ def _head(name: str, c: Any, trained_as: str) -> Head:
         name=name,
         method=method,
         setting=settings_of_tasks.make(c.setting, task),
-        learns_from=settings_of_tasks.make(c.setting, task._replace(query_classes=_trained_on(c))),
+        learns_from=settings_of_tasks.make(c.setting, task._replace(**_queries_of_training(c))),
         trained_as=trained_as,
         training=Training(
             seed=c.seed,
@@ -240,14 +246,13 @@ def _check_program(c: Any, method: Method, task: Task) -> None:
 def _program(method: Method, task: Task, shape: Any, dtype: Any, base: int) -> Any:
     """What is compiled later, of an episode of zeros."""
 
-    def examples(each: int, more: int = 0) -> tuple[jax.Array, jax.Array]:
-        count = task.ways * each + more
+    def examples(count: int) -> tuple[jax.Array, jax.Array]:
         return jnp.zeros((count, *shape), dtype), jnp.arange(count) % task.ways
 
     key = jax.random.key(0)
     episode = Episode(
-        *examples(task.shots),
-        *examples(task.queries, task.ways * task.queries if base else 0),
+        *examples(task.ways * task.shots),
+        *examples(task.all_queries * (2 if base else 1)),
         jnp.arange(base) if base else None,
     )
     weights = None if method.reads == "images" else jnp.zeros((3 * task.ways, *shape))

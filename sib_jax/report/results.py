@@ -58,6 +58,9 @@ def task(row: Row) -> str:
     for name, what in (("support_classes", "support"), ("query_classes", "queries")):
         if row.get(name, "balanced") != "balanced":
             text += f", {row[name]} {what}"
+    total = row.get("total_queries")
+    if total is not None and total != row["ways"] * row["queries"]:
+        text += f", {total} {'query' if total == 1 else 'queries'} in all"
     return text
 
 

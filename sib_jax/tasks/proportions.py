@@ -27,9 +27,9 @@ def counts(key: jax.Array, shares: str, classes: int, total: int) -> jax.Array:
     Returns:
       int32 [k], at least 0.
     """
-    if shares == BALANCED:
-        of_each = jnp.full(classes, 1 / classes)
-    elif shares == MISSING:
+    if shares == BALANCED:  # which classes have one more, where total is no multiple, is random
+        return jax.random.permutation(key, apportion(jnp.full(classes, 1 / classes), total))
+    if shares == MISSING:
         missing = jax.random.randint(key, (), 0, classes)
         of_each = jnp.where(jnp.arange(classes) == missing, 0.0, 1 / (classes - 1))
     else:
@@ -56,8 +56,8 @@ def most_shots(shares: str, classes: int, each: int) -> int:
     return each if shares == BALANCED else classes * (each - 1) + 1
 
 
-def most(shares: str, classes: int, each: int) -> int:
-    """The most queries that one class can have where there are classes * each."""
+def most(shares: str, classes: int, total: int) -> int:
+    """The most queries that one class can have."""
     if shares == BALANCED:
-        return each
-    return -(-classes * each // (classes - 1)) if shares == MISSING else classes * each
+        return -(-total // classes)
+    return -(-total // (classes - 1)) if shares == MISSING else total

@@ -18,8 +18,9 @@ class Task(NamedTuple):
       ways: k, novel classes.
       shots: support examples of each.
       queries: of each.
-      query_classes: shares of the classes among the ways * queries queries, see `proportions`.
+      query_classes: shares of the classes among all queries, see `proportions`.
       support_classes: "balanced", or "uneven": ways * shots examples, at least one of each class.
+      total_queries: queries in all; 0 for ways * queries.
     """
 
     ways: int
@@ -27,6 +28,12 @@ class Task(NamedTuple):
     queries: int
     query_classes: str = proportions.BALANCED
     support_classes: str = proportions.BALANCED
+    total_queries: int = 0
+
+    @property
+    def all_queries(self) -> int:
+        """n, without those of base classes."""
+        return self.total_queries or self.ways * self.queries
 
     @property
     def most_shots(self) -> int:
@@ -36,7 +43,7 @@ class Task(NamedTuple):
     @property
     def most_queries(self) -> int:
         """Queries that one class may have."""
-        return proportions.most(self.query_classes, self.ways, self.queries)
+        return proportions.most(self.query_classes, self.ways, self.all_queries)
 
 
 class Sources(NamedTuple):

@@ -19,6 +19,7 @@ def sample(
     queries: int,
     query_classes: str = BALANCED,
     support_classes: str = BALANCED,
+    total_queries: int = 0,
 ) -> Episode:
     """Draws one k-way n-shot episode: classes, then distinct images of each (section 3).
 
@@ -29,12 +30,14 @@ def sample(
       ways: k.
       shots: support examples of each class.
       queries: queries of each class.
-      query_classes: shares of the classes among the ways * queries queries, see `proportions`.
+      query_classes: shares of the classes among all queries, see `proportions`.
       support_classes: "balanced", or "uneven": ways * shots support examples, at least one of each
         class.
+      total_queries: queries in all, where they are not ways * queries.
 
     Returns:
-      Episode with m = ways * shots and n = ways * queries, both class after class.
+      Episode with m = ways * shots and n = ways * queries or `total_queries`, both class after
+      class.
 
     Raises:
       ValueError: the table has too few classes, or one with too few images.
@@ -42,8 +45,9 @@ def sample(
     if not 1 <= ways <= table.classes:
         raise ValueError(f"ways is {ways}, but must be 1 to {table.classes}, the table's classes")
     most = proportions.most_shots(support_classes, ways, shots)
-    most += proportions.most(query_classes, ways, queries)
-    if shots < 0 or queries < 0 or most > table.smallest:
+    n = total_queries or ways * queries
+    most += proportions.most(query_classes, ways, n)
+    if shots < 0 or n < 0 or most > table.smallest:
         may = "" if most == shots + queries else f", of one class up to {most}"
         raise ValueError(
             f"shots + queries is {shots} + {queries}{may}, but the smallest of the table's classes "
@@ -51,10 +55,8 @@ def sample(
         )
     class_key, image_key = jax.random.split(key)
     classes = distinct(class_key, table.classes, ways)
-    if query_classes != BALANCED or support_classes != BALANCED:
-        return _unbalanced(
-            image_key, table, classes, (shots, support_classes), (queries, query_classes)
-        )
+    if (query_classes, support_classes, n) != (BALANCED, BALANCED, ways * queries):
+        return _unbalanced(image_key, table, classes, (shots, support_classes), (n, query_classes))
     draw = jax.vmap(lambda k, size: distinct(k, size, shots + queries))
     rows = table.starts[classes][:, None] + draw(
         jax.random.split(image_key, ways), table.counts[classes]
@@ -77,7 +79,7 @@ def _unbalanced(
 ) -> Episode:
     """Numbers of a class are random, but not those of all: shapes stay the same."""
     ways = classes.shape[0]
-    m, n = ways * support[0], ways * query[0]
+    m, n = ways * support[0], query[0]
     support_key, query_key, image_key = jax.random.split(key, 3)
     if support[1] == BALANCED:
         examples = jnp.full(ways, support[0])

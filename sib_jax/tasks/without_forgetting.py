@@ -7,6 +7,7 @@ References:
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from sib_jax.tasks.table import FeatureTable
 
 
 def sample_training(
-    key: jax.Array, table: FeatureTable, *, ways: int, shots: int, queries: int, **classes: str
+    key: jax.Array, table: FeatureTable, *, ways: int, shots: int, queries: int, **others: Any
 ) -> Episode:
     """Draws an episode from the base classes: k of them pretend to be novel, the others stay base.
 
@@ -27,11 +28,11 @@ def sample_training(
       table: features of the base classes, in the order of the prior's components.
       ways: k.
       shots: support examples of each pretended novel class.
-      queries: queries of each; and k times as many from all base classes together.
-      **classes: how many are of each novel class, see `standard.sample`.
+      queries: queries of each; and as many of all base classes together as of all novel ones.
+      **others: how many are of each novel class, or in all, see `standard.sample`.
 
     Returns:
-      Episode with n = 2 k queries.
+      Episode whose first half of queries is of the novel classes.
     """
     class_key, novel_key, base_key = jax.random.split(key, 3)
     order = jax.random.permutation(class_key, table.classes)
@@ -43,7 +44,7 @@ def sample_training(
         base,
         shots,
         queries,
-        classes,
+        others,
     )
 
 
@@ -55,7 +56,7 @@ def sample_evaluation(
     ways: int,
     shots: int,
     queries: int,
-    **classes: str,
+    **others: Any,
 ) -> Episode:
     """Draws an episode of novel classes beside all base classes.
 
@@ -66,8 +67,8 @@ def sample_evaluation(
         prior's components.
       ways: k.
       shots: support examples of each novel class.
-      queries: queries of each; and k times as many from all base classes together.
-      **classes: how many are of each novel class, see `standard.sample`.
+      queries: queries of each; and as many of all base classes together as of all novel ones.
+      **others: how many are of each novel class, or in all, see `standard.sample`.
     """
     class_key, novel_key, base_key = jax.random.split(key, 3)
     novel = distinct(class_key, novel_table.classes, ways)
@@ -79,7 +80,7 @@ def sample_evaluation(
         base,
         shots,
         queries,
-        classes,
+        others,
     )
 
 
@@ -94,13 +95,13 @@ def _sample(
     components: jax.Array,
     shots: int,
     queries: int,
-    classes: dict[str, str],
+    others: dict[str, Any],
 ) -> Episode:
     ways = novel.classes
-    task = sample(keys[0], novel, ways=ways, shots=shots, queries=queries, **classes)
+    task = sample(keys[0], novel, ways=ways, shots=shots, queries=queries, **others)
     # Distinct images, every image of every base class equally likely.
     ends = jnp.cumsum(base.counts)
-    drawn = distinct(keys[1], ends[-1], ways * queries)
+    drawn = distinct(keys[1], ends[-1], task.query.shape[0])
     label = jnp.searchsorted(ends, drawn, side="right")
     rows = base.starts[label] + drawn - (ends[label] - base.counts[label])
     return Episode(

@@ -10,6 +10,7 @@ from sib_jax.experiment import job
 
 BALANCED = {"optimizer.query_classes": "balanced"}
 DIRICHLET = {"query_classes": "dirichlet:2"}
+ONE_QUERY = {"total_queries": 1, "optimizer.total_queries": 6}  # as many as ways * queries
 
 
 def test_heads_that_differ_in_the_queries_of_evaluation_alone_are_trained_once(config, tmp_path):
@@ -19,22 +20,27 @@ def test_heads_that_differ_in_the_queries_of_evaluation_alone_are_trained_once(c
         ("one", {}),
         ("other", DIRICHLET | BALANCED),
         ("unbalanced", DIRICHLET),
+        ("one_query", ONE_QUERY),
     )
     rows = job.run(config, tmp_path / "run")
     logged = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert {of["stage"] for of in logged} == {"pretrain", "one", "unbalanced"}
-    one, other, unbalanced = (
+    one, other, unbalanced, one_query = (
         dict(np.load(tmp_path / "run" / "heads" / f"{name}.npz"))
-        for name in ("one", "other", "unbalanced")
+        for name in ("one", "other", "unbalanced", "one_query")
     )
     for name in one.keys() - {"about.json"}:
         np.testing.assert_array_equal(one[name], other[name])
+        np.testing.assert_array_equal(one[name], one_query[name])
     assert any(np.any(one[name] != unbalanced[name]) for name in one)
     kinds = [row["query_classes"] for row in rows if row["split"] == "test"]
-    assert kinds == ["balanced", "dirichlet:2", "dirichlet:2"]
+    assert kinds == ["balanced", "dirichlet:2", "dirichlet:2", "balanced"]
+    tasks = np.load(tmp_path / "run" / "tasks.npz")["one_query/test/novel"]
+    assert set(np.unique(tasks)) <= {0.0, 1.0}
     assert rows[1]["nll"] != rows[3]["nll"]
     table = (tmp_path / "run" / "table.md").read_text()
     assert "| 3-way 1-shot, dirichlet:2 queries |" in table
+    assert "| 3-way 1-shot, 1 query in all |" in table
 
 
 @pytest.mark.parametrize(
@@ -42,6 +48,10 @@ def test_heads_that_differ_in_the_queries_of_evaluation_alone_are_trained_once(c
     [
         (DIRICHLET, "is 1 + 4 a class, unbalanced up to 13, but class 'train0'"),
         ({"optimizer.query_classes": "dirichlet:2"}, "is 1 + 4 a class, unbalanced up to 13, but"),
+        (
+            {"total_queries": 60},
+            "config.shots + config.total_queries is 1 + 60, of one class up to",
+        ),
         ({"query_classes": "dirichlet:0"}, "config.query_classes is 'dirichlet:0', but must be"),
         ({"support_classes": "missing"}, "config.support_classes is 'missing', but must be one of"),
     ],

@@ -8,6 +8,7 @@ import pytest
 
 import sib_jax
 from sib_jax.tasks.draw import distinct
+from sib_jax.tasks.without_forgetting import sample_evaluation
 
 
 def _table(counts=(4, 6, 5, 9)):
@@ -101,6 +102,24 @@ def test_unbalanced_episodes_have_distinct_images_of_their_classes(query_classes
             assert sorted(np.bincount(e.query_labels, minlength=3)) == [0, 4, 5]
     assert len({k for k, _ in kinds}) == (1 if support_classes == "balanced" else 10)
     assert len(kinds) >= 3
+
+
+@pytest.mark.parametrize("total", [1, 4, 7])
+def test_as_many_queries_in_all_as_asked_for(total):
+    table, base = _table((9, 12, 10)), _table((30, 20))
+    size = {"ways": 3, "shots": 2, "queries": 5, "total_queries": total}
+    keys = jax.random.split(jax.random.key(0), 60)
+    standard = jax.vmap(lambda k: sib_jax.sample(k, table, **size))(keys)
+    beside = jax.vmap(lambda k: sample_evaluation(k, table, base, **size))(keys)
+    for drawn, n in ((standard, total), (beside, 2 * total)):
+        assert drawn.query_labels.shape == (60, n)
+        numbers = np.asarray(drawn.query_labels)[:, :total]
+        counts = np.stack([np.bincount(row, minlength=3) for row in numbers])
+        assert counts.shape == (60, 3)
+        assert (counts.max(1) - counts.min(1) <= 1).all()
+        assert len(np.unique(counts, axis=0)) == 3  # any class may have one more, or one less
+    in_base = np.asarray(beside.query_labels)[:, total:]
+    assert ((in_base >= 3) & (in_base < 5)).all()
 
 
 def test_unbalanced_images_are_drawn_as_often():

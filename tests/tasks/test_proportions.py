@@ -40,11 +40,19 @@ def test_the_largest_remainders_are_rounded_up() -> None:
     assert proportions.apportion(np.array([1.0, 0.0]), 7).tolist() == [7, 0]
 
 
+@pytest.mark.parametrize("total", [1, 10, 12])
 @pytest.mark.parametrize("shares", ["balanced", "missing", "dirichlet:2"])
-def test_no_class_has_more_than_the_most(shares: str) -> None:
+def test_no_class_has_more_than_the_most(shares: str, total: int) -> None:
     keys = jax.random.split(jax.random.key(1), 200)
-    found = jax.vmap(lambda key: proportions.counts(key, shares, 3, 12))(keys)
-    assert int(found.max()) <= proportions.most(shares, 3, 4)
+    found = jax.vmap(lambda key: proportions.counts(key, shares, 3, total))(keys)
+    assert int(found.max()) <= proportions.most(shares, 3, total)
+
+
+def test_what_cannot_be_shared_equally_falls_to_any_class() -> None:
+    keys = jax.random.split(jax.random.key(2), 4000)
+    found = np.asarray(jax.vmap(lambda key: proportions.counts(key, "balanced", 4, 6))(keys))
+    assert {tuple(sorted(row)) for row in found} == {(1, 1, 2, 2)}
+    np.testing.assert_allclose(found.mean(0), 1.5, atol=0.03)
 
 
 @pytest.mark.parametrize("text", ["dirichlet:2", "dirichlet:0.5", "missing", "balanced"])
