@@ -8,8 +8,8 @@ move by a share of the way to the mean of support examples and assigned queries;
 Differences from the authors' code:
   There is no QR decomposition of the features, which is a rotation: what follows does not change
   under it.
-  Sinkhorn runs a fixed number of iterations in the log domain, where the code goes on until all
-  episodes of the batch change by less than 1e-6.
+  Sinkhorn runs a fixed number of iterations, none of which can overflow, where the code goes on
+  until all episodes of the batch change by less than 1e-6.
   The power of a negative feature is minus the power of its size. The code wants features that are
   at least 0, as after a ReLU, and gives NaN otherwise; `power=1` may suit other features better.
   A query that equals the queries' mean stays at 0 rather than NaN.
@@ -27,9 +27,7 @@ import jax.numpy as jnp
 from sib_jax.methods.method import Method
 from sib_jax.methods.parts.transport import balanced
 from sib_jax.methods.parts.untrained import untrained
-from sib_jax.methods.simple_shot import squared_distances
 from sib_jax.sib.classifier import normalize
-from sib_jax.sib.init_net import class_means
 
 
 class Settings(NamedTuple):
@@ -99,17 +97,27 @@ def logits(
     support = centred(power_transform(support, settings.power))
     query = centred(power_transform(query, settings.power))
     member = jax.nn.one_hot(support_labels, ways, dtype=support.dtype)
-    total, count = member.T @ support, jnp.sum(member, axis=0)[:, None]
+    count = jnp.sum(member, axis=0)[:, None]
+    # Centres stay sums of the examples: coefficients [k, m + n] and inner products suffice, and a
+    # step costs nothing that grows with d.
+    examples = jnp.concatenate([support, query])
+    products = examples @ examples.T
+    squares = jnp.diagonal(products)[len(support) :, None]
 
     def assign(centres: jax.Array) -> jax.Array:
-        return balanced(-settings.scale * squared_distances(query, centres), settings.iterations)
+        inner = centres @ products
+        lengths = jnp.sum(inner * centres, axis=1)
+        distances = jnp.maximum(squares - 2 * inner[:, len(support) :].T + lengths[None], 0)
+        return balanced(-settings.scale * distances, settings.iterations)
 
     def step(centres: jax.Array, _: None) -> tuple[jax.Array, None]:
         weights = jnp.exp(assign(centres))
-        means = (total + weights.T @ query) / (count + jnp.sum(weights, axis=0)[:, None])
+        total = count + jnp.sum(weights, axis=0)[:, None]
+        means = jnp.concatenate([member, weights]).T / total
         return centres + settings.rate * (means - centres), None
 
-    start = class_means(support, support_labels, ways)
+    start = jnp.concatenate([member, jnp.zeros((len(query), ways), query.dtype)]).T
+    start /= jnp.maximum(count, 1)
     return assign(jax.lax.scan(step, start, None, length=settings.steps)[0])
 
 

@@ -1,21 +1,28 @@
-"""Balanced soft assignments: Sinkhorn's iteration, in the log domain.
+"""Balanced soft assignments: Sinkhorn's iteration.
 
 References:
   Sinkhorn and Knopp, "Concerning nonnegative matrices and doubly stochastic matrices", Pacific
     Journal of Mathematics 1967.
   Cuturi, "Sinkhorn distances", NeurIPS 2013 (arXiv 1306.0895): its use for entropic transport.
+  Schmitzer, "Stabilized sparse scaling algorithms for entropy regularized transport problems", SIAM
+    Journal on Scientific Computing 2019 (arXiv 1610.06519): factors absorbed into the matrix.
 """
 
 import math
 
 import jax
+import jax.numpy as jnp
+
+_ABSORB = 10  # scalings between two exponentials; factors are far from overflow by then
 
 
 def balanced(scores: jax.Array, iterations: int) -> jax.Array:
     """Log of the assignment nearest to exp(scores) that gives every class as much.
 
     exp(scores) is scaled by rows to sum to 1 and by columns to sum to n / k, in turns. The last
-    scaling is by columns, so rows sum to 1 up to what the iterations left.
+    scaling is by columns, so rows sum to 1 up to what the iterations left. The first turn is in the
+    log domain, whatever the size of the scores; after it every row and column has an entry that is
+    not small, and some turns at a time are taken on the matrix itself, without exponentials.
 
     Args:
       scores: [n, k].
@@ -24,10 +31,22 @@ def balanced(scores: jax.Array, iterations: int) -> jax.Array:
     Returns:
       [n, k].
     """
-    share = math.log(scores.shape[0] / scores.shape[1])
+    if iterations == 0:
+        return scores
+    share = scores.shape[0] / scores.shape[1]
 
-    def step(log_assignment: jax.Array, _: None) -> tuple[jax.Array, None]:
-        rows = jax.nn.log_softmax(log_assignment, axis=1)
-        return jax.nn.log_softmax(rows, axis=0) + share, None
+    def scale(log_assignment: jax.Array, times: int) -> jax.Array:
+        matrix = jnp.exp(log_assignment)
 
-    return jax.lax.scan(step, scores, None, length=iterations)[0]
+        def step(of_columns: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
+            of_rows = 1 / (matrix @ of_columns)
+            return share / (of_rows @ matrix), of_rows
+
+        start = jnp.ones(scores.shape[1], scores.dtype)
+        of_columns, of_rows = jax.lax.scan(step, start, None, length=times)
+        return log_assignment + jnp.log(of_rows[-1])[:, None] + jnp.log(of_columns)[None]
+
+    found = jax.nn.log_softmax(jax.nn.log_softmax(scores, axis=1), axis=0) + math.log(share)
+    whole, rest = divmod(iterations - 1, _ABSORB)
+    found = jax.lax.scan(lambda x, _: (scale(x, _ABSORB), None), found, None, length=whole)[0]
+    return scale(found, rest) if rest else found
