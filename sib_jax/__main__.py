@@ -14,6 +14,8 @@ sib_jax learns new classes from a few examples and the unlabelled images to be c
                                                      sort images by a few examples of each class
   sib_jax predict --backbone={backbone} --support=DIR --query=DIR
                                                      the same at once, without any training
+  sib_jax features --backbone={backbone} --data_dir=DIR --out=FILE.npz
+                                                     features of your images, for your own code
   sib_jax report WORKDIR WORKDIR                     compare runs on the same tasks
   sib_jax evaluate --checkpoint=netSIB.pth --data_dir=DIR
                                                      test accuracy of an official checkpoint
@@ -48,6 +50,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         from sib_jax import evaluate
 
         evaluate.main(words[1:])
+    elif command == "features":
+        from sib_jax import features
+
+        features.main(words[1:])
     elif command == "report":
         from sib_jax.report import __main__ as report
 
@@ -56,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _train(words[1:] if command == "train" else words)
     else:
         sys.exit(
-            f"sib_jax: unknown command {command!r}; there are train, predict, report and evaluate"
+            f"sib_jax: unknown command {command!r}; there are train, predict, features, "
+            "report and evaluate"
         )
 
 

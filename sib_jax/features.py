@@ -1,0 +1,111 @@
+"""Features of a data set under a backbone, in one file for your own code.
+
+python -m sib_jax.features --backbone=mini_imagenet-conv4_64 --dataset=mini_imagenet \\
+  --data_dir=DIR --out=FILE.npz
+
+FILE.npz holds features [n, d], labels [n], split [n] and class_names [classes]: what the data set
+`features` reads (--config=comparison:features --data_dir=FILE.npz).
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sib_jax.command import Parser, mistakes_told
+from sib_jax.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command; a mistake of the user ends it with one line."""
+    options = _parse(sys.argv[1:] if argv is None else argv)
+    from sib_jax.report import console
+
+    console.start()
+    with mistakes_told():
+        run(options)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Computes the features, or takes them from the cache, and writes the file."""
+    from sib_jax.backbones import pretrained
+    from sib_jax.config import default
+    from sib_jax.data.load import load
+    from sib_jax.data.split import SPLITS
+    from sib_jax.experiment.features import cached
+    from sib_jax.report.console import log
+    from sib_jax.runtime import files
+
+    config = default(options.dataset)
+    size = options.image_size or config.image_size
+    found = pretrained.open_file(options.backbone, image_size=min(size, config.crop))
+    crop, channels = found.preprocessing.crop, found.backbone.channels
+    if crop > size:
+        raise UserError(
+            f"{options.backbone} sees images of {crop} pixels, but they are stored with {size}: "
+            f"give --image_size={crop} or more"
+        )
+    data = load(
+        options.dataset,
+        options.data_dir,
+        image_size=size,
+        ratios=tuple(config.split_ratios),
+        seed=config.seed,
+    )
+    if channels != data.train.images.shape[-1]:
+        raise UserError(
+            f"{options.backbone} is for images of {channels} channels, but those of "
+            f"{options.dataset} have {data.train.images.shape[-1]}"
+        )
+    features, labels, split, names = [], [], [], []
+    for name in SPLITS:
+        part = data.split(name)
+        log.info("%s: %d images", name, len(part.images))
+        features.append(_as(options.dtype, cached(found, part)))
+        labels.append(part.labels + len(names))
+        split += [name] * len(part.labels)
+        names += part.class_names
+    arrays = {
+        "features": np.concatenate(features),
+        "labels": np.concatenate(labels),
+        "split": np.array(split),
+        "class_names": np.array(names),
+    }
+    files.write_atomically(options.out, lambda file: np.savez(file, **arrays))
+    log.info("%s: features %s %s", options.out, options.dtype, arrays["features"].shape)
+
+
+def _as(dtype: str, features: np.ndarray) -> np.ndarray:
+    largest, limit = float(np.abs(features).max(initial=0)), float(np.finfo(dtype).max)
+    if largest > limit:
+        raise UserError(
+            f"a feature is {largest:g}, and {dtype} ends at {limit:g}: use --dtype=float32"
+        )
+    return features.astype(dtype)
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser("sib_jax.features", __doc__)
+    add = parser.add_argument
+    add(
+        "--backbone",
+        metavar="FILE",
+        required=True,
+        help="a shipped one, WORKDIR/backbone.npz of a run, or an official .pth",
+    )
+    sets = ("mini_imagenet", "cifar_fs", "omniglot", "folder", "glyphs")
+    add("--dataset", default="folder", choices=sets, help="default: folder")
+    add("--data_dir", metavar="DIR", default="", help="where the data set lies")
+    add("--out", metavar="FILE.npz", required=True, help="the file to write")
+    add("--dtype", default="float32", choices=("float32", "float16"), help="default: float32")
+    add("--image_size", metavar="N", type=int, help="pixels that images are stored with")
+    options = parser.parse_args(argv)
+    if Path(options.out).suffix != ".npz":
+        parser.error(f"--out is {options.out}, but must end in .npz")
+    return options
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""`python -m sib_jax.features`: its file is what the data set `features` reads."""
+
+import numpy as np
+import pytest
+
+from sib_jax import features
+from sib_jax.backbones import make, preprocess, pretrained
+from sib_jax.data.load import load
+from sib_jax.experiment.features import compute
+from sib_jax.runtime.seeds import Stream, key
+
+
+@pytest.fixture(name="backbone")
+def _backbone(tmp_path):
+    made = make("conv4_64", image_size=28, channels=1)
+    data = load("glyphs", image_size=28)
+    found = pretrained.Pretrained(
+        made, made.init(key(0, Stream.INIT)), preprocess.fit(data.train.images[:64], 28), None
+    )
+    pretrained.save(tmp_path / "backbone.npz", found)
+    return found
+
+
+def test_the_file_is_the_features_data_set(tmp_path, backbone):
+    words = [f"--backbone={tmp_path}/backbone.npz", "--dataset=glyphs"]
+    features.main([*words, f"--out={tmp_path}/half.npz", "--dtype=float16"])
+    data, found = (
+        load("glyphs", image_size=28),
+        load("features", str(tmp_path / "half.npz"), image_size=28),
+    )
+    for split in ("train", "val", "test"):
+        of, given = data.split(split), found.split(split)
+        assert of.class_names == given.class_names
+        np.testing.assert_array_equal(of.labels, given.labels)
+        assert given.features.dtype == np.float16
+        expected = compute(backbone, of.images[:40])
+        np.testing.assert_allclose(given.features[:40], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_mistakes_are_one_line(tmp_path, backbone):
+    out = f"--out={tmp_path}/x.npz"
+    with pytest.raises(SystemExit, match=r"must end in \.npz"):
+        features.main(["--backbone=a", "--dataset=glyphs", "--out=x"])
+    with pytest.raises(SystemExit, match="neither a file nor a shipped backbone"):
+        features.main(["--backbone=a", "--dataset=glyphs", out])
+    with pytest.raises(SystemExit, match="for images of 3 channels"):
+        features.main(
+            ["--backbone=mini_imagenet-conv4_64", "--dataset=glyphs", "--image_size=84", out]
+        )
+    with pytest.raises(SystemExit, match=r"sees images of 80 pixels.*--image_size=80 or more"):
+        features.main(["--backbone=mini_imagenet-conv4_64", "--dataset=glyphs", out])
+    assert not (tmp_path / "x.npz").exists()
