@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -59,7 +60,12 @@ def run(options: argparse.Namespace) -> None:
             f"{options.backbone} is for images of {channels} channels, but those of "
             f"{options.dataset} have {data.train.images.shape[-1]}"
         )
-    features, labels, split, names = [], [], [], []
+    if data.base:
+        log.info("further images of the training classes, for base queries, are left out")
+    features: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    split: list[str] = []
+    names: list[str] = []
     for name in SPLITS:
         part = data.split(name)
         log.info("%s: %d images", name, len(part.images))
@@ -67,14 +73,19 @@ def run(options: argparse.Namespace) -> None:
         labels.append(part.labels + len(names))
         split += [name] * len(part.labels)
         names += part.class_names
-    arrays = {
-        "features": np.concatenate(features),
-        "labels": np.concatenate(labels),
-        "split": np.array(split),
-        "class_names": np.array(names),
-    }
-    files.write_atomically(options.out, lambda file: np.savez(file, **arrays))
-    log.info("%s: features %s %s", options.out, options.dtype, arrays["features"].shape)
+    whole = np.concatenate(features)
+
+    def write(file: BinaryIO) -> None:
+        np.savez(
+            file,
+            features=whole,
+            labels=np.concatenate(labels),
+            split=np.array(split),
+            class_names=np.array(names),
+        )
+
+    files.write_atomically(options.out, write)
+    log.info("%s: features %s %s", options.out, options.dtype, whole.shape)
 
 
 def _as(dtype: str, features: np.ndarray) -> np.ndarray:
