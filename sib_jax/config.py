@@ -75,6 +75,9 @@ EXPERIMENT: dict[str, Field] = {
         choice("float32", "bfloat16"),
         "of the backbone's computation; bfloat16 on accelerators",
     ),
+    "mirror_features": Field(
+        False, flag(), "features are the mean of those of an image and of its mirror image"
+    ),
     "backbone_file": Field(
         "", text(), "a backbone .npz of ours or an official .pth: skips pretraining"
     ),

@@ -42,6 +42,7 @@ def run(options: argparse.Namespace) -> None:
     config = default(options.dataset)
     size = options.image_size or config.image_size
     found = pretrained.open_file(options.backbone, image_size=min(size, config.crop))
+    found = found._replace(mirror=options.mirror)
     crop, channels = found.preprocessing.crop, found.backbone.channels
     if crop > size:
         raise UserError(
@@ -111,6 +112,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--data_dir", metavar="DIR", default="", help="where the data set lies")
     add("--out", metavar="FILE.npz", required=True, help="the file to write")
     add("--dtype", default="float32", choices=("float32", "float16"), help="default: float32")
+    add("--mirror", action="store_true", help="means over an image and its mirror image")
     add("--image_size", metavar="N", type=int, help="pixels that images are stored with")
     options = parser.parse_args(argv)
     if Path(options.out).suffix != ".npz":

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sib_jax import backbones
-from sib_jax.backbones import Backbone
+from sib_jax.backbones import Backbone, preprocess
 from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.runtime import shipped
 from sib_jax.runtime import weights as weights_file
@@ -33,19 +33,43 @@ class Pretrained(NamedTuple):
       preprocessing: what turns stored images into its input.
       weights: of the cosine classifier it was trained under, [classes, d]: the base classes of
         learning without forgetting. None where the file has none (official checkpoints).
+      mirror: whether features are the mean of those of an image and of its mirror image.
     """
 
     backbone: Backbone
     variables: Any
     preprocessing: Preprocessing
     weights: jax.Array | None = None
+    mirror: bool = False
+
+    @property
+    def extractor(self) -> "Extractor":
+        """What of it is no array."""
+        return Extractor(self.backbone, self.preprocessing, self.mirror)
 
     def fingerprint(self) -> str:
         """Hex digest of all that its features depend on, but for the images."""
         sha = hashlib.sha256(repr((self.backbone, self.preprocessing)).encode())
+        sha.update(b"mirror" if self.mirror else b"")
         for leaf in jax.tree.leaves(self.variables):
             sha.update(np.asarray(leaf).tobytes())
         return sha.hexdigest()
+
+
+class Extractor(NamedTuple):
+    """How features are computed, as a key of compiled programs; see `Pretrained`."""
+
+    backbone: Backbone
+    preprocessing: Preprocessing
+    mirror: bool = False
+
+    def __call__(self, variables: Any, images: jax.Array) -> jax.Array:
+        """Features of the central crops, in evaluation mode: uint8 [b, h, w, c] -> [b, d]."""
+        inputs = preprocess.central_crop(images, self.preprocessing)
+        found = self.backbone.apply(variables, inputs)
+        if not self.mirror:
+            return found
+        return (found + self.backbone.apply(variables, inputs[:, :, ::-1])) / 2
 
 
 def save(path: Any, pretrained: Pretrained, **about: Any) -> None:

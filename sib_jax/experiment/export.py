@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 from jax import export as jax_export
 
-from sib_jax.backbones import preprocess
 from sib_jax.methods import Method
 from sib_jax.runtime import files
 from sib_jax.sib import classifier, inner_loop
@@ -65,11 +64,8 @@ def write(path: str | Path, predictor: "Predictor", ways: int | None) -> None:
 
     def program(support: jax.Array, support_labels: jax.Array, query: jax.Array) -> jax.Array:
         if predictor.pretrained is not None and method.reads == "features":
-            backbone, variables, preprocessing = predictor.pretrained[:3]
-            support, query = (
-                backbone.apply(variables, preprocess.central_crop(images, preprocessing))
-                for images in (support, query)
-            )
+            extract, variables = predictor.pretrained.extractor, predictor.pretrained.variables
+            support, query = extract(variables, support), extract(variables, query)
         episode = Episode(support, support_labels, query, support_labels)
         return jax.nn.softmax(_logits(method, params, predictor.head.inner, episode))
 

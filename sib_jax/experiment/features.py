@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sib_jax.backbones import Backbone, Variables, preprocess
-from sib_jax.backbones.preprocess import Preprocessing
-from sib_jax.backbones.pretrained import Pretrained
+from sib_jax.backbones import Variables
+from sib_jax.backbones.pretrained import Extractor, Pretrained
 from sib_jax.data.cache import cache_dir, digest
 from sib_jax.data.split import Split
 from sib_jax.errors import UserError
@@ -40,15 +39,14 @@ def compute(
     Returns:
       float32 [n, d].
     """
-    backbone, variables, preprocessing = pretrained[:3]
     batch = devices.filled(BATCH)
-    variables = devices.to_all(variables, devices.episode_mesh(batch))
-    out = np.empty((len(images), backbone.features), np.float32)
+    variables = devices.to_all(pretrained.variables, devices.episode_mesh(batch))
+    out = np.empty((len(images), pretrained.backbone.features), np.float32)
     for start in range(0, len(images), batch):
         part = images[start : start + batch]
         # The last part is filled up, so that one compiled program serves all.
         filled = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), np.uint8)])
-        features = _features(backbone, preprocessing, variables, filled)
+        features = _features(pretrained.extractor, variables, filled)
         out[start : start + batch] = np.asarray(features)[: len(part)]
         advance(len(part))
     return out
@@ -104,11 +102,9 @@ def _check_finite(features: np.ndarray, split: Split) -> None:
         )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _features(
-    backbone: Backbone, preprocessing: Preprocessing, variables: Variables, images: jax.Array
-) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=0)
+def _features(extractor: Extractor, variables: Variables, images: jax.Array) -> jax.Array:
     mesh = devices.episode_mesh(len(images))
     images = jax.lax.with_sharding_constraint(images, devices.over_episodes(mesh))
-    found = backbone.apply(variables, preprocess.central_crop(images, preprocessing))
+    found = extractor(variables, images)
     return jax.lax.with_sharding_constraint(found.astype(jnp.float32), devices.replicated(mesh))

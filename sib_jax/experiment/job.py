@@ -110,6 +110,8 @@ def _run(
     with interrupt.handled():
         # 2. The backbone: from a file, from an earlier run here, or trained now.
         found = _backbone(experiment, workdir, data, metrics, trace_to)
+        if found is not None:
+            found = found._replace(mirror=experiment.backbone.mirror)
         if mode == "pretrain":
             return []
         # 3. What the heads read: features of every image, once.

@@ -167,9 +167,10 @@ def _backbone(workdir: Path, config: Any) -> Pretrained | None:
         )
     channels = len(weights.about(path)["preprocessing"]["mean"])
     of = settings.BackboneSettings(
-        config.backbone, config.crop, config.final_relu, config.dtype, ""
+        config.backbone, config.crop, config.final_relu, config.dtype, "", config.mirror_features
     )
-    return pretrained.load(path, settings.make_backbone(of, channels))
+    found = pretrained.load(path, settings.make_backbone(of, channels))
+    return found._replace(mirror=of.mirror)
 
 
 def _head(name: str, config: Any, workdir: Path, found: Pretrained | None) -> Head:

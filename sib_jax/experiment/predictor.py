@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sib_jax.backbones import preprocess
-from sib_jax.backbones.pretrained import Pretrained
+from sib_jax.backbones.pretrained import Extractor, Pretrained
 from sib_jax.data.reading.decode import fit
 from sib_jax.errors import UserError
 from sib_jax.methods import Method
@@ -329,16 +328,15 @@ def _batch_features(pretrained: Pretrained, images: np.ndarray) -> np.ndarray:
     """Of at most `_BATCH` images, filled up to a power of 2: few programs serve every number."""
     filled = np.zeros((1 << (len(images) - 1).bit_length(), *images.shape[1:]), np.uint8)
     filled[: len(images)] = images
-    found = _features(*pretrained[:1], pretrained.preprocessing, pretrained.variables, filled)
+    found = _features(pretrained.extractor, pretrained.variables, filled)
     if not np.isfinite(found).all():
         raise PredictionError("the backbone gives features that are not finite; use other weights")
     return np.asarray(found)[: len(images)]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _features(backbone: Any, preprocessing: Any, variables: Any, images: jax.Array) -> jax.Array:
-    found = backbone.apply(variables, preprocess.central_crop(images, preprocessing))
-    return found.astype(jnp.float32)
+@functools.partial(jax.jit, static_argnums=0)
+def _features(extractor: Extractor, variables: Any, images: jax.Array) -> jax.Array:
+    return extractor(variables, images).astype(jnp.float32)
 
 
 def _is_features(values: Images) -> bool:

@@ -29,13 +29,14 @@ class Data(NamedTuple):
 
 
 class BackboneSettings(NamedTuple):
-    """Which backbone, and the file of its weights, if it is not trained here."""
+    """Which backbone, the file of its weights, if it is not trained here, and its features."""
 
     name: str
     crop: int
     final_relu: bool
     dtype: str
     file: str
+    mirror: bool
 
 
 class Pretraining(NamedTuple):
@@ -168,7 +169,7 @@ def make_backbone(settings: BackboneSettings, channels: int) -> Backbone:
 
 def _backbone(c: Any) -> BackboneSettings:
     file = c.backbone_file and pretrained.located(c.backbone_file)
-    return BackboneSettings(c.backbone, c.crop, c.final_relu, c.dtype, file)
+    return BackboneSettings(c.backbone, c.crop, c.final_relu, c.dtype, file, c.mirror_features)
 
 
 def _pretraining(c: Any) -> Pretraining:

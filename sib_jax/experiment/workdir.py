@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
-from sib_jax.config import EXPERIMENT, ConfigError
+from sib_jax.config import EXPERIMENT, ConfigError, default
 from sib_jax.errors import UserError
 from sib_jax.report.console import log
 from sib_jax.runtime import devices, files
@@ -118,7 +118,7 @@ def _stored(path: Path) -> dict[str, Any] | None:
         found = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(found, Mapping):
             raise ValueError(f"a {type(found).__name__} and no object")
-        found = dict(found)
+        found = _completed(found)
         _shared(found), _heads(found)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(
@@ -127,6 +127,12 @@ def _stored(path: Path) -> dict[str, Any] | None:
             "--workdir"
         ) from error
     return found
+
+
+def _completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """With their defaults in the place of fields that the version that wrote it did not know."""
+    defaults = flatten_dict(json.loads(default(config["dataset"]).to_json()), sep=".")
+    return unflatten_dict(defaults | flatten_dict(dict(config), sep="."), sep=".")
 
 
 def _compare(before: dict[str, Any], now: dict[str, Any], workdir: Path, of: str) -> None:

@@ -39,6 +39,17 @@ def test_features_are_the_backbone_of_the_central_crop(pretrained, split):
     np.testing.assert_allclose(features.cached(pretrained, split), wanted, rtol=1e-4, atol=1e-4)
 
 
+def test_mirrored_features_are_those_of_both_images(pretrained, split):
+    of_both = features.compute(pretrained._replace(mirror=True), split.images)
+    once = [features.compute(pretrained, images) for images in (split.images, _mirrored(split))]
+    np.testing.assert_allclose(of_both, np.mean(once, axis=0), rtol=1e-4, atol=1e-5)
+    assert np.abs(once[0] - once[1]).max() > 0.01
+
+
+def _mirrored(split):
+    return np.ascontiguousarray(split.images[:, :, ::-1])
+
+
 def test_more_images_than_a_batch(pretrained, split, monkeypatch):
     whole = features.compute(pretrained, split.images)
     monkeypatch.setattr(features, "BATCH", 4)
@@ -54,7 +65,9 @@ def test_features_are_computed_once(pretrained, split, monkeypatch):
     np.testing.assert_array_equal(features.cached(pretrained, split), first)
 
 
-@pytest.mark.parametrize("changed", ["weights", "statistics", "images", "crop", "mean", "relu"])
+@pytest.mark.parametrize(
+    "changed", ["weights", "statistics", "images", "crop", "mean", "relu", "mirror"]
+)
 def test_the_cache_is_never_stale(pretrained, split, changed, monkeypatch):
     features.cached(pretrained, split)
     if changed in ("weights", "statistics"):
@@ -68,6 +81,8 @@ def test_the_cache_is_never_stale(pretrained, split, changed, monkeypatch):
     elif changed == "crop":
         bigger = pretrained.preprocessing._replace(crop=17)
         pretrained = pretrained._replace(preprocessing=bigger)
+    elif changed == "mirror":
+        pretrained = pretrained._replace(mirror=True)
     elif changed == "mean":
         other = pretrained.preprocessing._replace(mean=(0.5, 0.4, 0.31))
         pretrained = pretrained._replace(preprocessing=other)

@@ -10,6 +10,7 @@ import pytest
 from sib_jax.config import steps
 from sib_jax.errors import UserError
 from sib_jax.experiment import job
+from sib_jax.experiment import workdir as files
 from sib_jax.report.metrics import Metrics
 from sib_jax.runtime import interrupt
 
@@ -211,6 +212,18 @@ def test_every_variant_runs(reference, config, tmp_path, changes):
     config.update_from_flattened_dict(changes)
     rows = job.run(config, tmp_path / "run")
     assert [r["split"] for r in rows] == ["val", "test"]
+
+
+def test_a_config_written_before_a_field_was_there_has_its_default(reference, config, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(reference, run)
+    stored = json.loads((run / "config.json").read_text())
+    del stored["mirror_features"], stored["optimizer"]["total_queries"], stored["tim"]
+    (run / "config.json").write_text(json.dumps(stored))
+    files.check_same(config, run)
+    config.mirror_features = True
+    with pytest.raises(UserError, match="config.mirror_features = False, not True"):
+        files.check_same(config, run)
 
 
 def test_what_is_damaged_costs_an_epoch_and_no_result(reference, config, tmp_path, caplog):
