@@ -222,7 +222,7 @@ def test_a_config_written_before_a_field_was_there_has_its_default(reference, co
     (run / "config.json").write_text(json.dumps(stored))
     files.check_same(config, run)
     config.mirror_features = True
-    with pytest.raises(UserError, match="config.mirror_features = False, not True"):
+    with pytest.raises(UserError, match=r"config\.mirror_features = False, not True"):
         files.check_same(config, run)
 
 
