@@ -1,7 +1,7 @@
 """Features of a data set under a backbone, in one file for your own code.
 
-python -m sib_jax.features --backbone=mini_imagenet-conv4_64 --dataset=mini_imagenet \\
-  --data_dir=DIR --out=FILE.npz
+python -m sib_jax.features --run=WORKDIR --out=FILE.npz
+python -m sib_jax.features --backbone=mini_imagenet-conv4_64 --data_dir=DIR --out=FILE.npz
 
 FILE.npz holds features [n, d], labels [n], split [n] and class_names [classes]: what the data set
 `features` reads (--config=comparison:features --data_dir=FILE.npz).
@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -31,35 +31,25 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Computes the features, or takes them from the cache, and writes the file."""
-    from sib_jax.backbones import pretrained
-    from sib_jax.config import default
     from sib_jax.data.load import load
     from sib_jax.data.split import SPLITS
     from sib_jax.experiment.features import cached
     from sib_jax.report.console import log
     from sib_jax.runtime import files
 
-    config = default(options.dataset)
-    size = options.image_size or config.image_size
-    found = pretrained.open_file(options.backbone, image_size=min(size, config.crop))
-    found = found._replace(mirror=options.mirror)
-    crop, channels = found.preprocessing.crop, found.backbone.channels
-    if crop > size:
-        raise UserError(
-            f"{options.backbone} sees images of {crop} pixels, but they are stored with {size}: "
-            f"give --image_size={crop} or more"
-        )
+    found, config = _of_run(options) if options.run else _of_backbone(options)
+    channels = found.backbone.channels
     data = load(
-        options.dataset,
-        options.data_dir,
-        image_size=size,
+        config.dataset,
+        config.data_dir,
+        image_size=config.image_size,
         ratios=tuple(config.split_ratios),
         seed=config.seed,
     )
     if channels != data.train.images.shape[-1]:
         raise UserError(
-            f"{options.backbone} is for images of {channels} channels, but those of "
-            f"{options.dataset} have {data.train.images.shape[-1]}"
+            f"the backbone is for images of {channels} channels, but those of {config.dataset} "
+            f"have {data.train.images.shape[-1]}"
         )
     if data.base:
         log.info("further images of the training classes, for base queries, are left out")
@@ -89,6 +79,35 @@ def run(options: argparse.Namespace) -> None:
     log.info("%s: features %s %s", options.out, options.dtype, whole.shape)
 
 
+def _of_run(options: argparse.Namespace) -> tuple[Any, Any]:
+    """The backbone of a run and its config: classes are divided as they were there."""
+    from sib_jax.experiment import loading
+
+    config = loading.read_config(Path(options.run))
+    if options.data_dir:
+        config.data_dir = options.data_dir
+    found = loading.backbone_of(Path(options.run), config)
+    if found is None:
+        raise UserError(f"{options.run} is a run of features: they are in {config.data_dir}")
+    return found, config
+
+
+def _of_backbone(options: argparse.Namespace) -> tuple[Any, Any]:
+    """A backbone and a config that has the data set."""
+    from sib_jax.config import default
+    from sib_jax.experiment import loading
+
+    config = default(options.dataset)
+    config.data_dir, config.seed = options.data_dir, options.seed
+    found, config.image_size = loading.open_backbone(options.backbone, options.image_size)
+    crop = found.preprocessing.crop
+    if crop > config.image_size:
+        raise UserError(
+            f"the backbone sees images of {crop} pixels, but --image_size is {config.image_size}"
+        )
+    return found._replace(mirror=found.mirror or options.mirror), config
+
+
 def _as(dtype: str, features: np.ndarray) -> np.ndarray:
     largest, limit = float(np.abs(features).max(initial=0)), float(np.finfo(dtype).max)
     if largest > limit:
@@ -101,19 +120,35 @@ def _as(dtype: str, features: np.ndarray) -> np.ndarray:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("sib_jax.features", __doc__)
     add = parser.add_argument
-    add(
-        "--backbone",
-        metavar="FILE",
-        required=True,
-        help="a shipped one, WORKDIR/backbone.npz of a run, or an official .pth",
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--run", metavar="WORKDIR", help="its backbone on its data set, classes divided as there"
     )
+    source.add_argument(
+        "--backbone", metavar="FILE", help="a shipped one, an .npz of ours or an official .pth"
+    )
+    add("--data_dir", metavar="DIR", default="", help="where the data set lies; of a run, if moved")
     sets = ("mini_imagenet", "cifar_fs", "omniglot", "folder", "glyphs")
-    add("--dataset", default="folder", choices=sets, help="default: folder")
-    add("--data_dir", metavar="DIR", default="", help="where the data set lies")
+    add("--dataset", default="folder", choices=sets, help="with --backbone; default: folder")
     add("--out", metavar="FILE.npz", required=True, help="the file to write")
     add("--dtype", default="float32", choices=("float32", "float16"), help="default: float32")
-    add("--mirror", action="store_true", help="means over an image and its mirror image")
-    add("--image_size", metavar="N", type=int, help="pixels that images are stored with")
+    add(
+        "--mirror",
+        action="store_true",
+        help="with --backbone: means over an image and its mirror image",
+    )
+    add(
+        "--image_size",
+        metavar="N",
+        type=int,
+        help="with --backbone: pixels that images are brought to before its crop",
+    )
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        help="with --backbone: divides the classes of a folder without train, val and test",
+    )
     options = parser.parse_args(argv)
     if Path(options.out).suffix != ".npz":
         parser.error(f"--out is {options.out}, but must end in .npz")

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from sib_jax import evaluate, main, methods, predict
+from sib_jax import evaluate, features, main, methods, predict
 from sib_jax.config import check, default, fields, heads, steps
 from sib_jax.experiment import workdir
 from sib_jax.experiment.loading import UNTRAINED
@@ -91,6 +91,8 @@ def test_the_commands_of_a_page(name):
             predict._parse(words)
         elif module == "sib_jax.evaluate":
             evaluate._parse(words)
+        elif module == "sib_jax.features":
+            features._parse(words)
         elif module == "sib_jax.report":
             report._parse(words)
         elif module == "sib_jax.main":

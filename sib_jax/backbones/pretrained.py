@@ -84,6 +84,7 @@ def save(path: Any, pretrained: Pretrained, **about: Any) -> None:
             "final_relu": pretrained.backbone.module.final_relu,
             "classes": None if weights is None else len(weights),
             "preprocessing": pretrained.preprocessing._asdict(),
+            "mirror": pretrained.mirror,
         },
     )
 
@@ -123,7 +124,8 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
         ) from error
     _check_setting(path, "final_relu", final_relu, backbone.module.final_relu)
     _check_setting(path, "crop", preprocessing.crop, backbone.image_size)
-    return Pretrained(backbone, variables, preprocessing, weights)
+    mirror = about.get("mirror", False) is True  # files of before know no mirror images
+    return Pretrained(backbone, variables, preprocessing, weights, mirror)
 
 
 def located(file: str | os.PathLike[str]) -> str:

@@ -110,8 +110,6 @@ def _run(
     with interrupt.handled():
         # 2. The backbone: from a file, from an earlier run here, or trained now.
         found = _backbone(experiment, workdir, data, metrics, trace_to)
-        if found is not None:
-            found = found._replace(mirror=experiment.backbone.mirror)
         if mode == "pretrain":
             return []
         # 3. What the heads read: features of every image, once.
@@ -169,10 +167,10 @@ def _backbone(
         return None
     path = workdir / files.BACKBONE
     backbone = settings.make_backbone(experiment.backbone, data.train.images.shape[-1])
-    given = experiment.backbone.file
+    given, mirror = experiment.backbone.file, experiment.backbone.mirror
     if given and Path(given).is_file():
         log.info("backbone from %s", given)
-        found = pretrained.load(given, backbone)
+        found = pretrained.load(given, backbone)._replace(mirror=mirror)
         if path.exists():
             _check_same_backbone(given, found, path, backbone)
         else:
@@ -180,6 +178,7 @@ def _backbone(
         return found
     if not path.exists():
         found = _pretrain(experiment, workdir, data, backbone, metrics, trace_to)
+        found = found._replace(mirror=mirror)
         about = {"dataset": data.name, "seed": experiment.pretraining.seed}
         about["epochs"] = experiment.pretraining.epochs
         devices.once(pretrained.save, path, found, **about)
@@ -373,7 +372,8 @@ def _check_fits(experiment: Experiment, data: DataSet, mode: str) -> None:
                 _check_task(task, split, data.split(split).class_names, counts[split])
         if head.setting.has_base:
             base = int(held.sum()) or sum(len(part.labels) for part in data.base.values())
-            _check_base(head.setting.task, counts["train"], base)
+            for task in (head.setting.task, *([head.learns_from.task] * head.method.trained)):
+                _check_base(task, counts["train"], base)
     kept = int(counts["train"].sum())
     if not of_features and experiment.pretraining.batch > kept:
         wanted = f"at most {kept}, the images that training sees"
@@ -388,16 +388,22 @@ def _check_task(task: Task, split: str, names: Sequence[str], counts: np.ndarray
     smallest = int(counts.argmin())
     most = task.most_shots + task.most_queries
     if most > counts[smallest]:
-        field, queries = "config.queries", task.queries
-        may = "" if most == task.shots + queries else f" a class, unbalanced up to {most}"
-        if task.total_queries:
-            field, queries = "config.total_queries", task.total_queries
-            may = f", of one class up to {most} in all"
+        said, lower = _size_said(task)
         raise ConfigError(
-            f"config.shots + {field} is {task.shots} + {queries}{may}, but class "
-            f"{names[smallest]!r} of the {split} split has only {counts[smallest]} images; lower "
-            f"{field} or config.shots"
+            f"{said}, but class {names[smallest]!r} of the {split} split has only "
+            f"{counts[smallest]} images; lower {lower} or config.shots"
         )
+
+
+def _size_said(task: Task) -> tuple[str, str]:
+    """How large an episode is, and the field of its queries."""
+    most = task.most_shots + task.most_queries
+    if task.total_queries:
+        said = f"config.shots is {task.shots}, with {task.total_queries} queries in all"
+        field = "config.total_queries (or config.optimizer.total_queries)"
+        return f"{said} up to {most} images of one class", field
+    may = "" if most == task.shots + task.queries else f" a class, unbalanced up to {most}"
+    return f"config.shots + config.queries is {task.shots} + {task.queries}{may}", "config.queries"
 
 
 def _check_base(task: Task, counts: np.ndarray, held: int) -> None:
@@ -407,11 +413,11 @@ def _check_base(task: Task, counts: np.ndarray, held: int) -> None:
         raise ConfigError(describe("ways", task.ways, wanted))
     fewest = int(np.sort(counts)[: len(counts) - task.ways].sum())
     if task.all_queries > min(held, fewest):
-        of = "config.total_queries" if task.total_queries else "config.ways * config.queries"
+        lower = _size_said(task)[1]
         raise ConfigError(
-            f"an episode has {of} = {task.all_queries} queries of "
-            f"base classes, but there are only {min(held, fewest)} images for them; lower "
-            "config.queries or change config.base_holdout"
+            f"an episode has {task.all_queries} queries of base classes, as many as of novel ones, "
+            f"but there are only {min(held, fewest)} images for them; lower {lower} or change "
+            "config.base_holdout"
         )
 
 

@@ -89,7 +89,7 @@ def _of_run(workdir: Path, name: str | None, steps: int | None) -> Predictor:
     config = read_config(workdir)
     heads = configs.heads(config)
     name = _chosen(workdir, heads, name, steps)
-    found = _backbone(workdir, config)
+    found = backbone_of(workdir, config)
     head = _head(name, heads[name], workdir, found)
     remedy = functools.partial(_remedy, workdir, heads, found)
     return Predictor(head, found, config.image_size, remedy)
@@ -156,7 +156,12 @@ def _is_ready(workdir: Path, name: str, config: Any) -> bool:
     return not settings.method_of(config).trained or files.params_file(workdir, name).is_file()
 
 
-def _backbone(workdir: Path, config: Any) -> Pretrained | None:
+def backbone_of(workdir: Path, config: Any) -> Pretrained | None:
+    """The backbone of a finished run; None where it was one of features.
+
+    Raises:
+      ConfigError: the run has none yet.
+    """
     if config.dataset == "features":
         return None
     path = workdir / files.BACKBONE
@@ -169,8 +174,7 @@ def _backbone(workdir: Path, config: Any) -> Pretrained | None:
     of = settings.BackboneSettings(
         config.backbone, config.crop, config.final_relu, config.dtype, "", config.mirror_features
     )
-    found = pretrained.load(path, settings.make_backbone(of, channels))
-    return found._replace(mirror=of.mirror)
+    return pretrained.load(path, settings.make_backbone(of, channels))
 
 
 def _head(name: str, config: Any, workdir: Path, found: Pretrained | None) -> Head:
@@ -278,15 +282,27 @@ def _remedy(workdir: Path, heads: dict[str, Any], found: Pretrained | None) -> s
     return f"; {', or '.join(choices)}"
 
 
-def _of_backbone(
-    backbone: str | os.PathLike[str], method: str | None, steps: int | None, size: int | None
-) -> Predictor:
-    method = method or _DEFAULT
+def open_backbone(
+    backbone: str | os.PathLike[str], size: int | None = None
+) -> tuple[Pretrained, int]:
+    """A backbone without its run, and the pixels that images are brought to before its crop.
+
+    Args:
+      backbone: see `load`.
+      size: those pixels; as the backbone's crop wants it unless given.
+    """
     found = pretrained.open_file(
         backbone, **({} if size is None else {"image_size": min(size, 80)})
     )
     crop = found.preprocessing.crop
-    size = size or _STORED.get(crop, crop)
+    return found, size or _STORED.get(crop, crop)
+
+
+def _of_backbone(
+    backbone: str | os.PathLike[str], method: str | None, steps: int | None, size: int | None
+) -> Predictor:
+    method = method or _DEFAULT
+    found, size = open_backbone(backbone, size)
     if method == "sib":
         remedy = f"; use {backbone} with a method that serves any number such as {_DEFAULT}"
         return Predictor(_official_head(backbone, steps), found, size, lambda: remedy)

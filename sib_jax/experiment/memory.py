@@ -13,7 +13,8 @@ from jax.extend import core
 from sib_jax.backbones import Backbone
 from sib_jax.config import ConfigError, default, flat
 from sib_jax.experiment import settings
-from sib_jax.experiment.settings import Experiment, Head
+from sib_jax.experiment.settings import Experiment
+from sib_jax.tasks.setting import Setting
 
 
 def check(
@@ -74,21 +75,21 @@ def _needs(
         if batch > usual["pretrain.batch"] and not experiment.backbone.file:
             found["pretrain.batch"] = batch, _of_convolutions(backbone, experiment.backbone.crop)
     for head in experiment.heads:
-        each = _images(head) * (image if head.method.reads == "images" else 4 * features)
-        batches = {"eval.batch": experiment.evaluation.batch}
+        size = image if head.method.reads == "images" else 4 * features
+        batches = {"eval.batch": (experiment.evaluation.batch, head.setting)}
         if head.method.trained:
-            batches["optimizer.batch"] = head.training.batch
-        for field, batch in batches.items():
-            one = batch, each
+            batches["optimizer.batch"] = head.training.batch, head.learns_from
+        for field, (batch, setting) in batches.items():
+            one = batch, _images(setting) * size
             if batch > usual[field]:
                 found[field] = max(found.get(field, one), one, key=lambda pair: pair[0] * pair[1])
     return found
 
 
-def _images(head: Head) -> int:
+def _images(setting: Setting) -> int:
     """Of an episode: support and queries, and those of base classes."""
-    task = head.setting.task
-    return task.ways * task.shots + task.all_queries * (2 if head.setting.has_base else 1)
+    task = setting.task
+    return task.ways * task.shots + task.all_queries * (2 if setting.has_base else 1)
 
 
 def _of_convolutions(backbone: Backbone, crop: int) -> int:

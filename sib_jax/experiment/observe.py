@@ -143,7 +143,7 @@ def confused(drawn: Drawn, labels: np.ndarray, predicted: np.ndarray) -> np.ndar
         return np.where(column < ways, novel, count + column - ways)
 
     true, taken = of_column(drawn.query_labels), of_column(predicted)
-    classes = int(max(true.max(), taken.max())) + 1
+    classes = int(max(true.max(), taken.max(), present.max())) + 1
     pairs, counts = np.unique(true * classes + taken, return_counts=True)
     one, other = np.divmod(pairs, classes)
     together = np.unique(true[:, :, None] * classes + present[:, None], return_counts=True)

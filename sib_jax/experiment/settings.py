@@ -197,7 +197,8 @@ def _queries_of_training(c: Any) -> dict[str, Any]:
 
 def _head(name: str, c: Any, trained_as: str) -> Head:
     optimizer = c.optimizer
-    task = Task(c.ways, c.shots, c.queries, c.query_classes, c.support_classes, c.total_queries)
+    total = 0 if c.total_queries == c.ways * c.queries else c.total_queries
+    task = Task(c.ways, c.shots, c.queries, c.query_classes, c.support_classes, total)
     method = method_of(c)
     _check_program(c, method, task)
     if c.setting not in method.settings:

@@ -98,26 +98,30 @@ def logits(
     query = centred(power_transform(query, settings.power))
     member = jax.nn.one_hot(support_labels, ways, dtype=support.dtype)
     count = jnp.sum(member, axis=0)[:, None]
-    # Centres stay sums of the examples: coefficients [k, m + n] and inner products suffice, and a
-    # step costs nothing that grows with d.
+    # Centres stay sums of the examples. Where these are few, coefficients [k, m + n] and inner
+    # products stand for centres [k, d], and a step costs nothing that grows with d.
     examples = jnp.concatenate([support, query])
-    products = examples @ examples.T
-    squares = jnp.diagonal(products)[len(support) :, None]
+    few = examples.shape[0] <= examples.shape[1]
+    against = examples @ examples.T if few else examples.T
+    squares = jnp.sum(query * query, axis=1)[:, None]
+
+    def combined(weights: jax.Array) -> jax.Array:
+        return weights if few else weights @ examples
 
     def assign(centres: jax.Array) -> jax.Array:
-        inner = centres @ products
-        lengths = jnp.sum(inner * centres, axis=1)
+        inner = centres @ against
+        lengths = jnp.sum((inner if few else centres) * centres, axis=1)
         distances = jnp.maximum(squares - 2 * inner[:, len(support) :].T + lengths[None], 0)
         return balanced(-settings.scale * distances, settings.iterations)
 
     def step(centres: jax.Array, _: None) -> tuple[jax.Array, None]:
         weights = jnp.exp(assign(centres))
         total = count + jnp.sum(weights, axis=0)[:, None]
-        means = jnp.concatenate([member, weights]).T / total
+        means = combined(jnp.concatenate([member, weights]).T / total)
         return centres + settings.rate * (means - centres), None
 
     start = jnp.concatenate([member, jnp.zeros((len(query), ways), query.dtype)]).T
-    start /= jnp.maximum(count, 1)
+    start = combined(start / jnp.maximum(count, 1))
     return assign(jax.lax.scan(step, start, None, length=settings.steps)[0])
 
 

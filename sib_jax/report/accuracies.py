@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from sib_jax.report import paired, style
-from sib_jax.report.results import ACCURACIES, Row, label
+from sib_jax.report.results import ACCURACIES, Row, method, task
 from sib_jax.report.run import Run
 from sib_jax.report.section import Section, Table
 from sib_jax.report.style import Mode, Picture
@@ -38,8 +38,8 @@ def _table(rows: list[Row]) -> Table:
     for row in rows:
         cells = [
             row["head"],
-            label(row).rsplit(", ", 1)[0],
-            f"{row['ways']}-way {row['shots']}-shot",
+            method(row),
+            task(row),
         ]
         cells += [_cell(row, name) for name in shown]
         if calibrated:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from sib_jax.report import page, paired, style
-from sib_jax.report.results import Row
+from sib_jax.report.results import Row, task
 from sib_jax.report.run import ReportError, Run
 from sib_jax.report.section import Section, Table
 from sib_jax.report.style import Mode, Picture
@@ -98,7 +98,7 @@ def write(path: Path, found: Sequence[Compared], split: str) -> Path:
         "differences", f"Differences to {baseline}", lambda mode: _draw(found, baseline, mode)
     )
     section = Section("Accuracy on the same tasks", words, [table], [picture] * (len(found) > 1))
-    about = f"{row['dataset']}, {row['ways']}-way {row['shots']}-shot, {row['setting']} setting"
+    about = f"{row['dataset']}, {task(row)}, {row['setting']} setting"
     return page.save(path, path.with_suffix(""), "Comparison of runs", about, [section], {})
 
 

@@ -43,7 +43,10 @@ def why_not(one: Run, of_one: str, other: Run, of_other: str, split: str) -> str
     for run, head in ((one, of_one), (other, of_other)):
         if split not in run.tasks.get(head, {}):
             return f"{run.workdir} keeps no accuracies of single {split} tasks of head {head}"
-    sizes = [run.of_tasks["heads"][head] for run, head in ((one, of_one), (other, of_other))]
+    unknown = {"total_queries": 0}  # to runs of before
+    sizes = [
+        unknown | run.of_tasks["heads"][head] for run, head in ((one, of_one), (other, of_other))
+    ]
     for field in sorted(sizes[0].keys() | sizes[1].keys()):
         values = [size.get(field) for size in sizes]
         if values[0] != values[1]:

@@ -76,6 +76,8 @@ def row_of(row: Row) -> tuple[str, str, str] | None:
         return None
     if any(row.get(f"{of}_classes", "balanced") != "balanced" for of in ("query", "support")):
         return None
+    if row.get("total_queries", 75) != 75 or row.get("queries", 15) != 15:
+        return None
     system, place = row["method"].split()[0], (row["split"], row["setting"], row["shots"])
     if system != "SIB":
         return _SYSTEMS.get((system, *place))

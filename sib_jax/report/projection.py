@@ -17,6 +17,8 @@ def plane(points: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """
     query = np.asarray(points["query"], np.float64)
     centre = query.mean(axis=0)
+    if len(query) == 1:  # in which nothing varies
+        query = np.concatenate([query, query])
     _, spread, axes = np.linalg.svd(query - centre, full_matrices=False)
     axes = axes[:2]
     # The sign of an axis is free: its largest part points up, on every machine.

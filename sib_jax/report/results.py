@@ -48,8 +48,12 @@ def summary(rows: Sequence[Row]) -> str:
 
 def label(row: Row) -> str:
     """What a row is of, in words."""
-    steps = "" if row["steps"] is None else f", T = {row['steps']}"
-    return f"{row['method']}{steps}, {task(row)}"
+    return f"{method(row)}, {task(row)}"
+
+
+def method(row: Row) -> str:
+    """Of a row, with T where it has one."""
+    return row["method"] + ("" if row["steps"] is None else f", T = {row['steps']}")
 
 
 def task(row: Row) -> str:

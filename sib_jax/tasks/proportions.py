@@ -30,12 +30,10 @@ def counts(key: jax.Array, shares: str, classes: int, total: int) -> jax.Array:
     if shares == BALANCED:  # which classes have one more, where total is no multiple, is random
         return jax.random.permutation(key, apportion(jnp.full(classes, 1 / classes), total))
     if shares == MISSING:
-        missing = jax.random.randint(key, (), 0, classes)
-        of_each = jnp.where(jnp.arange(classes) == missing, 0.0, 1 / (classes - 1))
-    else:
-        alpha = float(shares.removeprefix(DIRICHLET))
-        of_each = jax.random.dirichlet(key, jnp.full(classes, alpha))
-    return apportion(of_each, total)
+        others = apportion(jnp.full(classes - 1, 1 / (classes - 1)), total)
+        return jax.random.permutation(key, jnp.append(others, 0))
+    alpha = float(shares.removeprefix(DIRICHLET))
+    return apportion(jax.random.dirichlet(key, jnp.full(classes, alpha)), total)
 
 
 def apportion(shares: jax.Array, total: int) -> jax.Array:

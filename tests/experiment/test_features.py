@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sib_jax import backbones
+from sib_jax.backbones import pretrained as files
 from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.data.cache import cache_dir
@@ -44,6 +45,12 @@ def test_mirrored_features_are_those_of_both_images(pretrained, split):
     once = [features.compute(pretrained, images) for images in (split.images, _mirrored(split))]
     np.testing.assert_allclose(of_both, np.mean(once, axis=0), rtol=1e-4, atol=1e-5)
     assert np.abs(once[0] - once[1]).max() > 0.01
+
+
+def test_a_backbone_file_says_whether_images_are_mirrored(pretrained, tmp_path):
+    for mirror in (False, True):
+        files.save(tmp_path / "backbone.npz", pretrained._replace(mirror=mirror))
+        assert files.open_file(tmp_path / "backbone.npz").mirror is mirror
 
 
 def _mirrored(split):

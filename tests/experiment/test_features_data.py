@@ -55,8 +55,8 @@ def test_what_needs_images_is_refused(config, tmp_path):
     ("fields", "message"),
     [
         ({"ways": 5}, "ways is 5, but must be below 5, the training classes, some of which stay"),
-        ({"ways": 4}, r"= 12 queries of base classes, but there are only 5 images"),
-        ({"base_holdout": 0.1}, r"= 9 queries of base classes, but there are only 5 images"),
+        ({"ways": 4}, r"12 queries of base classes, .*but there are only 5 images"),
+        ({"base_holdout": 0.1}, r"9 queries of base classes, .*but there are only 5 images"),
     ],
 )
 def test_too_few_base_classes_or_images(config, tmp_path, fields, message):

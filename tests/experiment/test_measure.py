@@ -94,7 +94,12 @@ def test_rows_and_arrays_say_the_same(untrained, tmp_path):
     assert about["seed"] == 0
     sizes = {"ways": 3, "shots": 1, "queries": 4}
     balanced = {"query_classes": "balanced", "support_classes": "balanced"}
-    assert about["heads"]["one"] == {"setting": "standard", **sizes, **balanced}
+    assert about["heads"]["one"] == {
+        "setting": "standard",
+        **sizes,
+        **balanced,
+        "total_queries": 0,
+    }
     assert about["fingerprints"].keys() == {"train", "val", "test"}
 
 

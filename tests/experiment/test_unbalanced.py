@@ -50,7 +50,7 @@ def test_heads_that_differ_in_the_queries_of_evaluation_alone_are_trained_once(c
         ({"optimizer.query_classes": "dirichlet:2"}, "is 1 + 4 a class, unbalanced up to 13, but"),
         (
             {"total_queries": 60},
-            "config.shots + config.total_queries is 1 + 60, of one class up to",
+            "config.shots is 1, with 60 queries in all up to 21 images",
         ),
         ({"query_classes": "dirichlet:0"}, "config.query_classes is 'dirichlet:0', but must be"),
         ({"support_classes": "missing"}, "config.support_classes is 'missing', but must be one of"),

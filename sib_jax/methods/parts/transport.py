@@ -13,7 +13,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-_ABSORB = 10  # scalings between two exponentials; factors are far from overflow by then
+_ABSORB = 10  # scalings between two exponentials, or fewer
 
 
 def balanced(scores: jax.Array, iterations: int) -> jax.Array:
@@ -47,6 +47,8 @@ def balanced(scores: jax.Array, iterations: int) -> jax.Array:
         return log_assignment + jnp.log(of_rows[-1])[:, None] + jnp.log(of_columns)[None]
 
     found = jax.nn.log_softmax(jax.nn.log_softmax(scores, axis=1), axis=0) + math.log(share)
-    whole, rest = divmod(iterations - 1, _ABSORB)
-    found = jax.lax.scan(lambda x, _: (scale(x, _ABSORB), None), found, None, length=whole)[0]
+    # A turn changes a factor by n or k at most: none overflows, or underflows, in these.
+    turns = max(1, min(_ABSORB, int(60 / math.log(max(*scores.shape, 2)))))
+    whole, rest = divmod(iterations - 1, turns)
+    found = jax.lax.scan(lambda x, _: (scale(x, turns), None), found, None, length=whole)[0]
     return scale(found, rest) if rest else found
