@@ -4,6 +4,7 @@ python -m sib_jax.main --config=experiments/paper.py:mini_imagenet --data_dir=DI
 
 One backbone, trained on five sixths of the images of each training class, serves both settings; the
 last sixth are the base queries. A backbone that you have goes in with --config.backbone_file=FILE.
+Untrained soft and balanced k-means stand beside SIB: what adaptation is worth without learning it.
 """
 
 import ml_collections
@@ -11,10 +12,11 @@ import ml_collections
 from sib_jax.config import BASE_HOLDOUT, WITHOUT_FORGETTING, default
 
 SETTINGS = {"standard": {}, "lwof": WITHOUT_FORGETTING}
+UNTRAINED = ("soft_kmeans", "sinkhorn_kmeans")
 
 
 def get_config(dataset: str = "glyphs") -> ml_collections.ConfigDict:
-    """Sixteen heads on one backbone."""
+    """Sixteen heads of SIB on one backbone, and two rivals."""
     config = default(dataset)
     config.base_holdout = BASE_HOLDOUT
     config.heads = tuple(
@@ -22,5 +24,9 @@ def get_config(dataset: str = "glyphs") -> ml_collections.ConfigDict:
         for setting, fields in SETTINGS.items()
         for shots in (5, 1)
         for t in (0, 1, 3, 5)
+    ) + tuple(
+        (f"{method}_5w{shots}s", {"method": method, "shots": shots})
+        for method in UNTRAINED
+        for shots in (5, 1)
     )
     return config
