@@ -45,7 +45,7 @@ def _draw(bins: dict[str, np.ndarray], mode: Mode) -> Figure:
     shown = list(bins.items())[:_SHOWN]
     columns = min(len(shown), 4)
     lines = -(-len(shown) // columns)
-    made = style.figure(3.1 * lines, max(2.3 * columns, 3.2))
+    made = style.figure(3.3 * lines, max(2.3 * columns, 3.2))
     every = made.subplots(2 * lines, columns, squeeze=False, height_ratios=[4, 1] * lines)
     for index in range(lines * columns):
         line, column = divmod(index, columns)
@@ -68,7 +68,7 @@ def _diagram(above: Axes, under: Axes, head: str, sums: np.ndarray, mode: Mode) 
     above.bar(centres[there], accuracy, 0.86 * width, color=mode.cycle[0])
     above.plot([0, 1], [0, 1], color=mode.ink, linewidth=0.9, linestyle="--")
     ece = 100 * float(expected_calibration_error(sums))
-    above.set_title(f"{style.short(head, 20)}: ECE {ece:.1f} %")
+    above.set_title(f"{style.short(head, 22)}\nECE {ece:.1f} %")
     above.set(xlim=(0, 1), ylim=(0, 1), xticklabels=[])
     under.bar(centres, queries / queries.sum(), 0.86 * width, color=mode.cycle[6])
     under.set(xlim=(0, 1), yticks=[], xlabel="probability of the answer")
