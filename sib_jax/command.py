@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from sib_jax.errors import UserError
@@ -23,6 +23,15 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Ends the process."""
         fail(f"{message}; --help tells more")
+
+
+def start(run: Callable[[argparse.Namespace], object], options: argparse.Namespace) -> None:
+    """Runs a command whose log is shown; a mistake of the user ends it with one line."""
+    from sib_jax.report import console
+
+    console.start()
+    with mistakes_told():
+        run(options)
 
 
 @contextlib.contextmanager

@@ -9,18 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sib_jax.command import Parser, mistakes_told
+from sib_jax.command import Parser, start
 from sib_jax.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; a mistake of the user ends it with one line."""
-    options = _parse(sys.argv[1:] if argv is None else argv)
-    from sib_jax.report import console
-
-    console.start()
-    with mistakes_told():
-        run(options)
+    start(run, _parse(sys.argv[1:] if argv is None else argv))
 
 
 def run(options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -106,13 +106,12 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
         what = "holds no run: it has no config.json" if workdir.is_dir() else "does not exist"
         raise ConfigError(f"{shown(workdir)} {what}; give the --workdir of a finished run")
     try:
-        stored = json.loads(path.read_text())
+        stored = files.completed(json.loads(path.read_text()))
         heads = tuple((name, changes) for name, changes in stored["heads"])
         values = {k: _tuples(v) for k, v in flatten_dict(stored, sep=".").items()}
-        flat = configs.flat(configs.default(stored["dataset"])) | values | {"heads": heads}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{shown(path)} is no config of a run ({shown(str(error))})") from error
-    config = ml_collections.ConfigDict(unflatten_dict(flat, sep="."))
+    config = ml_collections.ConfigDict(unflatten_dict(values | {"heads": heads}, sep="."))
     configs.check(config)
     return config
 

@@ -191,13 +191,18 @@ def _queries_of_training(c: Any) -> dict[str, Any]:
     total = c.optimizer.total_queries or c.total_queries
     return {
         "query_classes": c.query_classes if classes == "same" else classes,
-        "total_queries": 0 if total == c.ways * c.queries else total,
+        "total_queries": _unless_usual(total, c),
     }
+
+
+def _unless_usual(total: int, c: Any) -> int:
+    """0 where it is ways * queries: the tasks are the same then."""
+    return 0 if total == c.ways * c.queries else total
 
 
 def _head(name: str, c: Any, trained_as: str) -> Head:
     optimizer = c.optimizer
-    total = 0 if c.total_queries == c.ways * c.queries else c.total_queries
+    total = _unless_usual(c.total_queries, c)
     task = Task(c.ways, c.shots, c.queries, c.query_classes, c.support_classes, total)
     method = method_of(c)
     _check_program(c, method, task)

@@ -118,7 +118,7 @@ def _stored(path: Path) -> dict[str, Any] | None:
         found = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(found, Mapping):
             raise ValueError(f"a {type(found).__name__} and no object")
-        found = _completed(found)
+        found = completed(found)
         _shared(found), _heads(found)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(
@@ -129,8 +129,8 @@ def _stored(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def _completed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """With their defaults in the place of fields that the version that wrote it did not know."""
+def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored config; fields that the version which wrote it did not know have their defaults."""
     defaults = flatten_dict(json.loads(default(config["dataset"]).to_json()), sep=".")
     return unflatten_dict(defaults | flatten_dict(dict(config), sep="."), sep=".")
 

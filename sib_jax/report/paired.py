@@ -10,7 +10,7 @@ import numpy as np
 
 from sib_jax.report.run import ReportError, Run
 from sib_jax.tasks.interval import Interval, interval
-from sib_jax.tasks.setting import has_base
+from sib_jax.tasks.setting import Task, has_base
 
 _WORDS = {
     "dataset": "data set",
@@ -43,9 +43,10 @@ def why_not(one: Run, of_one: str, other: Run, of_other: str, split: str) -> str
     for run, head in ((one, of_one), (other, of_other)):
         if split not in run.tasks.get(head, {}):
             return f"{run.workdir} keeps no accuracies of single {split} tasks of head {head}"
-    unknown = {"total_queries": 0}  # to runs of before
+    # Runs of before did not know all fields.
     sizes = [
-        unknown | run.of_tasks["heads"][head] for run, head in ((one, of_one), (other, of_other))
+        Task._field_defaults | run.of_tasks["heads"][head]
+        for run, head in ((one, of_one), (other, of_other))
     ]
     for field in sorted(sizes[0].keys() | sizes[1].keys()):
         values = [size.get(field) for size in sizes]

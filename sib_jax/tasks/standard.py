@@ -49,9 +49,10 @@ def sample(
     most += proportions.most(query_classes, ways, n)
     if shots < 0 or n < 0 or most > table.smallest:
         may = "" if most == shots + queries else f", of one class up to {most}"
+        field = "total_queries" if total_queries else "queries"
         raise ValueError(
-            f"shots + queries is {shots} + {queries}{may}, but the smallest of the table's classes "
-            f"has {table.smallest} images"
+            f"shots + {field} is {shots} + {total_queries or queries}{may}, but the smallest of "
+            f"the table's classes has {table.smallest} images"
         )
     class_key, image_key = jax.random.split(key)
     classes = distinct(class_key, table.classes, ways)
