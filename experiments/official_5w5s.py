@@ -13,6 +13,7 @@ from sib_jax.config import default
 def get_config(dataset: str = "glyphs") -> ml_collections.ConfigDict:
     """50,000 steps, validated every 1,000, whatever the data set."""
     config = default(dataset)
+    config.backbone = "conv4_64"
     config.ways = 5
     config.shots = 5
     config.final_relu = True

@@ -110,6 +110,7 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
         return Pretrained(backbone, variables, preprocessing)
     like = jax.eval_shape(backbone.init, jax.random.key(0))
     about = weights_file.about(path)
+    _check_setting(path, "backbone", about.get("backbone", backbone.name), backbone.name)
     classes = about.get("classes")
     if isinstance(classes, int) and classes > 0:
         like["base_weights"] = jax.ShapeDtypeStruct((classes, backbone.features), jnp.float32)
@@ -129,11 +130,16 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
 
 
 def located(file: str | os.PathLike[str]) -> str:
-    """The path of a file, or of the shipped backbone of that name; what is neither as it is."""
+    """The path of a file, or of the shipped backbone of that name; what is neither as it is.
+
+    The name may do without its data set, as "conv4_128", where one file alone ends with it.
+    """
     name = os.fspath(file)
     if Path(name).is_file():
         return name
-    return str(shipped.weights().get(name.removesuffix(".npz"), name))
+    known, stem = shipped.weights(), name.removesuffix(".npz")
+    ending = [known[whole] for whole in known if whole == stem or whole.endswith(f"-{stem}")]
+    return str(ending[0]) if len(ending) == 1 else name
 
 
 def open_file(file: str | os.PathLike[str], *, image_size: int = 80) -> Pretrained:

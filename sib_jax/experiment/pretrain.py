@@ -113,14 +113,17 @@ def pretrain(
 
 
 def _phases(settings: Pretraining) -> list[_Phase]:
+    """Each with its share of the epochs, rounded down: the last one has at least one."""
     phases: list[_Phase] = []
-    before = 0
-    for crop, epochs in (*settings.growth, (settings.crop, settings.epochs)):
-        last = len(phases) == len(settings.growth)
-        name = "pretrain" if last else f"pretrain_{len(phases) + 1}_{crop}px"
-        phases.append(_Phase(name, crop, epochs, before))
-        before += epochs
-    return phases
+    before, share = 0, 0.0
+    for number, (crop, part) in enumerate(settings.growth, 1):
+        share += part
+        ended = int(share * settings.epochs + 1e-9)  # 0.7 + 0.1 of 10 are 8
+        if ended > before:
+            name = f"pretrain_{number}_{crop}px"
+            phases.append(_Phase(name, crop, ended - before, before))
+        before = ended
+    return [*phases, _Phase("pretrain", settings.crop, settings.epochs - before, before)]
 
 
 def _train(
@@ -134,7 +137,6 @@ def _train(
     """One phase, from the model that the one before ended with; see `pretrain`."""
     settings, data, backbone, whole, kept = work
     steps_per_epoch = len(kept) // settings.batch
-    epochs = settings.epochs + sum(epochs for _, epochs in settings.growth)
     first = phase.before * steps_per_epoch
     scale = phase.crop / settings.crop
     sized, preprocessing = backbone.at(phase.crop), whole._replace(crop=phase.crop)
@@ -142,7 +144,7 @@ def _train(
     def images_of(split: Split, rows: np.ndarray | slice) -> np.ndarray:
         return preprocess.shrink(split.images[rows], round(split.images.shape[1] * scale))
 
-    optimizer = _optimizer(settings, epochs * steps_per_epoch, first)
+    optimizer = _optimizer(settings, settings.epochs * steps_per_epoch, first)
     stream = key(settings.seed, Stream.PRETRAINING)
     mesh = devices.episode_mesh(settings.batch)
     images, labels = devices.to_all((images_of(data.train, slice(None)), data.train.labels), mesh)

@@ -46,7 +46,7 @@ class Pretraining(NamedTuple):
     crop: int
     epochs: int
     start: str
-    growth: tuple[tuple[int, int], ...]
+    growth: tuple[tuple[int, float], ...]
     average: float
     batch: int
     lr: float

@@ -180,7 +180,7 @@ def test_a_pth_file(folder, changes):
     assert found is REFUSED or same(found, whole)
 
 
-@some
+@cases()
 @hypothesis.given(_CHANGES)
 def test_an_old_pth_file(folder, changes):
     path = _write(folder, "a.pth", _changed(_torch_legacy(), changes))  # which has no checksums
@@ -300,7 +300,7 @@ def test_a_file_of_weights(folder, weights_npz, changes):
     assert found is REFUSED or same(found, ({"epochs": 3}, WEIGHTS))
 
 
-@some
+@cases()
 @hypothesis.given(_CHANGES, st.integers(0, 2))
 def test_weights_in_a_sound_archive(folder, weights_npz, changes, which):
     path = folder / "a.npz"
@@ -344,9 +344,10 @@ def _contents(path):
     return {name: found.content(name) for name in found.names}
 
 
-@cases()
-@hypothesis.given(_CHANGES, st.sampled_from(sorted(ARCHIVES)))
-def test_an_archive(folder, changes, kind):
+@pytest.mark.parametrize("kind", sorted(ARCHIVES))
+@cases(50)
+@hypothesis.given(changes=_CHANGES)
+def test_an_archive(folder, kind, changes):
     path = _write(folder, f"a.{kind}", _changed(ARCHIVES[kind], changes))
     size = path.stat().st_size
 
@@ -355,13 +356,16 @@ def test_an_archive(folder, changes, kind):
 
     bounded(f".{kind} as a data set", load, size=size)
     found = bounded(f".{kind}", _contents, path, size=size)
-    if found is not REFUSED and kind == "tar":  # which has checksums of its headers alone
-        assert found.keys() == _members().keys()
+    if found is not REFUSED and kind == "tar":
+        # Its headers alone have a checksum, a sum of bytes, which two changes may leave as it was.
+        with tarfile.open(path) as archive:
+            assert sorted(found) == sorted(archive.getnames())
+        assert len(found) == len(_members())
     elif found is not REFUSED:
         assert found == _members()
 
 
-@some
+@cases()
 @hypothesis.given(st.integers(0, 20), st.integers(0, 511), st.binary(min_size=1, max_size=12))
 def test_a_header_of_a_tar_whose_sum_is_right(folder, member, place, patch):
     content = bytearray(ARCHIVES["tar"])
@@ -402,10 +406,11 @@ def _image(form):
 IMAGES = {form: _image(form) for form in ("png", "jpeg", "gif", "bmp", "tiff", "ppm", "webp")}
 
 
-@some
-@hypothesis.given(_CHANGES, st.sampled_from(sorted(IMAGES)))
+@pytest.mark.parametrize("form", sorted(IMAGES))
+@cases(20, share=0.1)
+@hypothesis.given(changes=_CHANGES)
 @pytest.mark.filterwarnings("ignore")  # Pillow has some for damaged images
-def test_an_image(changes, form):
+def test_an_image(form, changes):
     content = _changed(IMAGES[form], changes)
     read = (decode_one, io.BytesIO(content), 12, 3, "x.png")
     found = bounded(f"image, {form}", *read, size=len(content))

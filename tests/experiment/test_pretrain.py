@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from sib_jax import backbones
+from sib_jax.config import check
 from sib_jax.errors import UserError
-from sib_jax.experiment import job
+from sib_jax.experiment import job, pretrain, settings
 from sib_jax.report.metrics import Metrics
 from sib_jax.runtime import interrupt
 
@@ -18,9 +19,9 @@ from sib_jax.runtime import interrupt
 @pytest.fixture
 def config(config):
     config.image_size = config.crop = 32
-    config.pretrain.growth = ((16, 1),)
+    config.pretrain.growth = ((16, 0.5),)
     config.pretrain.average = 0.9
-    config.pretrain.epochs = 1
+    config.pretrain.epochs = 2
     return config
 
 
@@ -76,3 +77,26 @@ def test_training_starts_from_a_file_of_smaller_images(config, tmp_path):
     config.pretrain.start = str(tmp_path / "none.npz")
     with pytest.raises(UserError, match=r"pretrain.start is .* but must be an existing .npz file"):
         job.run(config, tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("growth", "epochs", "wanted"),
+    [
+        (((48, 0.5), (64, 0.3)), 20, [10, 6, 4]),
+        (((48, 0.7), (64, 0.1)), 10, [7, 1, 2]),  # 0.7 + 0.1 is a little below 0.8
+        (((48, 0.5), (64, 0.3)), 1, [1]),
+        (((48, 0.5), (64, 0.3)), 3, [1, 1, 1]),
+    ],
+)
+def test_phases_share_the_epochs_and_the_last_one_has_some(config, growth, epochs, wanted):
+    config.pretrain.growth, config.pretrain.epochs = growth, epochs
+    phases = pretrain._phases(settings.read(config).pretraining)
+    assert [phase.epochs for phase in phases] == wanted
+    assert [phase.before for phase in phases] == [sum(wanted[:i]) for i in range(len(wanted))]
+    assert phases[-1].crop == config.crop
+
+
+def test_shares_of_all_epochs_are_refused(config):
+    config.pretrain.growth = ((16, 0.5), (24, 0.5))
+    with pytest.raises(UserError, match=r"pretrain.growth .* must be shares of less than 1 in all"):
+        check(config)

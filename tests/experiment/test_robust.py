@@ -173,9 +173,9 @@ def test_a_field_that_is_no_name(config, tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "bytes_each"),
     [
-        ("pretrain.batch", 30_000, (80**2 + 40**2 + 20**2 + 10**2) * 64 * 4),
-        ("eval.batch", 100_000, 5 * 16 * 1600 * 4),
-        ("optimizer.batch", 100_000, 5 * 16 * 1600 * 4),
+        ("pretrain.batch", 30_000, (80**2 * 64 + 40**2 * 64 + 20**2 * 128 + 10**2 * 128) * 4),
+        ("eval.batch", 100_000, 5 * 16 * 3200 * 4),
+        ("optimizer.batch", 100_000, 5 * 16 * 3200 * 4),
     ],
 )
 def test_a_batch_is_compared_with_memory(field, value, bytes_each):

@@ -69,12 +69,14 @@ def test_the_shipped_backbone_is_whole_and_fits_the_config_of_its_data_set():
         assert hashlib.sha256((WEIGHTS / name).read_bytes()).hexdigest() == digest
     of_config = settings.read(default("mini_imagenet")).backbone
     backbone = settings.make_backbone(of_config, channels=3)
-    found = pretrained.load(WEIGHTS / "mini_imagenet-conv4_64.npz", backbone)
-    assert found.weights.shape == (64, 1600)
+    found = pretrained.load(WEIGHTS / "mini_imagenet-conv4_128.npz", backbone)
+    assert found.weights.shape == (64, 3200)
+    with pytest.raises(UserError, match=r"= conv4_64, not conv4_128; add --config.backbone=conv4"):
+        pretrained.load(WEIGHTS / "mini_imagenet-conv4_64.npz", backbone)
 
 
 def test_weights_of_another_backbone(saved):
-    with pytest.raises(UserError, match=r"b\.npz.*has shape .* but this config needs"):
+    with pytest.raises(UserError, match=r"conv4_64, not conv4_128; add --config.backbone=conv4_64"):
         pretrained.load(saved[0], backbones.make("conv4_128", image_size=16))
 
 
