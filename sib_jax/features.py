@@ -1,7 +1,7 @@
 """Features of a data set under a backbone, in one file for your own code.
 
 python -m sib_jax.features --run=WORKDIR --out=FILE.npz
-python -m sib_jax.features --backbone=mini_imagenet-conv4_64 --data_dir=DIR --out=FILE.npz
+python -m sib_jax.features --backbone=mini_imagenet-conv4_128 --data_dir=DIR --out=FILE.npz
 
 FILE.npz holds features [n, d], labels [n], split [n] and class_names [classes]: what the data set
 `features` reads (--config=comparison:features --data_dir=FILE.npz).

@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
     _check_flags(argv)
     # Imported here: a mistaken flag is answered at once.
     from sib_jax.errors import UserError
-    from sib_jax.experiment import job
+    from sib_jax.experiment import job, settings
     from sib_jax.report import console
     from sib_jax.runtime import devices
 
@@ -75,6 +75,8 @@ def main(argv: Sequence[str]) -> None:
             devices.join(_ADDRESS.value, _COUNT.value, _INDEX.value)
             if not devices.is_main():
                 console.only_warnings()  # the main process tells the rest
+        given = config_flags.get_override_values(flags.FLAGS["config"])
+        settings.take_backbone(config, Path(workdir), given)
         job.run(config, Path(workdir), _MODE.value, trace, _REPORT.value)
     except UserError as error:
         fail(str(error))

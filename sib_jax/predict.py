@@ -1,7 +1,7 @@
 """Sorts your images into classes of which you give a few examples each.
 
 python -m sib_jax.predict --run=WORKDIR --support=DIR --query=DIR
-python -m sib_jax.predict --backbone=mini_imagenet-conv4_64 --support=DIR --query='DIR/*.jpg'
+python -m sib_jax.predict --backbone=mini_imagenet-conv4_128 --support=DIR --query='DIR/*.jpg'
 """
 
 import argparse

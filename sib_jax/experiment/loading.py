@@ -1,7 +1,7 @@
 """`sib_jax.load`: a predictor from the files of a run, or from a backbone and an untrained method.
 
 sib_jax.load("runs/5w1s-glyphs-seed0")
-sib_jax.load(backbone="mini_imagenet-conv4_64", method="soft_kmeans")
+sib_jax.load(backbone="mini_imagenet-conv4_128", method="soft_kmeans")
 """
 
 import copy
@@ -56,7 +56,7 @@ def load(
       workdir: of a run, by `python -m sib_jax.main`.
       head: which of its heads. Left out, the one of the best validation accuracy.
       steps: T, which chooses among heads of SIB in place of `head`.
-      backbone: without a run: the name of a shipped backbone, such as "mini_imagenet-conv4_64", an
+      backbone: without a run: the name of a shipped backbone, such as "mini_imagenet-conv4_128", an
         .npz of ours or an official .pth. Of an official netSIB*.pth, `method="sib"` takes the head.
       method: without a run: one that needs no training, "soft_kmeans" unless given.
       image_size: without a run: pixels that images are brought to before the backbone's crop.
@@ -69,7 +69,7 @@ def load(
       UserError: there is no such run, head, backbone or method; the message says what there is.
 
     Examples:
-      >>> predictor = load(backbone="mini_imagenet-conv4_64")
+      >>> predictor = load(backbone="mini_imagenet-conv4_128")
       >>> predictor.classes(["cat", "dog", "cat"])
       ('cat', 'dog')
     """

@@ -1,6 +1,8 @@
 """A config, read once into small static values: below this nobody sees a ConfigDict."""
 
 import functools
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +11,7 @@ import jax.numpy as jnp
 from sib_jax import backbones, config
 from sib_jax.backbones import Backbone, pretrained
 from sib_jax.config import ConfigError
+from sib_jax.experiment.workdir import BACKBONE
 from sib_jax.methods import METHODS, Classes, Method
 from sib_jax.methods.sib import Settings as SibSettings
 from sib_jax.runtime.files import one_line
@@ -165,6 +168,27 @@ def make_backbone(settings: BackboneSettings, channels: int) -> Backbone:
         )
     except ValueError as error:
         raise ConfigError(f"config.backbone: {error}") from error
+
+
+def take_backbone(config: Any, workdir: Path, given: Collection[str]) -> None:
+    """Sets which backbone `config` asks for to what its file of weights holds.
+
+    Args:
+      config: as `config.default` gives it; changed in place.
+      workdir: of the run, which keeps a copy of the file.
+      given: fields that stay as they are, since the user named them.
+
+    Raises:
+      UserError: the file holds no backbone.
+    """
+    if not config.backbone_file:
+        return
+    for path in (Path(pretrained.located(config.backbone_file)), workdir / BACKBONE):
+        if path.is_file():
+            backbone = pretrained.open_file(path, image_size=config.crop).backbone
+            held = {"backbone": backbone.name, "final_relu": backbone.module.final_relu}
+            config.update({name: held[name] for name in held if name not in given})
+            return
 
 
 def _backbone(c: Any) -> BackboneSettings:
