@@ -1,0 +1,52 @@
+"""A file of weights says which backbone it holds, so that its name is all that a user gives."""
+
+from pathlib import Path
+
+import pytest
+
+from sib_jax.config import default
+from sib_jax.errors import UserError
+from sib_jax.experiment import settings
+
+OFFICIAL = Path(__file__).parents[1] / "parity" / "netFeatBest64.653.pth"
+
+
+@pytest.mark.parametrize(
+    ("file", "wanted"),
+    [
+        ("conv4_64", ("conv4_64", False)),
+        ("mini_imagenet-conv4_128", ("conv4_128", False)),
+        (OFFICIAL, ("conv4_64", True)),
+        ("", ("conv4_128", False)),
+        ("not/there.npz", ("conv4_128", False)),
+    ],
+)
+def test_a_file_says_which_backbone_it_holds(tmp_path, file, wanted):
+    config = default("mini_imagenet")
+    config.backbone_file = str(file)
+    settings.take_backbone(config, tmp_path, given=())
+    assert (config.backbone, config.final_relu) == wanted
+
+
+def test_what_the_user_named_stays(tmp_path):
+    config = default("mini_imagenet")
+    config.backbone_file, config.backbone = str(OFFICIAL), "wrn_16_2"
+    settings.take_backbone(config, tmp_path, given={"backbone", "data_dir"})
+    assert (config.backbone, config.final_relu) == ("wrn_16_2", True)
+
+
+def test_where_the_file_is_gone_the_run_has_a_copy(tmp_path):
+    config = default("mini_imagenet")
+    config.backbone_file = "gone.pth"
+    held = Path(settings.pretrained.located("conv4_64")).read_bytes()
+    (tmp_path / "backbone.npz").write_bytes(held)
+    settings.take_backbone(config, tmp_path, given=())
+    assert config.backbone == "conv4_64"
+
+
+def test_a_file_that_holds_none(tmp_path):
+    (tmp_path / "mine.npz").write_bytes(b"x")
+    config = default("mini_imagenet")
+    config.backbone_file = str(tmp_path / "mine.npz")
+    with pytest.raises(UserError, match=r"mine\.npz"):
+        settings.take_backbone(config, tmp_path, given=())
