@@ -49,8 +49,8 @@ FIELDS = {
     "pretrain.batch": 12,
     "pretrain.padding": 1,
     "pretrain.val_tasks": 10,
-    "optimizer.epochs": 2,
-    "optimizer.steps_per_epoch": 5,
+    "optimizer.epochs": 4,  # long enough that a signal in the second one leaves some to do
+    "optimizer.steps_per_epoch": 100,
     "optimizer.batch": 2,
     "optimizer.val_tasks": 10,
     "optimizer.drop_epochs": (1,),

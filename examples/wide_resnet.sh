@@ -14,8 +14,8 @@ else
   dataset=mini_imagenet toy=()
   # 60 epochs of 32,000 images: at 2,500 images a second 13 minutes.
   flags=(--data_dir="$data" --config.backbone=wrn_28_10 --config.dtype=bfloat16
-    --config.pretrain.epochs=60 --config.pretrain.batch=256 --config.pretrain.padding=8
-    --config.pretrain.average=0.999)
+    --config.pretrain.epochs=60 '--config.pretrain.growth=()' --config.pretrain.batch=256
+    --config.pretrain.lr=0.1 --config.pretrain.jitter=0.2)
 fi
 mkdir -p "$out"
 run() { python -m sib_jax.main --config="experiments/paper.py:$dataset" --workdir="$out/run" "${flags[@]}" "$@"; }

@@ -1,7 +1,7 @@
 r"""SIB+ beside SIB and the two untrained rivals that it has to beat: does meta-training pay?
 
 python -m sib_jax.main --config=experiments/sib_plus.py:mini_imagenet --data_dir=DIR \
-  --config.backbone_file=weights/mini_imagenet-conv4_64.npz
+  --config.backbone_file=conv4_128
 
 SIB+ (`sib_jax/methods/sib_plus.py`) begins as soft k-means and learns from there.
 """

@@ -37,17 +37,18 @@ _EPOCHS = several(whole(0, 10**6), "a tuple of epochs, each 0 or more")
 _RATIOS = several(number(0, 1e6, above=True), "a tuple of three numbers above 0", least=3, most=3)
 _COUNT = whole(1, 10**6)
 _PIXELS = whole(1, 4096)
+_SMALLER = whole(16, 4096)  # Conv4 halves an image four times
 _GROWTH = several(
     Kind(
         "",
         lambda v: (
             isinstance(v, list | tuple)
             and len(v) == 2
-            and _PIXELS.fits(v[0])
+            and _SMALLER.fits(v[0])
             and number(0, 1, above=True).fits(v[1])
         ),
     ),
-    "a tuple of pairs (pixels, share of the epochs)",
+    "a tuple of pairs (pixels, 16 or more, and a share of the epochs)",
 )
 _TASKS = whole(2, 10**7)
 _POSITIVE = number(0, 1e6, above=True)
@@ -95,7 +96,7 @@ EXPERIMENT: dict[str, Field] = {
     "pretrain.growth": Field(
         (),
         _GROWTH,
-        "pairs (pixels, share): first that share of the epochs, on crops of an image made smaller",
+        "pairs (pixels, share): first that share of the epochs, on images smaller than crop",
     ),
     "pretrain.average": Field(
         0.0, _SHARE, "share of a running average of the weights that each step keeps; 0 for none"
@@ -215,7 +216,7 @@ _OF_DATASET: dict[str, dict[str, Any]] = {
     "glyphs": _DRAWINGS,
     "omniglot": _DRAWINGS,
     "cifar_fs": {"image_size": 32, "crop": 32},
-    # The paper's backbone, trained as the shipped one was (results/backbone_training).
+    # The paper's backbone; the shipped one grew in two such cycles (results/backbone_training).
     "mini_imagenet": {
         "backbone": "conv4_128",
         "pretrain.epochs": 36,
@@ -361,7 +362,7 @@ def _check_values(config: ml_collections.ConfigDict) -> None:
 
 def _check_together(c: ml_collections.ConfigDict) -> None:
     base = has_base(c.setting)
-    if sum(share for _, share in c.pretrain.growth) >= 1:
+    if sum(share for _, share in c.pretrain.growth) >= 1 - 1e-6:
         wanted = "shares of less than 1 in all: the last epochs see whole crops"
         raise ConfigError(describe("pretrain.growth", c.pretrain.growth, wanted))
     if c.crop > c.image_size + 2 * c.pretrain.padding:

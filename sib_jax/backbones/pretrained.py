@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +11,7 @@ import numpy as np
 from sib_jax import backbones
 from sib_jax.backbones import Backbone, preprocess
 from sib_jax.backbones.preprocess import Preprocessing
+from sib_jax.errors import UserError
 from sib_jax.runtime import shipped
 from sib_jax.runtime import weights as weights_file
 
@@ -135,7 +135,7 @@ def located(file: str | os.PathLike[str]) -> str:
     The name may do without its data set, as "conv4_128", where one file alone ends with it.
     """
     name = os.fspath(file)
-    if Path(name).is_file():
+    if os.path.isfile(name):
         return name
     known, stem = shipped.weights(), name.removesuffix(".npz")
     ending = [known[whole] for whole in known if whole == stem or whole.endswith(f"-{stem}")]
@@ -154,7 +154,7 @@ def open_file(file: str | os.PathLike[str], *, image_size: int = 80) -> Pretrain
       WeightsError: there is no such file or name, or it holds no backbone.
     """
     path = located(file)
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise weights_file.WeightsError(
             f"{file} is neither a file nor a shipped backbone; there is "
             f"{', '.join(shipped.weights()) or 'none'}"
@@ -162,7 +162,13 @@ def open_file(file: str | os.PathLike[str], *, image_size: int = 80) -> Pretrain
     if path.endswith(".pth"):
         from sib_jax import pytorch
 
-        return load(path, pytorch.read_backbone(path, image_size=image_size)[0])
+        try:
+            backbone = pytorch.read_backbone(path, image_size=image_size)[0]
+        except UserError:
+            raise
+        except ValueError as error:
+            raise weights_file.WeightsError(f"{path}: {error}") from error
+        return load(path, backbone)
     about = weights_file.about(path)
     try:
         backbone = backbones.make(
@@ -175,6 +181,8 @@ def open_file(file: str | os.PathLike[str], *, image_size: int = 80) -> Pretrain
         raise weights_file.WeightsError(
             f"{path} holds weights, but does not say of which backbone ({error.args[0]} missing)"
         ) from error
+    except (TypeError, ValueError) as error:
+        raise weights_file.WeightsError(f"{path}: no backbone of ours: {error}") from error
     return load(path, backbone)
 
 

@@ -26,7 +26,7 @@ from sib_jax.report import markdown, observed, results, task_arrays
 from sib_jax.report.console import log
 from sib_jax.report.metrics import Metrics, check_tensorboard
 from sib_jax.report.observed import Observed
-from sib_jax.runtime import devices, interrupt, weights
+from sib_jax.runtime import devices, interrupt, shipped, weights
 from sib_jax.runtime.files import one_line
 from sib_jax.runtime.seeds import Stream, key
 from sib_jax.tasks.interval import interval
@@ -431,7 +431,7 @@ def _check_stages(experiment: Experiment, workdir: Path, mode: str) -> None:
         pass  # and there is no backbone
     elif given:
         if not Path(given).is_file() and not kept.exists():
-            wanted = "an existing .npz or .pth file"
+            wanted = f"an existing .npz or .pth file, or one of {', '.join(shipped.weights())}"
             raise ConfigError(describe("backbone_file", given, wanted))
     elif (start := experiment.pretraining.start) and not Path(start).is_file():
         raise ConfigError(describe("pretrain.start", start, "an existing .npz file"))

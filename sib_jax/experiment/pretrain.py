@@ -113,12 +113,16 @@ def pretrain(
 
 
 def _phases(settings: Pretraining) -> list[_Phase]:
-    """Each with its share of the epochs, rounded down: the last one has at least one."""
+    """Each with its share of the epochs, rounded down: the last one has at least one.
+
+    There are none on images that would not be smaller.
+    """
     phases: list[_Phase] = []
     before, share = 0, 0.0
-    for number, (crop, part) in enumerate(settings.growth, 1):
+    smaller = [(crop, part) for crop, part in settings.growth if crop < settings.crop]
+    for number, (crop, part) in enumerate(smaller, 1):
         share += part
-        ended = int(share * settings.epochs + 1e-9)  # 0.7 + 0.1 of 10 are 8
+        ended = min(int(share * settings.epochs + 1e-9), settings.epochs - 1)  # 0.7 + 0.1 of 10: 8
         if ended > before:
             name = f"pretrain_{number}_{crop}px"
             phases.append(_Phase(name, crop, ended - before, before))

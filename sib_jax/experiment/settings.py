@@ -1,6 +1,7 @@
 """A config, read once into small static values: below this nobody sees a ConfigDict."""
 
 import functools
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from sib_jax.config import ConfigError
 from sib_jax.experiment.workdir import BACKBONE
 from sib_jax.methods import METHODS, Classes, Method
 from sib_jax.methods.sib import Settings as SibSettings
+from sib_jax.report.console import log
 from sib_jax.runtime.files import one_line
 from sib_jax.sib.inner_loop import Inner
 from sib_jax.tasks import setting as settings_of_tasks
@@ -170,24 +172,26 @@ def make_backbone(settings: BackboneSettings, channels: int) -> Backbone:
         raise ConfigError(f"config.backbone: {error}") from error
 
 
-def take_backbone(config: Any, workdir: Path, given: Collection[str]) -> None:
-    """Sets which backbone `config` asks for to what its file of weights holds.
+def take_backbone(c: Any, workdir: Path, given: Collection[str]) -> None:
+    """Sets which backbone a config asks for to what its file of weights holds, and says so.
 
     Args:
-      config: as `config.default` gives it; changed in place.
+      c: the config; changed in place.
       workdir: of the run, which keeps a copy of the file.
       given: fields that stay as they are, since the user named them.
 
     Raises:
-      UserError: the file holds no backbone.
+      UserError: the config cannot work, or the file holds no backbone.
     """
-    if not config.backbone_file:
-        return
-    for path in (Path(pretrained.located(config.backbone_file)), workdir / BACKBONE):
-        if path.is_file():
-            backbone = pretrained.open_file(path, image_size=config.crop).backbone
+    config.check(c)
+    for path in (pretrained.located(c.backbone_file), str(workdir / BACKBONE)):
+        if c.backbone_file and os.path.isfile(path):
+            backbone = pretrained.open_file(path, image_size=c.crop).backbone
             held = {"backbone": backbone.name, "final_relu": backbone.module.final_relu}
-            config.update({name: held[name] for name in held if name not in given})
+            for field in held.keys() - {*given}:
+                if c[field] != held[field]:
+                    log.info("config.%s is %s: that of %s", field, held[field], c.backbone_file)
+                    c[field] = held[field]
             return
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from sib_jax.config import EXPERIMENT, ConfigError, default
+from sib_jax.config import EXPERIMENT, ConfigError, fields
 from sib_jax.errors import UserError
 from sib_jax.report.console import log
 from sib_jax.runtime import devices, files
@@ -99,7 +99,10 @@ def check_same(config: Any, workdir: Path) -> None:
     before, now = _stored(workdir / CONFIG), json.loads(config.to_json())
     if before is None:
         return
-    _compare(_shared(before), _shared(now), workdir, "")
+    old_shared, new_shared = _shared(before), _shared(now)
+    if before["backbone_file"] and now["backbone_file"]:  # then nothing is pretrained
+        old_shared, new_shared = map(_without_pretraining, (old_shared, new_shared))
+    _compare(old_shared, new_shared, workdir, "")
     old, new = _heads(before), _heads(now)
     for name in new:
         if name in old:
@@ -130,8 +133,13 @@ def _stored(path: Path) -> dict[str, Any] | None:
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored config; fields that the version which wrote it did not know have their defaults."""
-    defaults = flatten_dict(json.loads(default(config["dataset"]).to_json()), sep=".")
+    """A stored config; fields that the version which wrote it did not know have their defaults.
+
+    Those that they were added with, which change nothing, and not those of a data set.
+    """
+    if "dataset" not in config:
+        raise LookupError("it names no data set")
+    defaults = json.loads(json.dumps({name: field.default for name, field in fields().items()}))
     return unflatten_dict(defaults | flatten_dict(dict(config), sep="."), sep=".")
 
 
@@ -147,6 +155,10 @@ def _compare(before: dict[str, Any], now: dict[str, Any], workdir: Path, of: str
 def _shared(config: dict[str, Any]) -> dict[str, Any]:
     flat = flatten_dict(config, sep=".")
     return {k: v for k, v in flat.items() if k in EXPERIMENT and not k.startswith(_FREE)}
+
+
+def _without_pretraining(shared: dict[str, Any]) -> dict[str, Any]:
+    return {field: value for field, value in shared.items() if not field.startswith("pretrain.")}
 
 
 def _heads(config: dict[str, Any]) -> dict[str, dict[str, Any]]:

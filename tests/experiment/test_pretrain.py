@@ -86,9 +86,12 @@ def test_training_starts_from_a_file_of_smaller_images(config, tmp_path):
         (((48, 0.7), (64, 0.1)), 10, [7, 1, 2]),  # 0.7 + 0.1 is a little below 0.8
         (((48, 0.5), (64, 0.3)), 1, [1]),
         (((48, 0.5), (64, 0.3)), 3, [1, 1, 1]),
+        (((48, 0.6), (64, 0.399_998)), 36, [21, 14, 1]),
+        (((48, 0.5), (80, 0.3)), 10, [5, 5]),  # those of 80 pixels would not be smaller
     ],
 )
 def test_phases_share_the_epochs_and_the_last_one_has_some(config, growth, epochs, wanted):
+    config.crop = config.image_size = 80
     config.pretrain.growth, config.pretrain.epochs = growth, epochs
     phases = pretrain._phases(settings.read(config).pretraining)
     assert [phase.epochs for phase in phases] == wanted
@@ -97,6 +100,6 @@ def test_phases_share_the_epochs_and_the_last_one_has_some(config, growth, epoch
 
 
 def test_shares_of_all_epochs_are_refused(config):
-    config.pretrain.growth = ((16, 0.5), (24, 0.5))
+    config.pretrain.growth = ((16, 0.6), (24, 0.3), (28, 0.1))  # 1 - 1e-16 as a sum of floats
     with pytest.raises(UserError, match=r"pretrain.growth .* must be shares of less than 1 in all"):
         check(config)
