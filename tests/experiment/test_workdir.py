@@ -1,0 +1,39 @@
+"""A folder knows which experiment it holds, also where an older version wrote its config."""
+
+import json
+
+import pytest
+
+from sib_jax.config import ConfigError, default
+from sib_jax.experiment import workdir
+
+
+def test_how_a_given_backbone_would_be_trained_may_differ(tmp_path):
+    config = default("mini_imagenet")
+    config.backbone_file = "conv4_128"
+    workdir.write_config(config, tmp_path)
+    config.pretrain.epochs, config.pretrain.lr = 3, 0.5
+    workdir.check_same(config, tmp_path)
+    config.optimizer.lr = 0.5
+    with pytest.raises(ConfigError, match=r"holds head sib of a run with config.optimizer.lr = 0.0"):
+        workdir.check_same(config, tmp_path)
+
+
+@pytest.mark.parametrize("given", [("", ""), ("conv4_128", ""), ("", "conv4_128")])
+def test_how_it_is_trained_may_not(tmp_path, given):
+    config = default("mini_imagenet")
+    config.backbone_file = given[0]
+    workdir.write_config(config, tmp_path)
+    config.backbone_file, config.pretrain.epochs = given[1], 3
+    with pytest.raises(ConfigError, match=r"a run with config.pretrain.epochs = 36, not 3; choose"):
+        workdir.check_same(config, tmp_path)
+
+
+def test_a_config_from_before_images_could_grow_has_none_grow():
+    stored = json.loads(default("mini_imagenet").to_json())
+    del stored["pretrain"]["growth"], stored["pretrain"]["average"]
+    found = workdir.completed(stored)
+    assert (found["pretrain"]["growth"], found["pretrain"]["average"]) == ([], 0.0)
+    assert found["backbone"] == "conv4_128"
+    with pytest.raises(LookupError, match="it names no data set"):
+        workdir.completed({})
