@@ -15,7 +15,7 @@ def test_how_a_given_backbone_would_be_trained_may_differ(tmp_path):
     config.pretrain.epochs, config.pretrain.lr = 3, 0.5
     workdir.check_same(config, tmp_path)
     config.optimizer.lr = 0.5
-    with pytest.raises(ConfigError, match=r"holds head sib of a run with config.optimizer.lr = 0.0"):
+    with pytest.raises(ConfigError, match=r"head sib of a run with config.optimizer.lr = 0.001"):
         workdir.check_same(config, tmp_path)
 
 
