@@ -6,8 +6,8 @@ One backbone, trained on five sixths of the images of each training class, serve
 last sixth are the base queries. A backbone that you have goes in with --config.backbone_file=FILE.
 Untrained soft and balanced k-means stand beside SIB: what adaptation is worth without learning it.
 
-On 2 CPU cores, reckoned from the images and episodes a second of RESULTS.md, mini-ImageNet takes 2
-hours for the backbone, then 15 minutes for a standard head and an hour for one without forgetting:
+On 2 CPU cores, reckoned from the rates of shorter runs, mini-ImageNet takes 2 hours for the
+backbone, then 15 minutes for a standard head and an hour for one without forgetting:
 the paper's 480,000 episodes. RESULTS.md has the command of a shorter schedule.
 """
 

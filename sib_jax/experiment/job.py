@@ -1,5 +1,6 @@
 """A whole experiment, top to bottom: pretrain, features, meta-train each head, evaluate, report."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -430,10 +431,10 @@ def _check_stages(experiment: Experiment, workdir: Path, mode: str) -> None:
     if not _reads_features(experiment):
         pass  # and there is no backbone
     elif given:
-        if not Path(given).is_file() and not kept.exists():
+        if not os.path.isfile(given) and not kept.exists():
             wanted = f"an existing .npz or .pth file, or one of {', '.join(shipped.weights())}"
             raise ConfigError(describe("backbone_file", given, wanted))
-    elif (start := experiment.pretraining.start) and not Path(start).is_file():
+    elif (start := experiment.pretraining.start) and not os.path.isfile(start):
         raise ConfigError(describe("pretrain.start", start, "an existing .npz file"))
     elif mode in ("train", "evaluate") and experiment.data.name != "features":
         needed[kept] = "pretrain"

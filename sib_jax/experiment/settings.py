@@ -184,15 +184,15 @@ def take_backbone(c: Any, workdir: Path, given: Collection[str]) -> None:
       UserError: the config cannot work, or the file holds no backbone.
     """
     config.check(c)
-    for path in (pretrained.located(c.backbone_file), str(workdir / BACKBONE)):
-        if c.backbone_file and os.path.isfile(path):
-            backbone = pretrained.open_file(path, image_size=c.crop).backbone
-            held = {"backbone": backbone.name, "final_relu": backbone.module.final_relu}
-            for field in held.keys() - {*given}:
-                if c[field] != held[field]:
-                    log.info("config.%s is %s: that of %s", field, held[field], c.backbone_file)
-                    c[field] = held[field]
-            return
+    paths = (pretrained.located(c.backbone_file), str(workdir / BACKBONE))
+    path = next(filter(os.path.isfile, paths), None)
+    if not c.backbone_file or path is None:
+        return
+    backbone = pretrained.open_file(path, image_size=c.crop).backbone
+    for field, held in (("backbone", backbone.name), ("final_relu", backbone.module.final_relu)):
+        if field not in given and c[field] != held:
+            log.info("config.%s is %s: that of %s", field, held, c.backbone_file)
+            c[field] = held
 
 
 def _backbone(c: Any) -> BackboneSettings:

@@ -75,6 +75,20 @@ def test_the_shipped_backbone_is_whole_and_fits_the_config_of_its_data_set():
         pretrained.load(WEIGHTS / "mini_imagenet-conv4_64.npz", backbone)
 
 
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"backbone": "conv9"}, r"b\.npz: no backbone of ours: unknown backbone 'conv9'"),
+        ({"preprocessing": None}, r"b\.npz: no backbone of ours"),
+    ],
+)
+def test_a_file_of_what_is_no_backbone(saved, tmp_path, about, message):
+    told = {**weights_file.about(saved[0]), **about}
+    weights_file.save(tmp_path / "b.npz", {"a": np.ones(2, np.float32)}, told)
+    with pytest.raises(UserError, match=message):
+        pretrained.open_file(tmp_path / "b.npz")
+
+
 def test_weights_of_another_backbone(saved):
     with pytest.raises(UserError, match=r"conv4_64, not conv4_128; add --config.backbone=conv4_64"):
         pretrained.load(saved[0], backbones.make("conv4_128", image_size=16))
