@@ -20,7 +20,7 @@ from sib_jax.data.prepare import Arrays, Copy, DecodedImages, ImageFiles
 from sib_jax.data.reading import class_folders, numpy_pickle, tfds_copy
 from sib_jax.data.reading.files import Files
 from sib_jax.data.split import DataSet
-from sib_jax.data.standard import Source, StandardSplit
+from sib_jax.data.standard import Found, Source, StandardSplit
 
 _VERSION = 1  # raise when reading changes: old cache entries are then not found
 _LIST = re.compile(r"(?:^|/)bertinetto/(train|val|test)\.txt$")
@@ -36,12 +36,14 @@ def load(
     - class folders, in folders of the splits ({train,val,test}/<class>/<file>) or alone, as in
       Bertinetto's copy (cifar100/data/<class>/<file>, whose lists cifar100/splits/bertinetto/*.txt
       must say what the standard split does);
+    - class folders in CIFAR-100's own two parts (train/<class>/<file> and test/<class>/<file>, each
+      class in both), as in github.com/cyizhuo/CIFAR-100-dataset;
     - CIFAR-100 for Python, as its authors publish it (cifar-100-python.tar.gz, or extracted);
     - what tensorflow-datasets prepared of `cifar100` or of this package's builder, with
       file_format="array_record". TensorFlow is not needed.
     Classes are stored in sorted order, and the images of a class in the order of their file names:
-    the first two give the same splits. tensorflow-datasets keeps no file names of `cifar100`: its
-    images stand in the order in which it stored them.
+    all but the last give the same splits. tensorflow-datasets keeps no file names of `cifar100`:
+    its images stand in the order in which it stored them.
 
     Args:
       data_dir: directory, tar or zip that holds any of these, or a directory of such archives.
@@ -72,7 +74,19 @@ def _class_folders(files: Files, split: StandardSplit) -> Copy | None:
     for name in files.names:
         if part := _LIST.search(name):
             _check_list(files, name, split.classes[part[1]])
+    if _is_in_own_parts(found, split):
+        found = [image._replace(split=None) for image in found]
     return ImageFiles(files, standard.arrange(found, split, files.where))
+
+
+def _is_in_own_parts(found: Sequence[Found], split: StandardSplit) -> bool:
+    """Whether folders named train and test are those of CIFAR-100: each class is in both."""
+    parts: dict[str | None, set[str]] = {}
+    for image in found:
+        parts.setdefault(image.split, set()).add(image.class_name)
+    return parts.keys() == {"train", "test"} and all(
+        classes >= split.home().keys() for classes in parts.values()
+    )
 
 
 def _check_list(files: Files, name: str, expected: Sequence[str]) -> None:

@@ -18,13 +18,18 @@ class _Classes:
     labels: np.ndarray
     class_names: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        """In a line, without the arrays' contents."""
+        sizes = f"{len(self.class_names)} classes, {len(self.labels)} examples"
+        return f"{type(self).__name__}({sizes})"
+
     @property
     def class_counts(self) -> np.ndarray:
         """Number of examples of each class, int64 [classes]."""
         return np.bincount(self.labels, minlength=len(self.class_names))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Split(_Classes):
     """The images of some classes.
 
@@ -43,7 +48,7 @@ class Split(_Classes):
     file_names: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class FeatureSplit(_Classes):
     """The features of some classes, computed by any model.
 

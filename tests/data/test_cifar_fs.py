@@ -51,7 +51,15 @@ def python_pickles(toy, below="cifar-100-python/"):
     yield f"{below}meta", pickle.dumps({"fine_label_names": names}, protocol=2)
 
 
+def own_parts(toy):
+    """Class folders in CIFAR-100's train and test parts, all classes in both."""
+    for name, content in toy.pngs("{c}/{file}"):
+        part = "train" if name.endswith(("0.png", "3.png")) else "test"
+        yield f"CIFAR-100-dataset/{part}/{name}", content
+
+
 FORMS = {
+    "own parts": lambda root, toy: as_directory(root, own_parts(toy)),
     "folders": lambda root, toy: as_directory(root, toy.pngs("{split}/{c}/{file}")),
     "Bertinetto's": lambda root, toy: as_directory(root, [*toy.pngs(BERTINETTO), *lists()]),
     "python": lambda root, toy: as_directory(root, python_pickles(toy)),
@@ -75,6 +83,12 @@ def test_lists_of_another_split_are_refused(toy, tmp_path):
     (root / "cifar100/splits/bertinetto/val.txt").write_text("n00000001\nn00000002\n")
     with pytest.raises(DataError, match=r"val\.txt is not the list.*n00000002, n00000005"):
         load(root)
+
+
+def test_a_class_in_one_of_the_two_parts_alone_is_a_mixed_up_split(toy, tmp_path):
+    members = [m for m in own_parts(toy) if not m[0].startswith("CIFAR-100-dataset/test/n00000007")]
+    with pytest.raises(DataError, match="belongs to val"):
+        load(as_directory(tmp_path / "d", members))
 
 
 def test_a_short_archive_is_refused(toy, tmp_path):
@@ -141,3 +155,9 @@ def test_the_embedded_lists_are_100_classes():
     names = [name for names in CIFAR_FS.classes.values() for name in names]
     assert len(set(names)) == len(names) == 100
     assert [len(CIFAR_FS.classes[split]) for split in CLASSES] == [64, 16, 20]
+
+
+def test_a_data_set_prints_as_its_sizes(toy, tmp_path):
+    data = load(FORMS["folders"](tmp_path / "data", toy))
+    assert repr(data.val) == f"Split(2 classes, {2 * IMAGES} examples)"
+    assert len(repr(data)) < 300
