@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from sib_jax.command import Parser, start
-from sib_jax.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,14 +24,9 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     from sib_jax.experiment import workdir as files
     from sib_jax.runtime import weights
 
-    try:
-        params = pytorch.load_head(options.checkpoint)
-        backbone, _ = pytorch.read_backbone(options.checkpoint)
-        inner = pytorch.load_inner(options.checkpoint)
-    except UserError:
-        raise
-    except ValueError as error:
-        raise UserError(f"{options.checkpoint}: {error}") from error
+    params = pytorch.load_head(options.checkpoint)
+    backbone, _ = pytorch.read_backbone(options.checkpoint)
+    inner = pytorch.load_inner(options.checkpoint)
     workdir = Path(options.workdir or f"runs/{Path(options.checkpoint).stem}-{options.dataset}")
     config = _config(options, backbone.name, params.ways, inner)
     files.check_same(config, workdir)  # before anything is written there

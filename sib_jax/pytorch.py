@@ -7,8 +7,9 @@ References:
   github.com/hushell/sib_meta_learn: `networks.py` (names), `algorithm.py` (what is saved).
 """
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from sib_jax import backbones
 from sib_jax.backbones import Backbone
 from sib_jax.official import names as official_names
 from sib_jax.official import torch_file, torch_write
+from sib_jax.official.names import StateDictError
 from sib_jax.sib.classifier import Cosine
 from sib_jax.sib.gradient_net import GradientNet, Layer, Normalization
 from sib_jax.sib.init_net import FromSupport
@@ -44,7 +46,7 @@ def load_backbone(
 
     Raises:
       UnsafeFileError: the file wants to run something; the message names it.
-      ValueError: the file is no backbone's, or parameters are missing or misshapen.
+      StateDictError: the file is no backbone's, or parameters are missing or misshapen.
     """
     backbone, variables = read_backbone(path, image_size=image_size)
     return backbone.apply, variables
@@ -53,8 +55,9 @@ def load_backbone(
 def read_backbone(path: str | os.PathLike[str], *, image_size: int = 80) -> tuple[Backbone, Any]:
     """`load_backbone`, but for the `Backbone` itself in place of its `apply`."""
     state = _part(torch_file.read(path), "netFeat", path)
-    backbone = backbones.make(official_names.infer_backbone(state), image_size=image_size)
-    return backbone, official_names.variables_from_official(backbone, state)
+    with _naming(path):
+        backbone = backbones.make(official_names.infer_backbone(state), image_size=image_size)
+        return backbone, official_names.variables_from_official(backbone, state)
 
 
 def load_head(source: str | os.PathLike[str] | StateDict) -> Params:
@@ -68,16 +71,17 @@ def load_head(source: str | os.PathLike[str] | StateDict) -> Params:
 
     Raises:
       UnsafeFileError: the file wants to run something; the message names it.
-      ValueError: the source holds no head, or a name is missing.
+      StateDictError: the source holds no head, or a name is missing.
     """
-    if isinstance(source, Mapping):
-        state = dict(source)
-    else:
-        state = dict(_part(torch_file.read(source), "SIB", source))
+    if not isinstance(source, Mapping):
+        part = _part(torch_file.read(source), "SIB", source)
+        with _naming(source):
+            return load_head(part)
+    state = dict(source)
     state = {name.removeprefix("module."): value for name, value in state.items()}
     missing = [name for name in _HEAD_NAMES if name not in state]
     if missing:
-        raise ValueError(
+        raise StateDictError(
             f"this is no official head (ClassifierSIB): {', '.join(missing)} missing; "
             f"got {', '.join(sorted(state)[:8]) or 'nothing'}"
         )
@@ -208,13 +212,22 @@ _HEAD_NAMES = (
 )
 
 
+@contextlib.contextmanager
+def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """What is wrong with a state dict is said of its file."""
+    try:
+        yield
+    except StateDictError as error:
+        raise StateDictError(f"{path}: {error}") from None
+
+
 def _part(content: Any, name: str, path: str | os.PathLike[str]) -> StateDict:
     """The part `name` of a checkpoint that holds several, or the whole of one that is a part."""
     if not isinstance(content, Mapping):
-        raise ValueError(f"{path} holds a {type(content).__name__}, not a state_dict")
+        raise StateDictError(f"{path} holds a {type(content).__name__}, not a state_dict")
     part = content.get(name, content)
     if not all(isinstance(value, np.ndarray) for value in part.values()):
-        raise ValueError(
+        raise StateDictError(
             f"{path} holds no {name!r}; it has {', '.join(sorted(map(str, content))[:8])}"
         )
     return part

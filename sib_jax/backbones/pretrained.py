@@ -11,7 +11,6 @@ import numpy as np
 from sib_jax import backbones
 from sib_jax.backbones import Backbone, preprocess
 from sib_jax.backbones.preprocess import Preprocessing
-from sib_jax.errors import UserError
 from sib_jax.runtime import shipped
 from sib_jax.runtime import weights as weights_file
 
@@ -151,7 +150,7 @@ def open_file(file: str | os.PathLike[str], *, image_size: int = 80) -> Pretrain
         does not tell; one of ours knows its own.
 
     Raises:
-      WeightsError: there is no such file or name, or it holds no backbone.
+      UserError: there is no such file or name, or it holds no backbone.
     """
     path = located(file)
     if not os.path.isfile(path):
@@ -162,13 +161,7 @@ def open_file(file: str | os.PathLike[str], *, image_size: int = 80) -> Pretrain
     if path.endswith(".pth"):
         from sib_jax import pytorch
 
-        try:
-            backbone = pytorch.read_backbone(path, image_size=image_size)[0]
-        except UserError:
-            raise
-        except ValueError as error:
-            raise weights_file.WeightsError(f"{path}: {error}") from error
-        return load(path, backbone)
+        return load(path, pytorch.read_backbone(path, image_size=image_size)[0])
     about = weights_file.about(path)
     try:
         backbone = backbones.make(

@@ -327,10 +327,7 @@ def _official_head(path: str | os.PathLike[str], steps: int | None) -> Head:
         raise ConfigError(
             f"method 'sib' is trained: it needs a run, or an official netSIB*.pth, not {path}"
         )
-    try:
-        params = pytorch.load_head(path)
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from error
+    params = pytorch.load_head(path)
     inner = pytorch.load_inner(path)
     inner = inner if steps is None else inner._replace(steps=steps)
     ways = params.ways if inner.steps else None

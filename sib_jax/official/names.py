@@ -23,6 +23,7 @@ from jax.typing import ArrayLike
 
 from sib_jax import backbones
 from sib_jax.backbones import conv4
+from sib_jax.errors import UserError
 
 State = Mapping[str, ArrayLike]
 
@@ -33,6 +34,10 @@ _LEAVES = {
     "mean": "running_mean",
     "var": "running_var",
 }
+
+
+class StateDictError(UserError):
+    """The state dict is none of the official code's; the message says what it lacks."""
 
 
 def variables_from_official(backbone: backbones.Backbone, state: State) -> dict[str, Any]:
@@ -47,7 +52,7 @@ def variables_from_official(backbone: backbones.Backbone, state: State) -> dict[
       {"params": ..., "batch_stats": ...}, all float32, as `backbone.init` gives them.
 
     Raises:
-      ValueError: if names are missing or left over, or shapes differ; it lists them.
+      StateDictError: names are missing or left over, or shapes differ; it lists them.
     """
     state = _plain(state)
     template = jax.eval_shape(backbone.init, jax.random.key(0))
@@ -89,7 +94,7 @@ def infer_backbone(state: State) -> str:
       A name for `backbones.make`.
 
     Raises:
-      ValueError: if it is no backbone of the official code.
+      StateDictError: it is no backbone of the official code.
     """
     state = _plain(state)
     filters = tuple(
@@ -103,7 +108,7 @@ def infer_backbone(state: State) -> str:
     blocks = sum(bool(re.fullmatch(r"block1\.layer\.\d+\.conv1\.weight", name)) for name in state)
     if blocks and "bn1.weight" in state and state["bn1.weight"].shape[0] % 64 == 0:
         return f"wrn_{6 * blocks + 4}_{state['bn1.weight'].shape[0] // 64}"
-    raise ValueError(
+    raise StateDictError(
         "no backbone of the official code: neither the convolutions conv_blocks.0 to 3 of "
         f"ConvNet_4_64 nor block1 and bn1 of WideResNet among {_some(state)}"
     )
@@ -143,7 +148,7 @@ def _check(
         if state[name].shape != shape:
             problems.append(f"{name} has shape {state[name].shape}, wanted {shape}")
     if problems:
-        raise ValueError(f"the state dict does not fit {backbone}: " + "; ".join(problems))
+        raise StateDictError(f"the state dict does not fit {backbone}: {'; '.join(problems)}")
 
 
 def _some(names: Any) -> str:
