@@ -184,6 +184,11 @@ HEAD: dict[str, Field] = {
     "optimizer.momentum": Field(0.9, _SHARE, "of sgd"),
     "optimizer.weight_decay": Field(0.0, _NOT_NEGATIVE, "added to the gradient"),
     "optimizer.batch": Field(8, whole(1, 10**5), "episodes a step"),
+    "optimizer.ways": Field(
+        0,
+        Kind("0, or a whole number from 2 to 10,000", lambda v: v == 0 or whole(2, 10**4).fits(v)),
+        "classes of training episodes, for what learns the same for any number; 0 for ways",
+    ),
     "optimizer.query_classes": Field(
         "same",
         matching(f"same|{proportions.PATTERN}", f"same, {proportions.WANTED}"),

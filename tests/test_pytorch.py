@@ -134,5 +134,5 @@ def test_what_the_official_code_lacks_is_not_written(tmp_path):
 def test_missing_parts_are_named():
     with pytest.raises(ValueError, match=r"scale_cls.*missing"):
         pytorch.load_head({"bias": np.zeros(1)})
-    with pytest.raises(ValueError, match="no official head"):
+    with pytest.raises(ValueError, match=r"netFeatBest64\.653\.pth: this is no official head"):
         pytorch.load_head(PARITY / "netFeatBest64.653.pth")

@@ -368,9 +368,10 @@ def _check_fits(experiment: Experiment, data: DataSet, mode: str) -> None:
         for split in SPLITS:
             tasks = [] if split == "train" else [head.setting.task]
             if head.method.trained and split != "test":
-                tasks.append(head.learns_from.task)
+                tasks.append(head.learns_from.task if split == "train" else head.chosen_on.task)
             for task in tasks:
-                _check_task(task, split, data.split(split).class_names, counts[split])
+                field = "ways" if task.ways == head.setting.task.ways else "optimizer.ways"
+                _check_task(task, split, data.split(split).class_names, counts[split], field)
         if head.setting.has_base:
             base = int(held.sum()) or sum(len(part.labels) for part in data.base.values())
             for task in (head.setting.task, *([head.learns_from.task] * head.method.trained)):
@@ -381,11 +382,13 @@ def _check_fits(experiment: Experiment, data: DataSet, mode: str) -> None:
         raise ConfigError(describe("pretrain.batch", experiment.pretraining.batch, wanted))
 
 
-def _check_task(task: Task, split: str, names: Sequence[str], counts: np.ndarray) -> None:
+def _check_task(
+    task: Task, split: str, names: Sequence[str], counts: np.ndarray, field: str
+) -> None:
     """Each class has an episode's images: counts [classes] are those that it may be drawn from."""
     if task.ways > len(names):
         wanted = f"at most {len(names)}, the classes of the {split} split"
-        raise ConfigError(describe("ways", task.ways, wanted))
+        raise ConfigError(describe(field, task.ways, wanted))
     smallest = int(counts.argmin())
     most = task.most_shots + task.most_queries
     if most > counts[smallest]:

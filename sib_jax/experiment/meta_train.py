@@ -56,7 +56,7 @@ def meta_train(
         found = evaluate(
             method,
             params,
-            setting,
+            head.chosen_on,
             val,
             tasks=settings.val_tasks,
             key=validation,

@@ -95,7 +95,8 @@ class Head(NamedTuple):
       method: what answers.
       setting: the tasks that it is evaluated on.
       training: how it is meta-trained.
-      learns_from: the tasks of that, and of the validation that chooses its best epoch.
+      learns_from: the tasks of that.
+      chosen_on: the tasks of the validation that chooses its best epoch.
       trained_as: the first head that is trained just so: itself, or one that is evaluated on other
         queries alone.
     """
@@ -105,6 +106,7 @@ class Head(NamedTuple):
     setting: Setting
     training: Training
     learns_from: Setting
+    chosen_on: Setting
     trained_as: str
 
 
@@ -219,19 +221,20 @@ def _queries_of_training(c: Any) -> dict[str, Any]:
     total = c.optimizer.total_queries or c.total_queries
     return {
         "query_classes": c.query_classes if classes == "same" else classes,
-        "total_queries": _unless_usual(total, c),
+        "total_queries": _unless_usual(total, c.optimizer.ways or c.ways, c.queries),
     }
 
 
-def _unless_usual(total: int, c: Any) -> int:
+def _unless_usual(total: int, ways: int, queries: int) -> int:
     """0 where it is ways * queries: the tasks are the same then."""
-    return 0 if total == c.ways * c.queries else total
+    return 0 if total == ways * queries else total
 
 
 def _head(name: str, c: Any, trained_as: str) -> Head:
     optimizer = c.optimizer
-    total = _unless_usual(c.total_queries, c)
+    total = _unless_usual(c.total_queries, c.ways, c.queries)
     task = Task(c.ways, c.shots, c.queries, c.query_classes, c.support_classes, total)
+    learned = task._replace(**_queries_of_training(c))
     method = method_of(c)
     _check_program(c, method, task)
     if c.setting not in method.settings:
@@ -239,11 +242,15 @@ def _head(name: str, c: Any, trained_as: str) -> Head:
             f"head {name}: {method.name} is for setting={' or '.join(method.settings)}, "
             f"not for {c.setting}"
         )
+    if optimizer.ways not in (0, c.ways):
+        trained, learned = _trained_on(c, method), learned._replace(ways=optimizer.ways)
+        method = method._replace(loss=trained.loss)
     return Head(
         name=name,
         method=method,
         setting=settings_of_tasks.make(c.setting, task),
-        learns_from=settings_of_tasks.make(c.setting, task._replace(**_queries_of_training(c))),
+        learns_from=settings_of_tasks.make(c.setting, learned),
+        chosen_on=settings_of_tasks.make(c.setting, learned._replace(ways=c.ways)),
         trained_as=trained_as,
         training=Training(
             seed=c.seed,
@@ -295,12 +302,35 @@ def _program(method: Method, task: Task, shape: Any, dtype: Any, base: int) -> A
     return (method.loss or method.logits)(params, episode, key)
 
 
-def method_of(c: Any) -> Method:
-    """The method that the config of a head names, for its number of ways."""
+def _trained_on(c: Any, method: Method) -> Method:
+    """The method for the number of ways of its training episodes, where its parameters serve both.
+
+    Raises:
+      ConfigError: they do not, or there are none.
+    """
+    other = method_of(c, c.optimizer.ways)
+    shape = (c.crop, c.crop, 3) if method.reads == "images" else (64,)
+    base = jnp.zeros((8, *shape)) if method.reads == "features" else None
+    of_both = [
+        jax.eval_shape(lambda key, m=m: m.init(key, Classes(shape, 8, base)), jax.random.key(0))
+        for m in (method, other)
+    ]
+    if not method.trained or of_both[0] != of_both[1]:
+        why = "is not trained"
+        if method.trained:
+            why = f"learns for {c.ways} ways alone: the shapes of its parameters depend on them"
+        raise ConfigError(
+            f"config.optimizer.ways is {c.optimizer.ways}, but {method.name} {why}; leave it 0"
+        )
+    return other
+
+
+def method_of(c: Any, ways: int | None = None) -> Method:
+    """The method that the config of a head names, for as many ways as it says or for `ways`."""
     entry = METHODS[c.method]
     settings = sib_settings(c) if c.method == "sib" else entry.settings(**c.get(c.method, {}))
     try:
-        return entry.make(settings, c.ways)
+        return entry.make(settings, ways or c.ways)
     except ValueError as error:
         raise ConfigError(f"config.{c.method}: {error}") from error
 

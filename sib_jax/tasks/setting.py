@@ -1,5 +1,6 @@
 """A setting: how episodes are drawn, in training and in evaluation, and what is measured."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -109,8 +110,9 @@ SETTINGS: dict[str, Callable[[Task], Setting]] = {
 }
 
 
+@functools.cache
 def make(name: str, task: Task) -> Setting:
-    """The setting of this name, for episodes of this size."""
+    """The setting of this name, for episodes of this size; always the same, so compiled once."""
     return SETTINGS[name](task)
 
 

@@ -1,0 +1,43 @@
+"""Training episodes of more ways than those of evaluation."""
+
+import numpy as np
+import pytest
+
+from sib_jax.errors import UserError
+from sib_jax.experiment import job, settings
+
+
+def test_a_method_for_any_number_of_ways_learns_from_more(config, tmp_path):
+    config.queries, config.pretrain.epochs = 2, 1
+    config.method = "matching"
+    config.heads = (("as_many", {}), ("more", {"optimizer.ways": 5}))
+    as_many, more = settings.read(config).heads
+    assert [more.learns_from.task.ways, more.chosen_on.task.ways, more.setting.task.ways] == [
+        5,
+        3,
+        3,
+    ]
+    assert as_many.learns_from == as_many.chosen_on
+    rows = job.run(config, tmp_path / "run")
+    assert [row["ways"] for row in rows] == [3, 3, 3, 3]
+    params = [dict(np.load(tmp_path / "run" / "heads" / f"{n}.npz")) for n in ("as_many", "more")]
+    assert any(np.any(params[0][k] != params[1][k]) for k in params[0].keys() - {"about.json"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, r"optimizer\.ways is 5, but SIB.* learns for 3 ways alone"),
+        ({"method": "simple_shot"}, r"optimizer\.ways is 5, but simple_shot.* is not trained"),
+        (
+            {"method": "matching", "optimizer.ways": 50},
+            r"optimizer\.ways is 50, but must be at most \d+, the classes of the train split",
+        ),
+    ],
+)
+def test_what_cannot_learn_from_more_is_told(config, tmp_path, fields, message):
+    config.queries = 2
+    config.heads = (("a", {"optimizer.ways": 5, **fields}),)
+    with pytest.raises(UserError, match=message):
+        job.run(config, tmp_path / "run")
+    assert not list(tmp_path.iterdir())
