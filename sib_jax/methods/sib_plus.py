@@ -15,7 +15,8 @@ and learns from there, and serves tasks of any number of ways:
     g = softmax(y) + xi(...)
 
 with m support examples a class. Before training xi gives 0, gamma = eta = 1 and the scale is that
-of the settings: T steps of `soft_kmeans`. theta moves in the span of theta^0 and the queries, so a
+of the settings: T steps of `soft_kmeans`, or of `sinkhorn_kmeans` where assignments are balanced.
+theta moves in the span of theta^0 and the queries, so a
 step needs their inner products alone and costs n^2 k, whatever d is (see `sib.inner_products`).
 """
 
@@ -26,6 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from sib_jax.methods.method import Classes, Method, cross_entropy
+from sib_jax.methods.parts.transport import balanced
 from sib_jax.sib.classifier import normalize
 from sib_jax.sib.init_net import class_means
 from sib_jax.tasks.episode import Episode
@@ -40,11 +42,14 @@ class Settings(NamedTuple):
       steps: T.
       hidden: width of the gradient network.
       scale: of the cosines, before training.
+      iterations: of Sinkhorn, by which each step's assignment and the answer give every class as
+        many queries; 0 for none.
     """
 
     steps: int = 10
     hidden: int = 32
     scale: float = 10.0
+    iterations: int = 0
 
 
 class Params(NamedTuple):
@@ -96,9 +101,15 @@ def init(key: jax.Array, settings: Settings, features: int) -> Params:
 
 
 def logits(
-    params: Params, support: jax.Array, support_labels: jax.Array, query: jax.Array, *, ways: int
+    params: Params,
+    support: jax.Array,
+    support_labels: jax.Array,
+    query: jax.Array,
+    *,
+    ways: int,
+    iterations: int = 0,
 ) -> jax.Array:
-    """Scores of the queries under theta^T.
+    """Scores of the queries under theta^T, or the log of their balanced assignment.
 
     Args:
       params: for any number of ways.
@@ -106,6 +117,7 @@ def logits(
       support_labels: int [m], in 0..ways-1.
       query: features [n, d].
       ways: k.
+      iterations: of Sinkhorn, as in `Settings`.
 
     Returns:
       [n, k].
@@ -129,9 +141,10 @@ def logits(
 
     def step(moved: jax.Array, of_step: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
         log_scale, log_step, pull = of_step
-        log_p = jax.nn.log_softmax(scores(moved, jnp.exp(log_scale)))
+        alone = jax.nn.log_softmax(scores(moved, jnp.exp(log_scale)))
+        log_p = balanced(alone, iterations)
         p = jnp.exp(log_p)
-        marginal = jnp.broadcast_to(_log(jnp.mean(p, axis=0))[None], p.shape)
+        marginal = jnp.broadcast_to(_log(jnp.mean(jnp.exp(alone), axis=0))[None], p.shape)
         seen = (log_p, p * ways, _log(neighbours @ p), marginal, near_support)
         g = p + _network(params, jnp.stack(seen, axis=-1))
         kept = 1 - 2 * jax.nn.sigmoid(pull)
@@ -139,7 +152,7 @@ def logits(
 
     of_steps = (params.log_scale[:-1], params.log_step, params.pull)
     moved, _ = jax.lax.scan(step, jnp.zeros_like(at_start), of_steps)
-    return scores(moved, jnp.exp(params.log_scale[-1]))
+    return balanced(scores(moved, jnp.exp(params.log_scale[-1])), iterations)
 
 
 def make(settings: Settings, ways: int) -> Method:
@@ -152,9 +165,17 @@ def make(settings: Settings, ways: int) -> Method:
 
     def of_episode(params: Params, episode: Episode, key: jax.Array) -> jax.Array:
         del key
-        return logits(params, episode.support, episode.support_labels, episode.query, ways=ways)
+        return logits(
+            params,
+            episode.support,
+            episode.support_labels,
+            episode.query,
+            ways=ways,
+            iterations=settings.iterations,
+        )
 
-    return Method("SIB+", start, of_episode, cross_entropy(of_episode), steps=settings.steps)
+    name = "SIB+ balanced" if settings.iterations else "SIB+"
+    return Method(name, start, of_episode, cross_entropy(of_episode), steps=settings.steps)
 
 
 def _network(params: Params, x: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from sib_jax.methods import sib_plus, soft_kmeans
+from sib_jax.methods import sib_plus, sinkhorn_kmeans, soft_kmeans
 from sib_jax.methods.sib_plus import Settings
 
 FEATURES = 12
@@ -40,6 +40,16 @@ def test_before_training_it_is_soft_k_means(shots, steps):
     found = sib_plus.logits(_params(steps, trained=False), *episode, ways=4)
     wanted = soft_kmeans.logits(soft_kmeans.Settings(steps=steps), *episode, ways=4)
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("shots", [1, 3])
+def test_with_balanced_assignments_it_begins_as_sinkhorn_k_means(shots):
+    episode = _episode(shots=shots)
+    found = sib_plus.logits(_params(4, trained=False), *episode, ways=4, iterations=20)
+    wanted = sinkhorn_kmeans.logits(sinkhorn_kmeans.Settings(steps=4), *episode, ways=4)
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
+    counts = np.sum(np.exp(sib_plus.logits(_params(4), *episode, ways=4, iterations=20)), axis=0)
+    np.testing.assert_allclose(counts, 5, rtol=1e-4)
 
 
 def test_the_order_of_classes_and_queries_does_not_matter():
