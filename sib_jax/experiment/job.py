@@ -18,7 +18,7 @@ from sib_jax.experiment import inputs, memory, settings
 from sib_jax.experiment import workdir as files
 from sib_jax.experiment.evaluate import STREAMS, answers
 from sib_jax.experiment.inputs import Inputs
-from sib_jax.experiment.measure import Measured, fit_temperature, measure
+from sib_jax.experiment.measure import Fitted, Measured, fit, measure
 from sib_jax.experiment.meta_train import meta_train
 from sib_jax.experiment.observe import observe, split_shown
 from sib_jax.experiment.pretrain import pretrain
@@ -265,9 +265,9 @@ def _params(head: Head, workdir: Path, of: Inputs, metrics: Metrics, trace_to: P
 def _evaluate(
     experiment: Experiment, head: Head, params: Any, of: Inputs
 ) -> dict[str, tuple[results.Row, Measured]]:
-    """By split, in the order of the config; validation comes first and chooses the temperature."""
+    """By split, in the order of the config; validation is first and chooses what is fitted."""
     evaluation = experiment.evaluation
-    found, temperature = {}, None
+    found, fitted = {}, None
     for split in sorted(evaluation.tasks, key=SPLITS.index):
         _stop_if_asked()
         begun = time.monotonic()
@@ -282,20 +282,21 @@ def _evaluate(
             batch=evaluation.batch,
         )
         if split == "val":
-            temperature, answered = fit_temperature(answered)
-        measured = measure(answered, temperature)
-        row = _row(experiment, head, split, measured, temperature)
+            fitted, answered = fit(answered, head.setting.task.ways)
+        measured = measure(answered, head.setting.task.ways, fitted)
+        row = _row(experiment, head, split, measured, fitted)
         row["seconds"] = round(time.monotonic() - begun, 3)
         found[split] = row, measured
     return {split: found[split] for split in evaluation.tasks}
 
 
 def _row(
-    experiment: Experiment, head: Head, split: str, measured: Measured, temperature: float | None
+    experiment: Experiment, head: Head, split: str, measured: Measured, fitted: Fitted | None
 ) -> results.Row:
     task = head.setting.task
     of_backbone = head.method.reads == "features" and experiment.data.name != "features"
     accuracy = dict(zip(head.setting.measures, map(interval, measured.accuracy.T), strict=True))
+    offset = None if measured.both_offset is None else interval(measured.both_offset)._asdict()
     return {
         "dataset": experiment.data.name,
         "split": split,
@@ -310,9 +311,11 @@ def _row(
         **{n: accuracy[n]._asdict() if n in accuracy else None for n in results.ACCURACIES},
         "nll": float(measured.raw.nll.mean()),
         "ece": measured.raw.ece,
-        "temperature": temperature,
+        "temperature": fitted and fitted.temperature,
         "nll_scaled": measured.scaled and float(measured.scaled.nll.mean()),
         "ece_scaled": measured.scaled and measured.scaled.ece,
+        "offset": fitted and fitted.offset,
+        "both_offset": offset,
         "seconds": None,
         "head": head.name,
         "queries": task.queries,

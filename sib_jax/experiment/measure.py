@@ -1,5 +1,6 @@
 """What a method reaches on each task: its accuracy, and how calibrated its probabilities are."""
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -31,6 +32,18 @@ class Calibration(NamedTuple):
         return 100 * float(calibration.expected_calibration_error(self.bins))
 
 
+class Fitted(NamedTuple):
+    """What validation tasks chose.
+
+    Attributes:
+      temperature: that divides logits.
+      offset: `tasks.calibration.novel_offset`; None where there are no base classes.
+    """
+
+    temperature: float
+    offset: float | None
+
+
 class Measured(NamedTuple):
     """Of some tasks.
 
@@ -39,12 +52,14 @@ class Measured(NamedTuple):
       predicted: columns of the answers, int [tasks, n].
       raw: of the logits as they are.
       scaled: of the logits divided by the temperature; None where there is none.
+      both_offset: accuracy among all classes with the offset, [tasks], 0 to 1; None without one.
     """
 
     accuracy: np.ndarray
     predicted: np.ndarray
     raw: Calibration
     scaled: Calibration | None
+    both_offset: np.ndarray | None
 
     def arrays(self, measures: Sequence[str]) -> dict[str, np.ndarray]:
         """Numbers of each task by name; accuracies under those of the setting's measures."""
@@ -52,17 +67,20 @@ class Measured(NamedTuple):
         found |= self.raw._asdict()
         if self.scaled:
             found |= {f"{name}_scaled": x for name, x in self.scaled._asdict().items()}
+        if self.both_offset is not None:
+            found["both_offset"] = self.both_offset
         return found
 
 
-def fit_temperature(answers: Iterator[Answers]) -> tuple[float, Iterator[Answers]]:
-    """The temperature under which the answers to the first tasks are likeliest.
+def fit(answers: Iterator[Answers], ways: int) -> tuple[Fitted, Iterator[Answers]]:
+    """The temperature under which the answers to the first tasks are likeliest, and the offset.
 
     Args:
       answers: to validation tasks.
+      ways: k.
 
     Returns:
-      The temperature, and the answers again, those that were looked at included.
+      What was found, and the answers again, those that were looked at included.
     """
     first: list[Answers] = []
     for some in answers:
@@ -71,29 +89,38 @@ def fit_temperature(answers: Iterator[Answers]) -> tuple[float, Iterator[Answers
             break
     logits = jnp.concatenate([some.logits for some in first])
     labels = jnp.concatenate([some.labels for some in first])
-    return float(_temperature(logits, labels)), itertools.chain(first, answers)
+    offset = None
+    if logits.shape[-1] > ways:
+        rows = np.asarray(logits).reshape(-1, logits.shape[-1])
+        offset = calibration.novel_offset(rows, np.asarray(labels).ravel(), ways)
+    fitted = Fitted(float(_temperature(logits, labels)), offset)
+    return fitted, itertools.chain(first, answers)
 
 
-def measure(answers: Iterable[Answers], temperature: float | None = None) -> Measured:
+def measure(answers: Iterable[Answers], ways: int, fitted: Fitted | None = None) -> Measured:
     """Measures what was answered.
 
     Args:
       answers: to all tasks, batch after batch.
-      temperature: that the logits are also divided by.
+      ways: k.
+      fitted: what the logits are also measured with.
     """
-    temperatures = (1.0,) if temperature is None else (1.0, temperature)
+    temperatures = (1.0,) if fitted is None else (1.0, fitted.temperature)
+    offset = None if fitted is None else fitted.offset
     # Nothing is read back before all is under way.
     found = [
         (
             some.accuracy,
             jnp.argmax(some.logits, axis=-1),
             [_calibration(some.logits, some.labels, t) for t in temperatures],
+            None if offset is None else _both(some.logits, some.labels, offset, ways),
         )
         for some in answers
     ]
     accuracy, predicted = (np.concatenate([np.asarray(of[i]) for of in found]) for i in (0, 1))
-    raw, *scaled = (_joined([of[i] for *_, of in found]) for i in range(len(temperatures)))
-    return Measured(accuracy, predicted, raw, scaled[0] if scaled else None)
+    raw, *scaled = (_joined([of[2][i] for of in found]) for i in range(len(temperatures)))
+    both = None if offset is None else np.concatenate([np.asarray(of[3]) for of in found])
+    return Measured(accuracy, predicted, raw, scaled[0] if scaled else None, both)
 
 
 def _joined(parts: list[tuple[jax.Array, jax.Array]]) -> Calibration:
@@ -110,6 +137,12 @@ def _calibration(
     nll = jax.vmap(calibration.negative_log_likelihood)(logits, labels)
     bins = calibration.reliability(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
     return nll, bins
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _both(logits: jax.Array, labels: jax.Array, offset: jax.Array, ways: int) -> jax.Array:
+    logits = logits.at[..., :ways].add(offset)
+    return jnp.mean(jnp.argmax(logits, axis=-1) == labels, axis=-1)
 
 
 @jax.jit

@@ -19,6 +19,7 @@ _CALIBRATION = {  # field of a row -> its title and form; likelihoods in nats, e
     "nll_scaled": ("scaled NLL", ".3f"),
     "ece_scaled": ("scaled ECE", ".2f"),
 }
+_OFFSET = {"offset": "offset of novel logits", "both_offset": "both, with it"}
 
 
 def write(workdir: Path, rows: Sequence[Row]) -> None:
@@ -76,6 +77,9 @@ def cell(accuracy: dict[str, float] | None) -> str:
 def calibration(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Titles and cells of a table: how calibrated each row is; empty where it was not measured."""
     titles = ["head", *(title for title, _ in _CALIBRATION.values())]
+    has_offset = any(row.get("offset") is not None for row in rows)
+    if has_offset:
+        titles += _OFFSET.values()
     lines = [
         [
             row["head"],
@@ -83,7 +87,14 @@ def calibration(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
                 "" if row.get(field) is None else format(row[field], form)
                 for field, (_, form) in _CALIBRATION.items()
             ),
+            *(_of_offset(row) if has_offset else ()),
         ]
         for row in rows
     ]
     return titles, lines
+
+
+def _of_offset(row: Row) -> list[str]:
+    if row.get("offset") is None:
+        return ["", ""]
+    return [f"{row['offset']:.2f}", cell(row["both_offset"])]

@@ -96,6 +96,37 @@ def temperature(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.exp(-jax.lax.while_loop(unfinished, move, start).at)
 
 
+def novel_offset(logits: np.ndarray, labels: np.ndarray, ways: int) -> float:
+    """What to add to the logits of the novel classes for the most right answers among all classes.
+
+    Training sees images of the base classes that the backbone knows, evaluation sees new ones, so
+    one of the two kinds of classes is favoured. A query changes sides where the offset passes the
+    gap between its best base and its best novel logit: the count is exact.
+
+    Args:
+      logits: [n, ways + b], finite.
+      labels: int [n], the column of the right answer.
+      ways: k, the novel classes, which come first.
+
+    Returns:
+      The middle of the interval of the best offsets, the one nearest to 0 of several; 0 where no
+      offset is better than none.
+    """
+    novel, base = logits[:, :ways], logits[:, ways:]
+    gap = base.max(axis=1).astype(float) - novel.max(axis=1)
+    # What an offset above the gap gains: a novel query that is then right, or a base one then lost.
+    gain = (novel.argmax(axis=1) == labels).astype(int) - (base.argmax(axis=1) == labels - ways)
+    edges, place = np.unique(gap, return_inverse=True)
+    right = np.cumsum(np.bincount(place, gain))  # above each edge, but for a constant
+    ends = np.append(edges[1:], edges[-1] + 2)
+    middles = np.append((edges[0] + edges[0] - 2) / 2, (edges + ends) / 2)
+    right = np.append(0, right)
+    if right[np.searchsorted(edges, 0)] == right.max():
+        return 0.0
+    best = middles[right == right.max()]
+    return float(best[np.abs(best).argmin()])
+
+
 class _Search(NamedTuple):
     """The minimum lies between `low` and `high`, in log sharpness; `at` is the last guess."""
 

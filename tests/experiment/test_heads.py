@@ -75,6 +75,8 @@ def test_novel_base_and_both(rows):
         if row["setting"] == "lwof":
             assert row["base"]["mean"] > 30  # of 6 base classes
             assert row["both"]["mean"] > 20
+            if row["split"] == "val":  # which chose the offset
+                assert row["both_offset"]["mean"] >= row["both"]["mean"]
 
 
 def test_started_again_nothing_is_trained_again(rows, workdir, config):

@@ -9,7 +9,7 @@ import pytest
 
 from sib_jax.experiment import job
 from sib_jax.experiment.evaluate import Answers
-from sib_jax.experiment.measure import fit_temperature, measure
+from sib_jax.experiment.measure import Fitted, fit, measure
 from sib_jax.methods import METHODS, Entry
 from sib_jax.methods.method import Method, no_parameters
 from sib_jax.runtime import weights
@@ -25,7 +25,7 @@ def _answers(tasks: int, batch: int) -> list[Answers]:
 
 
 def test_batches_are_joined_and_divided_by_the_temperature() -> None:
-    whole, found = measure(_answers(30, 30), 6.0), measure(_answers(30, 10), 6.0)
+    whole, found = (measure(_answers(30, b), 3, Fitted(6.0, None)) for b in (30, 10))
     (answers,) = _answers(30, 30)
     log_p = jax.nn.log_softmax(answers.logits / 6.0)
     wanted = -np.take_along_axis(np.asarray(log_p), np.asarray(answers.labels)[..., None], 2)
@@ -35,12 +35,24 @@ def test_batches_are_joined_and_divided_by_the_temperature() -> None:
 
 
 def test_fitting_consumes_no_answers_and_makes_them_likelier() -> None:
-    temperature, answers = fit_temperature(iter(_answers(30, 10)))
-    found = measure(answers, temperature)
+    fitted, answers = fit(iter(_answers(30, 10)), 3)
+    found = measure(answers, 3, fitted)
     assert len(found.accuracy) == 30
-    assert temperature > 1  # six times too sure
+    assert fitted.temperature > 1  # six times too sure
+    assert fitted.offset is found.both_offset is None
     assert found.scaled.nll.mean() < found.raw.nll.mean()
     assert found.scaled.ece < found.raw.ece
+
+
+def test_the_offset_is_of_the_columns_of_novel_classes() -> None:
+    shifted = [a._replace(logits=a.logits.at[..., :2].add(100)) for a in _answers(30, 10)]
+    fitted, answers = fit(iter(shifted), 2)
+    found = measure(answers, 2, fitted)
+    logits, labels = (np.concatenate([getattr(a, n) for a in shifted]) for n in ("logits", "labels"))
+    logits[..., :2] += fitted.offset
+    np.testing.assert_allclose(found.both_offset, (logits.argmax(2) == labels).mean(1))
+    assert found.both_offset.mean() > (logits[..., 2:].argmax(2) + 2 == labels).mean()
+    assert -110 < fitted.offset < -90
 
 
 class Settings(NamedTuple):

@@ -65,3 +65,23 @@ def test_answers_always_right_are_made_certain_and_always_wrong_ones_uncertain()
     right = calibration.temperature(logits, np.arange(3))
     assert float(calibration.negative_log_likelihood(logits / right, np.arange(3))) < 1e-6
     assert float(calibration.temperature(logits, np.array([1, 2, 0]))) > 500
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_offset_has_the_most_right_answers_of_all(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 5, 30)
+    logits = (3 * np.eye(5)[labels] + random.normal(size=(30, 5))).astype(np.float32)
+    logits[:, :2] += random.normal() * 4  # columns 0 and 1 are the novel classes
+
+    def right(offset: float) -> int:
+        moved = logits + offset * (np.arange(5) < 2)
+        return int((moved.argmax(1) == labels).sum())
+
+    found = calibration.novel_offset(logits, labels, 2)
+    grid = np.linspace(-20, 20, 40001)
+    assert right(found) == max(map(right, grid))
+
+
+def test_no_offset_where_none_is_better() -> None:
+    assert calibration.novel_offset(10 * np.eye(4, dtype=np.float32), np.arange(4), 2) == 0
