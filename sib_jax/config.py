@@ -220,7 +220,13 @@ _DRAWINGS: dict[str, Any] = {
 _OF_DATASET: dict[str, dict[str, Any]] = {
     "glyphs": _DRAWINGS,
     "omniglot": _DRAWINGS,
-    "cifar_fs": {"image_size": 32, "crop": 32},
+    "cifar_fs": {
+        "image_size": 32,
+        "crop": 32,
+        "pretrain.epochs": 40,
+        "pretrain.average": 0.999,
+        "pretrain.jitter": 0.1,
+    },
     # The paper's backbone; the shipped one grew in two such cycles (results/backbone_training).
     "mini_imagenet": {
         "backbone": "conv4_128",

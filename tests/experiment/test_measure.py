@@ -48,7 +48,8 @@ def test_the_offset_is_of_the_columns_of_novel_classes() -> None:
     shifted = [a._replace(logits=a.logits.at[..., :2].add(100)) for a in _answers(30, 10)]
     fitted, answers = fit(iter(shifted), 2)
     found = measure(answers, 2, fitted)
-    logits, labels = (np.concatenate([getattr(a, n) for a in shifted]) for n in ("logits", "labels"))
+    logits = np.concatenate([a.logits for a in shifted])
+    labels = np.concatenate([a.labels for a in shifted])
     logits[..., :2] += fitted.offset
     np.testing.assert_allclose(found.both_offset, (logits.argmax(2) == labels).mean(1))
     assert found.both_offset.mean() > (logits[..., 2:].argmax(2) + 2 == labels).mean()
