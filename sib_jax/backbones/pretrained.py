@@ -128,15 +128,18 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
     return Pretrained(backbone, variables, preprocessing, weights, mirror)
 
 
-def located(file: str | os.PathLike[str]) -> str:
+def located(file: str | os.PathLike[str], dataset: str = "") -> str:
     """The path of a file, or of the shipped backbone of that name; what is neither as it is.
 
-    The name may do without its data set, as "conv4_128", where one file alone ends with it.
+    The name may do without its data set, as "conv4_128": it is that of `dataset`, or of the one
+    file that ends with it.
     """
     name = os.fspath(file)
     if os.path.isfile(name):
         return name
     known, stem = shipped.weights(), name.removesuffix(".npz")
+    if of_dataset := known.get(f"{dataset}-{stem}"):
+        return str(of_dataset)
     ending = [known[whole] for whole in known if whole == stem or whole.endswith(f"-{stem}")]
     return str(ending[0]) if len(ending) == 1 else name
 

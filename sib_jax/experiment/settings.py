@@ -186,7 +186,7 @@ def take_backbone(c: Any, workdir: Path, given: Collection[str]) -> None:
       UserError: the config cannot work, or the file holds no backbone.
     """
     config.check(c)
-    paths = (pretrained.located(c.backbone_file), str(workdir / BACKBONE))
+    paths = (pretrained.located(c.backbone_file, c.dataset), str(workdir / BACKBONE))
     path = next(filter(os.path.isfile, paths), None)
     if not c.backbone_file or path is None:
         return
@@ -198,7 +198,7 @@ def take_backbone(c: Any, workdir: Path, given: Collection[str]) -> None:
 
 
 def _backbone(c: Any) -> BackboneSettings:
-    file = c.backbone_file and pretrained.located(c.backbone_file)
+    file = c.backbone_file and pretrained.located(c.backbone_file, c.dataset)
     return BackboneSettings(c.backbone, c.crop, c.final_relu, c.dtype, file, c.mirror_features)
 
 

@@ -38,7 +38,7 @@ def test_what_the_user_named_stays(tmp_path):
 def test_where_the_file_is_gone_the_run_has_a_copy(tmp_path):
     config = default("mini_imagenet")
     config.backbone_file = "gone.pth"
-    held = Path(settings.pretrained.located("conv4_64")).read_bytes()
+    held = Path(settings.pretrained.located("mini_imagenet-conv4_64")).read_bytes()
     (tmp_path / "backbone.npz").write_bytes(held)
     settings.take_backbone(config, tmp_path, given=())
     assert config.backbone == "conv4_64"

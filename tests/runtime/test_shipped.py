@@ -18,7 +18,10 @@ def test_experiments_and_weights_are_found_by_name(tmp_path, monkeypatch):
     found = pretrained.located("mini_imagenet-conv4_64")
     assert Path(found).is_file()
     assert pretrained.located("mini_imagenet-conv4_64.npz") == found
-    assert pretrained.located("conv4_64") == found
+    assert pretrained.located("conv4_64", "mini_imagenet") == found
+    assert pretrained.located("conv4_64", "cifar_fs").endswith("cifar_fs-conv4_64.npz")
+    assert pretrained.located("conv4_64") == "conv4_64"  # of two data sets
+    assert pretrained.located("conv4_128").endswith("mini_imagenet-conv4_128.npz")
     assert pretrained.located("64") == "64"
     assert pretrained.located("mine.npz") == "mine.npz"
 
