@@ -3,7 +3,8 @@ r"""SIB+ beside SIB and the two untrained rivals that it has to beat: does meta-
 python -m sib_jax.main --config=experiments/sib_plus.py:mini_imagenet --data_dir=DIR \
   --config.backbone_file=conv4_128
 
-SIB+ (`sib_jax/methods/sib_plus.py`) begins as soft k-means and learns from there.
+SIB+ (`sib_jax/methods/sib_plus.py`) begins as soft k-means, or as balanced k-means with balanced
+assignments, and learns from there.
 """
 
 import ml_collections
@@ -15,6 +16,7 @@ METHODS = {
     "sinkhorn_kmeans": {"method": "sinkhorn_kmeans"},
     "sib_T5": {"inner.steps": 5},
     "sib_plus": {"method": "sib_plus"},
+    "sib_plus_balanced": {"method": "sib_plus", "sib_plus.iterations": 20},
 }
 
 
