@@ -4,9 +4,9 @@ python -m sib_jax.main --config=experiments/images.py
 python -m sib_jax.main --config=experiments/images.py:mini_imagenet --data_dir=DIR
 
 5-way, 1-shot and 5-shot, on the same tasks as experiments/comparison.py; prototypical networks also
-learn from 20-way episodes, as their paper advises. They normalise by the
-statistics of the images at hand, and so answer the queries of an episode together. MAML, its
-first-order form and the meta-learner LSTM have 32 filters, the others those of Conv4-64.
+learn from 20-way episodes, as their paper advises. They normalise by the statistics of the images
+at hand, and so answer the queries of an episode together. MAML, its first-order form and the
+meta-learner LSTM have 32 filters, the others those of Conv4-64.
 """
 
 import ml_collections

@@ -77,8 +77,7 @@ def load_head(source: str | os.PathLike[str] | StateDict) -> Params:
         part = _part(torch_file.read(source), "SIB", source)
         with _naming(source):
             return load_head(part)
-    state = dict(source)
-    state = {name.removeprefix("module."): value for name, value in state.items()}
+    state = {name.removeprefix("module."): value for name, value in source.items()}
     missing = [name for name in _HEAD_NAMES if name not in state]
     if missing:
         raise StateDictError(
@@ -115,7 +114,8 @@ def load_inner(path: str | os.PathLike[str]) -> Inner:
     content = torch_file.read(path)
     known = content if isinstance(content, Mapping) else {}
     steps, step_size = known.get("nbStep", 3), known.get("lr", 1e-3)
-    return Inner(int(steps), float(step_size), beta=0.0)
+    with _naming(path):
+        return Inner(int(steps), float(step_size), beta=0.0)
 
 
 def save_backbone(path: str | os.PathLike[str], backbone: Backbone, variables: Any) -> None:
@@ -214,10 +214,10 @@ _HEAD_NAMES = (
 
 @contextlib.contextmanager
 def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """What is wrong with a state dict is said of its file."""
+    """What is wrong with what a file holds is said of the file."""
     try:
         yield
-    except StateDictError as error:
+    except ValueError as error:  # also of a network that cannot be made for such images
         raise StateDictError(f"{path}: {error}") from None
 
 

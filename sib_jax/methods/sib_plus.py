@@ -16,8 +16,8 @@ and learns from there, and serves tasks of any number of ways:
 
 with m support examples a class. Before training xi gives 0, gamma = eta = 1 and the scale is that
 of the settings: T steps of `soft_kmeans`, or of `sinkhorn_kmeans` where assignments are balanced.
-theta moves in the span of theta^0 and the queries, so a
-step needs their inner products alone and costs n^2 k, whatever d is (see `sib.inner_products`).
+theta moves in the span of theta^0 and the queries, so a step needs their inner products alone and
+costs n^2 k, whatever d is (see `sib.inner_products`).
 """
 
 import math

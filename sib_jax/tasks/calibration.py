@@ -1,4 +1,4 @@
-"""Whether the probabilities of an answer are what they say.
+"""Whether the probabilities of an answer are what they say, and what puts them right.
 
 References:
   "On Calibration of Modern Neural Networks" (ICML 2017, arXiv 1706.04599).
@@ -118,9 +118,8 @@ def novel_offset(logits: np.ndarray, labels: np.ndarray, ways: int) -> float:
     gain = (novel.argmax(axis=1) == labels).astype(int) - (base.argmax(axis=1) == labels - ways)
     edges, place = np.unique(gap, return_inverse=True)
     right = np.cumsum(np.bincount(place, gain))  # above each edge, but for a constant
-    ends = np.append(edges[1:], edges[-1] + 2)
-    middles = np.append((edges[0] + edges[0] - 2) / 2, (edges + ends) / 2)
     right = np.append(0, right)
+    middles = np.concatenate([[edges[0] - 1], (edges[:-1] + edges[1:]) / 2, [edges[-1] + 1]])
     if right[np.searchsorted(edges, 0)] == right.max():
         return 0.0
     best = middles[right == right.max()]
