@@ -94,8 +94,8 @@ class State(NamedTuple):
 
     Attributes:
       theta: [p].
-      output: of the first LSTM, [p, h].
-      cell: of the first LSTM, [p, h].
+      output: of the first LSTM, [h, p].
+      cell: of the first LSTM, [h, p].
       forget: gate f before its sigmoid, [p].
       enter: gate i before its sigmoid, [p].
     """
@@ -108,16 +108,14 @@ class State(NamedTuple):
 
 
 def preprocess(x: jax.Array) -> jax.Array:
-    """Size and sign of numbers of very different sizes, [...] -> [..., 2].
+    """Size and sign of numbers of very different sizes, [...] -> [2, ...].
 
     (log|x| / p, sign x) where |x| >= exp(-p), else (-1, exp(p) x), with p = 10.
     """
     size = jnp.abs(x)
     large = size >= math.exp(-P)
     log = jnp.log(jnp.where(large, size, 1.0)) / P
-    return jnp.stack(
-        [jnp.where(large, log, -1.0), jnp.where(large, jnp.sign(x), math.exp(P) * x)], axis=-1
-    )
+    return jnp.stack([jnp.where(large, log, -1.0), jnp.where(large, jnp.sign(x), math.exp(P) * x)])
 
 
 def init(key: jax.Array, start: Any, *, hidden: int, scale: float) -> MetaLstm:
@@ -146,7 +144,7 @@ def init(key: jax.Array, start: Any, *, hidden: int, scale: float) -> MetaLstm:
 def start_state(params: MetaLstm) -> State:
     """The state before the first step."""
     theta = ravel_pytree(params.start)[0]
-    zeros = jnp.zeros((theta.shape[0], (params.forget.weights.shape[0] - 2)))
+    zeros = jnp.zeros((params.forget.weights.shape[0] - 2, theta.shape[0]))
     return State(theta, zeros, zeros, jnp.zeros_like(theta), jnp.zeros_like(theta))
 
 
@@ -162,13 +160,13 @@ def update(params: MetaLstm, state: State, gradient: jax.Array, loss: jax.Array)
     Returns:
       The state after it.
     """
-    of_loss = jnp.broadcast_to(preprocess(loss)[None], (gradient.shape[0], 2))
-    inputs = jnp.concatenate([of_loss, preprocess(gradient)], axis=1)
-    output, cell = lstm.step(params.first, inputs, state.output, state.cell)
+    of_loss = jnp.broadcast_to(preprocess(loss)[:, None], (2, gradient.shape[0]))
+    inputs = jnp.concatenate([of_loss, preprocess(gradient)])
+    output, cell = lstm.step(params.first, inputs, state.output, state.cell, axis=0)
 
     def gate(gate: Gate, before: jax.Array) -> jax.Array:
-        read = jnp.concatenate([output, state.theta[:, None], before[:, None]], axis=1)
-        return read @ gate.weights + gate.bias
+        read = jnp.concatenate([output, state.theta[None], before[None]])
+        return gate.weights @ read + gate.bias
 
     forget, enter = gate(params.forget, state.forget), gate(params.enter, state.enter)
     theta = jax.nn.sigmoid(forget) * state.theta - jax.nn.sigmoid(enter) * gradient
@@ -193,6 +191,8 @@ def adapt(params: MetaLstm, loss: Callable[[Any], jax.Array], *, steps: int) -> 
         constants = jax.lax.stop_gradient((gradient, value))
         return update(params, state, *constants), None
 
+    # What a step computes is as quickly computed anew as kept and read.
+    step = jax.checkpoint(step)
     return unravel(jax.lax.scan(step, start_state(params), None, length=steps)[0].theta)
 
 

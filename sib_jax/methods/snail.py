@@ -171,12 +171,15 @@ def convolve(params: Dense, places: Places, dilation: int) -> Places:
     Returns:
       Places of c + filters numbers.
     """
-    m, n = places.support.shape[0], places.query.shape[0]
-    padded = jnp.pad(places.support, ((dilation, 0), (0, 0)))
-    # Place m is the query's: `dilation` before it is row m of the padded.
-    before = Places(padded[:m], jnp.broadcast_to(padded[m][None], (n, padded.shape[1])))
-    both = _append(before, places)
-    new, gate = _map(params.new, both), _map(params.gate, both)
+    m, c = places.support.shape
+
+    def linear(linear: Linear) -> Places:
+        # The place before is a support example for all places: its product is computed once.
+        before = jnp.pad(places.support @ linear.weights[:c], ((dilation, 0), (0, 0)))
+        itself = _map(Linear(linear.weights[c:], linear.bias), places)
+        return Places(before[:m] + itself.support, before[m][None] + itself.query)
+
+    new, gate = linear(params.new), linear(params.gate)
     return _append(
         places,
         Places(*(jnp.tanh(a) * jax.nn.sigmoid(b) for a, b in zip(new, gate, strict=True))),

@@ -120,7 +120,7 @@ def test_preprocessing_of_large_and_small_numbers():
     small = np.exp(-10) / 2
     found = meta_lstm.preprocess(jnp.asarray([np.e, -1.0, 0.0, small, -small]))
     wanted = [(0.1, 1), (0, -1), (-1, 0), (-1, 0.5), (-1, -0.5)]
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    np.testing.assert_allclose(found.T, wanted, atol=1e-6)
     gradient = jax.grad(lambda x: meta_lstm.preprocess(x).sum())(jnp.asarray(0.0))
     assert np.isfinite(gradient)
 

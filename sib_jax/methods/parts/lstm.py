@@ -38,7 +38,7 @@ def init(key: jax.Array, *, inputs: int, hidden: int, recurrent: int | None = No
 
 
 def step(
-    params: Lstm, inputs: jax.Array, recurrent: jax.Array, cell: jax.Array
+    params: Lstm, inputs: jax.Array, recurrent: jax.Array, cell: jax.Array, *, axis: int = 1
 ) -> tuple[jax.Array, jax.Array]:
     """One step, of rows that do not see one another.
 
@@ -47,12 +47,16 @@ def step(
       inputs: [n, inputs].
       recurrent: [n, recurrent].
       cell: state [n, h].
+      axis: 0 where the rows are columns, in all arguments and results: faster for small h.
 
     Returns:
       The output [n, h] and the new cell state [n, h].
     """
-    both = jnp.concatenate([inputs, recurrent], axis=1)
-    gates = both @ params.weights + params.bias[None]
-    enter, forget, new, leave = jnp.split(gates, 4, axis=1)
+    both = jnp.concatenate([inputs, recurrent], axis=axis)
+    if axis == 1:
+        gates = both @ params.weights + params.bias[None]
+    else:
+        gates = params.weights.T @ both + params.bias[:, None]
+    enter, forget, new, leave = jnp.split(gates, 4, axis=axis)
     cell = jax.nn.sigmoid(forget) * cell + jax.nn.sigmoid(enter) * jnp.tanh(new)
     return jax.nn.sigmoid(leave) * jnp.tanh(cell), cell
