@@ -1,5 +1,6 @@
 """Accuracies over many episodes, with their 95% intervals."""
 
+import collections
 import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ from sib_jax.tasks.setting import Setting, Sources
 
 STREAMS = {"val": Stream.VAL_TASKS, "test": Stream.TEST_TASKS}
 """Where the tasks of a split come from."""
+
+_UNDER_WAY = 4  # batches: more gain nothing, and on several CPU devices may lock each other out
 
 
 class Answers(NamedTuple):
@@ -89,8 +92,12 @@ def answers(
     """Those of all episodes, batch after batch; arguments as in `evaluate`."""
     batch = devices.filled(batch)
     params, sources = devices.to_all((params, sources), devices.episode_mesh(batch))
+    under_way: collections.deque[jax.Array] = collections.deque()
     for start in range(0, tasks, batch):
         found = _answers(params, sources, key, start, method, setting, batch)
+        under_way.append(found.accuracy)
+        if len(under_way) == _UNDER_WAY:
+            under_way.popleft().block_until_ready()
         left = tasks - start
         yield found if left >= batch else Answers(*(x[:left] for x in found))
 

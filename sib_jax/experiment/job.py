@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from sib_jax.data.load import load
 from sib_jax.data.split import SPLITS, DataSet, FeatureSplit
 from sib_jax.experiment import inputs, memory, settings
 from sib_jax.experiment import workdir as files
-from sib_jax.experiment.evaluate import STREAMS, answers
+from sib_jax.experiment.evaluate import STREAMS, Answers, answers
 from sib_jax.experiment.inputs import Inputs
 from sib_jax.experiment.measure import Fitted, Measured, fit, measure
 from sib_jax.experiment.meta_train import meta_train
@@ -24,7 +24,7 @@ from sib_jax.experiment.observe import observe, split_shown
 from sib_jax.experiment.pretrain import pretrain
 from sib_jax.experiment.settings import Experiment, Head
 from sib_jax.report import markdown, observed, results, task_arrays
-from sib_jax.report.console import log
+from sib_jax.report.console import log, progress
 from sib_jax.report.metrics import Metrics, check_tensorboard
 from sib_jax.report.observed import Observed
 from sib_jax.runtime import devices, interrupt, shipped, weights
@@ -271,23 +271,34 @@ def _evaluate(
     for split in sorted(evaluation.tasks, key=SPLITS.index):
         _stop_if_asked()
         begun = time.monotonic()
+        tasks = evaluation.tasks[split]
         answered = answers(
             head.method,
             params,
             head.setting,
             of.evaluation[split],
-            tasks=evaluation.tasks[split],
+            tasks=tasks,
             # Of the experiment and not of the head: every head sees the same tasks.
             key=key(evaluation.seed, STREAMS[split]),
             batch=evaluation.batch,
         )
-        if split == "val":
-            fitted, answered = fit(answered, head.setting.task.ways)
-        measured = measure(answered, head.setting.task.ways, fitted)
+        with progress(f"{head.name}: {split}", tasks, "tasks") as advanced:
+            answered = _counted(answered, advanced)
+            if split == "val":
+                fitted, answered = fit(answered, head.setting.task.ways)
+            measured = measure(answered, head.setting.task.ways, fitted)
         row = _row(experiment, head, split, measured, fitted)
         row["seconds"] = round(time.monotonic() - begun, 3)
         found[split] = row, measured
     return {split: found[split] for split in evaluation.tasks}
+
+
+def _counted(answered: Iterator[Answers], advanced: Callable[..., None]) -> Iterator[Answers]:
+    """The same, with a look at the stop flag after each batch."""
+    for some in answered:
+        yield some
+        advanced(len(some.labels))
+        _stop_if_asked()
 
 
 def _row(
