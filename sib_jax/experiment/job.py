@@ -2,10 +2,12 @@
 
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from sib_jax.backbones import Backbone, pretrained
@@ -14,9 +16,10 @@ from sib_jax.config import ConfigError, describe
 from sib_jax.data import holdout
 from sib_jax.data.load import load
 from sib_jax.data.split import SPLITS, DataSet, FeatureSplit
-from sib_jax.experiment import inputs, memory, settings
+from sib_jax.experiment import evaluated, inputs, memory, settings
 from sib_jax.experiment import workdir as files
 from sib_jax.experiment.evaluate import STREAMS, Answers, answers
+from sib_jax.experiment.evaluated import Reached
 from sib_jax.experiment.inputs import Inputs
 from sib_jax.experiment.measure import Fitted, Measured, fit, measure
 from sib_jax.experiment.meta_train import meta_train
@@ -124,17 +127,21 @@ def _run(
             return []
         # 5. Evaluation: every head on the same tasks.
         rows, of_tasks, predicted = [], {}, {}
+        about_tasks = _about_tasks(experiment, data)
         for head in experiment.heads:
-            reached = _evaluate(experiment, head, params[head.name], of[head.method.reads])
+            reached = _reached(
+                experiment, head, params[head.name], of[head.method.reads], workdir, about_tasks
+            )
             rows += [row for row, _ in reached.values()]
             of_tasks[head.name] = {
                 split: measured.arrays(head.setting.measures)
                 for split, (_, measured) in reached.items()
             }
             predicted[head.name] = reached[split_shown(reached)][1].predicted
-    devices.once(task_arrays.write, workdir, of_tasks, _about_tasks(experiment, data))
+    devices.once(task_arrays.write, workdir, of_tasks, about_tasks)
     devices.once(results.write, workdir, rows)
     devices.once(markdown.write, workdir, rows)
+    devices.once(evaluated.forget, workdir)
     log.info("")
     log.info("%s", results.summary(rows))
     log.info("")
@@ -262,9 +269,34 @@ def _params(head: Head, workdir: Path, of: Inputs, metrics: Metrics, trace_to: P
     return _kept(weights.load, path, start)
 
 
-def _evaluate(
-    experiment: Experiment, head: Head, params: Any, of: Inputs
-) -> dict[str, tuple[results.Row, Measured]]:
+def _reached(
+    experiment: Experiment,
+    head: Head,
+    params: Any,
+    of: Inputs,
+    workdir: Path,
+    about_tasks: dict[str, Any],
+) -> Reached:
+    """Evaluated now, or before this job was stopped."""
+    evaluation = experiment.evaluation
+    depends_on = {
+        **about_tasks,
+        "heads": about_tasks["heads"][head.name],
+        "parameters": [zlib.crc32(np.asarray(leaf).tobytes()) for leaf in jax.tree.leaves(params)],
+        "tasks": evaluation.tasks,
+        "batch": evaluation.batch,
+    }
+    reached = evaluated.load(workdir, head.name, depends_on)
+    if devices.anywhere(reached is None):
+        reached = _evaluate(experiment, head, params, of)
+        devices.once(evaluated.save, workdir, head.name, depends_on, reached)
+    else:
+        log.info("%s has been evaluated before", head.name)
+    assert reached is not None
+    return reached
+
+
+def _evaluate(experiment: Experiment, head: Head, params: Any, of: Inputs) -> Reached:
     """By split, in the order of the config; validation is first and chooses what is fitted."""
     evaluation = experiment.evaluation
     found, fitted = {}, None

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 
+import numpy as np
 import pytest
 
 from sib_jax.config import steps
@@ -12,7 +13,7 @@ from sib_jax.errors import UserError
 from sib_jax.experiment import job
 from sib_jax.experiment import workdir as files
 from sib_jax.report.metrics import Metrics
-from sib_jax.runtime import interrupt
+from sib_jax.runtime import interrupt, weights
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,10 @@ def reference(config, finished):
 def results(workdir):
     rows = json.loads((workdir / "results.json").read_text())
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def tasks(workdir):
+    return weights.contents(workdir / "tasks.npz")[0]
 
 
 def metrics(workdir):
@@ -116,6 +121,35 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
     job.run(config, tmp_path / "run")
     assert results(tmp_path / "run") == results(reference)
     assert metrics(tmp_path / "run") == metrics(reference)
+
+
+def test_a_stopped_evaluation_goes_on_with_the_next_head(reference, config, tmp_path, monkeypatch):
+    evaluate, evaluated = job._evaluate, []
+
+    def stopped_after_the_first(experiment, head, *args):
+        reached = evaluate(experiment, head, *args)
+        evaluated.append(head.name)
+        if len(evaluated) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return reached
+
+    shutil.copytree(reference, tmp_path / "run")
+    (tmp_path / "run" / "results.json").unlink()
+    monkeypatch.setattr(job, "_evaluate", stopped_after_the_first)
+    with pytest.raises(interrupt.Interrupted):
+        job.run(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "results.json").exists()
+    job.run(config, tmp_path / "run")
+    assert evaluated == ["T0", "T2"]
+    assert results(tmp_path / "run") == results(reference)
+    names, arrays = zip(*sorted(tasks(tmp_path / "run").items()), strict=True)
+    assert list(names) == sorted(tasks(reference))
+    for name, array in zip(names, arrays, strict=True):
+        np.testing.assert_array_equal(array, tasks(reference)[name])
+    assert not (tmp_path / "run" / "checkpoints" / "evaluated").exists()
+    # Other tasks are other results.
+    config.eval.test_tasks = 10
+    assert [row["tasks"] for row in job.run(config, tmp_path / "run")] == [20, 10, 20, 10]
 
 
 def test_a_killed_run_logs_no_epoch_twice(reference, config, tmp_path, monkeypatch):

@@ -1,0 +1,76 @@
+"""What heads reached, kept until the job is done: a stopped evaluation goes on from there."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import sib_jax
+from sib_jax.experiment.measure import Calibration, Measured
+from sib_jax.experiment.workdir import CHECKPOINTS
+from sib_jax.report.results import Row
+from sib_jax.runtime import weights
+from sib_jax.runtime.weights import WeightsError
+
+Reached = dict[str, tuple[Row, Measured]]
+"""By split: a row of results.json, and what is behind it."""
+
+
+def save(workdir: Path, head: str, depends_on: Any, reached: Reached) -> None:
+    """Keeps what a head reached.
+
+    Args:
+      workdir: an existing folder.
+      head: its name.
+      depends_on: what the result is a function of, of what JSON can hold.
+      reached: to keep.
+    """
+    arrays = {split: _arrays(measured) for split, (_, measured) in reached.items()}
+    rows = {split: row for split, (row, _) in reached.items()}
+    about = {"depends_on": _with_versions(depends_on), "rows": rows}
+    weights.save(_path(workdir, head), arrays, about)
+
+
+def load(workdir: Path, head: str, depends_on: Any) -> Reached | None:
+    """What was kept; None where nothing was, or it is of something else or damaged."""
+    try:
+        stored, about = weights.contents(_path(workdir, head))
+        if about["depends_on"] != json.loads(json.dumps(_with_versions(depends_on))):
+            return None
+        found = {}
+        for split, row in about["rows"].items():
+            of = {n.split("/")[1]: x for n, x in stored.items() if n.split("/")[0] == split}
+            scaled = (
+                Calibration(of["nll_scaled"], of["bins_scaled"]) if "nll_scaled" in of else None
+            )
+            raw = Calibration(of["nll"], of["bins"])
+            answers = of["accuracy"], of["predicted"]
+            found[split] = row, Measured(*answers, raw, scaled, of.get("both_offset"))
+        return found
+    except (WeightsError, LookupError):
+        return None
+
+
+def forget(workdir: Path) -> None:
+    """Removes what was kept."""
+    shutil.rmtree(_folder(workdir), ignore_errors=True)
+
+
+def _arrays(measured: Measured) -> dict[str, np.ndarray]:
+    accuracy = {"accuracy": measured.accuracy, "predicted": measured.predicted}
+    return accuracy | measured.arrays(())
+
+
+def _with_versions(depends_on: Any) -> list[Any]:
+    return [sib_jax.__version__, jax.__version__, jax.default_backend(), depends_on]
+
+
+def _folder(workdir: Path) -> Path:
+    return workdir / CHECKPOINTS / "evaluated"
+
+
+def _path(workdir: Path, head: str) -> Path:
+    return _folder(workdir) / f"{head}.npz"
