@@ -95,10 +95,7 @@ def main(argv: Sequence[str]) -> None:
     args = flags.parse_args(argv)
     features = clusters(args.features)
     table = feature_table(features.reshape(-1, args.features), np.repeat(range(CLASSES), IMAGES))
-    if args.whole:
-        rows, about = _whole(table, args), timing.describe()
-    else:
-        rows, about = _compared(features, table, args)
+    rows, about = (_whole if args.whole else _compared)(features, table, args)
     timing.report(rows, about, args.json)
 
 
@@ -111,16 +108,21 @@ def clusters(features: int) -> np.ndarray:
     )
 
 
-def _whole(table: FeatureTable, args: Any) -> list[dict[str, Any]]:
-    rows = []
+def _whole(
+    features: np.ndarray, table: FeatureTable, args: Any
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    del features
+    rows: list[dict[str, Any]] = []
+    about = timing.describe()
     for name in args.methods.split(","):
         begun = time.perf_counter()
         accuracy = _work(name, table, args.whole, 50)()
         took = time.perf_counter() - begun
         rows.append({"work": name, "tasks": args.whole, "seconds": took, "accuracy": accuracy})
         print(f"{name}: {took:.1f} s", flush=True)
+        timing.write(rows, about, args.json)
     rows.append({"work": "all", "seconds": sum(row["seconds"] for row in rows)})
-    return rows
+    return rows, about
 
 
 def _compared(
@@ -143,6 +145,7 @@ def _compared(
                 rows.append({"work": name, "unit": "tasks/s", "ours": tasks / took})
                 rows[-1] |= {"our_batch": batch, "our_accuracy": work()}
             print(rows[-1]["work"], f"{rows[-1].get('ratio', 0):.1f}", flush=True)
+            timing.write(rows, about, args.json)
     return rows, about
 
 

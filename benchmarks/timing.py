@@ -180,6 +180,11 @@ def report(rows: Sequence[dict[str, Any]], about: dict[str, Any], path: str | No
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
+    write(rows, about, path)
+
+
+def write(rows: Sequence[dict[str, Any]], about: dict[str, Any], path: str | None) -> None:
+    """Writes rows to `path`, if there is one; also those so far, of a long benchmark."""
     if path:
         text = json.dumps([{**row, "about": about} for row in rows], indent=1)
         Path(path).write_text(text + "\n")

@@ -91,7 +91,8 @@ def answers(
 ) -> Iterator[Answers]:
     """Those of all episodes, batch after batch; arguments as in `evaluate`."""
     batch = devices.filled(batch)
-    params, sources = devices.to_all((params, sources), devices.episode_mesh(batch))
+    mesh = devices.episode_mesh(batch)
+    params, sources = devices.to_all(params, mesh), devices.shared(sources, mesh)
     under_way: collections.deque[jax.Array] = collections.deque()
     for start in range(0, tasks, batch):
         found = _answers(params, sources, key, start, method, setting, batch)

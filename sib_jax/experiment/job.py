@@ -237,7 +237,7 @@ def _inputs(experiment: Experiment, data: DataSet, found: Pretrained | None) -> 
         else:
             of = inputs.of_features(data, found, experiment.base_holdout, _stop_if_asked)
         mesh = devices.episode_mesh(devices.filled(experiment.evaluation.batch))
-        made[reads] = of._replace(evaluation=devices.to_all(of.evaluation, mesh))
+        made[reads] = of._replace(evaluation=devices.shared(of.evaluation, mesh))
     return made
 
 

@@ -48,7 +48,7 @@ def meta_train(
     optimizer = make_optimizer(settings.optimizer, method, params)
     run = compile_steps(method, setting, optimizer, settings.batch)
     mesh = devices.episode_mesh(settings.batch)
-    train = devices.to_all(train, mesh)
+    train = devices.shared(train, mesh)
     stream = key(settings.seed, Stream.META_TRAINING)
     validation = key(settings.seed, Stream.META_VALIDATION)
 

@@ -151,7 +151,7 @@ def _train(
     optimizer = _optimizer(settings, settings.epochs * steps_per_epoch, first)
     stream = key(settings.seed, Stream.PRETRAINING)
     mesh = devices.episode_mesh(settings.batch)
-    images, labels = devices.to_all((images_of(data.train, slice(None)), data.train.labels), mesh)
+    images, labels = devices.shared((images_of(data.train, slice(None)), data.train.labels), mesh)
     scaled = settings._replace(padding=round(settings.padding * scale))
     step = _compile(scaled, sized, preprocessing, optimizer)
     order: dict[int, jax.Array] = {}  # of the epoch at work

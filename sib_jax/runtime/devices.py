@@ -82,6 +82,14 @@ def to_all(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(put, tree)
 
 
+def shared(tree: Any, mesh: Mesh) -> Any:
+    """`to_all` for what is large and only read: all CPU devices look at one copy in memory."""
+    if jax.process_count() == 1 and mesh.devices.flat[0].platform == "cpu":
+        # What a JAX array holds lies where XLA can use it in place, on every device.
+        tree = jax.tree.map(lambda x: np.asarray(jax.numpy.asarray(x)), tree)
+    return to_all(tree, mesh)
+
+
 def to_host(tree: Any) -> Any:
     """A copy in NumPy arrays: the buffers on the devices may be donated to the next step."""
     return jax.tree.map(np.array, tree)

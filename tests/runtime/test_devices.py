@@ -57,7 +57,9 @@ def case(setting, posterior):
 
 found = {f"{s} {p}": case(s, p) for s, p in json.loads(sys.argv[2])}
 mesh = devices.episode_mesh(8)
-print(json.dumps({"devices": mesh.shape["episode"], **found}))
+at_once = devices.shared(train, mesh).features.addressable_shards
+places = {shard.data.unsafe_buffer_pointer() for shard in at_once}
+print(json.dumps({"devices": mesh.shape["episode"], "copies": len(places), **found}))
 """
 # Compiling takes most of the time, and its optimizations matter little here.
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
@@ -77,6 +79,7 @@ def trained(devices):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["devices"] == devices
+    assert found["copies"] == 1  # of the table, in memory
     return found
 
 
