@@ -2,8 +2,9 @@
 
 python benchmarks/devices.py [--json=FILE] [--toy]
 
-The devices share the cores of one CPU, so this shows what sharding costs, not what it gains. The
-losses of the same episodes may differ by rounding alone.
+At each batch. The devices share the cores of one CPU: up to as many devices as cores, the small
+programs of a small batch are spread over cores that one device leaves idle; beyond, it shows what
+sharding costs. The losses of the same episodes may differ by rounding alone.
 """
 
 import concurrent.futures
@@ -24,30 +25,34 @@ def main(argv: Sequence[str]) -> None:
     """Measures each number of devices in a process of its own."""
     flags = timing.parser(__doc__)
     flags.add_argument("--devices", type=timing.numbers, default=(1, 2, 4, 8))
+    flags.add_argument("--batches", type=timing.numbers, default=(8, 64))
     flags.add_argument("--toy", action="store_true", help="sizes that take seconds, to rehearse")
     args = flags.parse_args(argv)
     about = timing.describe()
-    found = {count: _in_own_process(count, args.toy) for count in args.devices}
-    rows = [
-        {"work": f"train_on_{count}_devices", "unit": "episodes/s", **values}
-        for count, values in found.items()
-    ]
+    rows = []
+    for batch in args.batches:
+        found = {count: _in_own_process(count, batch, args.toy) for count in args.devices}
+        rows += [
+            {"work": f"train_on_{count}_devices_batch_{batch}", "unit": "episodes/s", **values}
+            for count, values in found.items()
+        ]
     timing.report(rows, about, args.json)
-    losses = [values["loss"] for values in found.values()]
-    if not all(math.isclose(loss, losses[0], rel_tol=_TOLERANCE) for loss in losses):
-        sys.exit(f"the losses differ by more than {_TOLERANCE}: {losses}")
+    for batch in args.batches:
+        losses = [row["loss"] for row in rows if row["work"].endswith(f"_{batch}")]
+        if not all(math.isclose(loss, losses[0], rel_tol=_TOLERANCE) for loss in losses):
+            sys.exit(f"batch {batch}: the losses differ by more than {_TOLERANCE}: {losses}")
 
 
-def _in_own_process(count: int, toy: bool) -> dict[str, float]:
+def _in_own_process(count: int, batch: int, toy: bool) -> dict[str, float]:
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, spawn) as pool:
-        return pool.submit(_train, count, toy).result()
+        return pool.submit(_train, count, batch, toy).result()
 
 
-def _train(count: int, toy: bool) -> dict[str, float]:
+def _train(count: int, batch: int, toy: bool) -> dict[str, float]:
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", count)
-    setting = Setting(batch=64, features=64, images=30) if toy else Setting(batch=64)
+    setting = Setting(batch=batch, features=64, images=30) if toy else Setting(batch=batch)
     episodes = 128 if toy else 2048
     train = ours.training(ours.config_of(setting), ours.table(setting), episodes)
     loss = train()
