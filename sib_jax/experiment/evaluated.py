@@ -50,7 +50,7 @@ def load(workdir: Path, head: str, depends_on: Any) -> Reached | None:
             answers = of["accuracy"], of["predicted"]
             found[split] = row, Measured(*answers, raw, scaled, of.get("both_offset"))
         return found
-    except (WeightsError, LookupError):
+    except (WeightsError, LookupError, TypeError, AttributeError):  # damaged in any way
         return None
 
 
