@@ -1,10 +1,10 @@
 """Meta-training over 1, 2, 4 and 8 CPU devices: episodes a second, and equal losses.
 
-python benchmarks/devices.py [--json=FILE] [--toy]
+python benchmarks/devices.py [--devices=1,2,4,8] [--batches=8,64] [--json=FILE] [--toy]
 
-At each batch. The devices share the cores of one CPU: up to as many devices as cores, the small
-programs of a small batch are spread over cores that one device leaves idle; beyond, it shows what
-sharding costs. The losses of the same episodes may differ by rounding alone.
+At each batch. The devices share the cores of one CPU: up to as many devices as cores, this shows
+whether one device leaves cores idle; beyond, what sharding costs. The losses of the same episodes
+may differ by rounding alone.
 """
 
 import concurrent.futures

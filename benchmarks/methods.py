@@ -95,7 +95,10 @@ def main(argv: Sequence[str]) -> None:
     args = flags.parse_args(argv)
     features = clusters(args.features)
     table = feature_table(features.reshape(-1, args.features), np.repeat(range(CLASSES), IMAGES))
-    rows, about = (_whole if args.whole else _compared)(features, table, args)
+    if args.whole:
+        rows, about = _whole(table, args)
+    else:
+        rows, about = _compared(features, table, args)
     timing.report(rows, about, args.json)
 
 
@@ -108,10 +111,7 @@ def clusters(features: int) -> np.ndarray:
     )
 
 
-def _whole(
-    features: np.ndarray, table: FeatureTable, args: Any
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    del features
+def _whole(table: FeatureTable, args: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     about = timing.describe()
     for name in args.methods.split(","):

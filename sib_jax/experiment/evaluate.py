@@ -19,7 +19,7 @@ from sib_jax.tasks.setting import Setting, Sources
 STREAMS = {"val": Stream.VAL_TASKS, "test": Stream.TEST_TASKS}
 """Where the tasks of a split come from."""
 
-_UNDER_WAY = 4  # batches: more gain nothing, and on several CPU devices may lock each other out
+_UNDER_WAY = 4  # batches: many, on several CPU devices, may lock each other out
 
 
 class Answers(NamedTuple):
