@@ -1,0 +1,456 @@
+"""The tables of RESULTS.md and README.md, made from the files beside this one.
+
+python results/tables.py                 puts them into both documents anew
+python results/tables.py --check         says which differ, and exits with 1 if any does
+python results/tables.py --keep RUN NAME copies results.json of a finished run to NAME.json, and
+                                         what tables need of its tasks.npz to NAME.tasks.npz
+python results/tables.py --differences   differences task by task, as the text has them
+
+In a document a table stands between `<!-- table: NAME -->` and `<!-- end of table -->`.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sib_jax.report import paper
+
+HERE = Path(__file__).parent
+DOCUMENTS = tuple(HERE.parent / name for name in ("RESULTS.md", "README.md"))
+PLACE = re.compile(r"(<!-- table: (\w+) -->\n\n).*?(?=\n<!-- end of table -->)", re.DOTALL)
+
+Row = dict[str, Any]
+
+MINI = ("mini_imagenet_conv4_128", "sib_plus_conv4_128")
+MINI_LWOF = ("mini_imagenet_conv4_128_lwof",)
+MINI_METHODS = (*MINI, "comparison_mini_imagenet", "peers_mini_imagenet")
+CIFAR = ("cifar_fs", "cifar_fs_sib_plus")
+CIFAR_METHODS = (*CIFAR, "comparison_cifar_fs", "comparison_cifar_fs_short")
+SIB = {f"standard_5w{{}}s_T{steps}": f"SIB, T = {steps}" for steps in (0, 1, 3, 5)}
+UNTRAINED = {
+    "soft_kmeans_5w{}s": "soft k-means, untrained",
+    "sinkhorn_kmeans_5w{}s": "balanced k-means, untrained",
+}
+SIB_PLUS = {
+    "sib_plus_5w{}s": "SIB+, T = 10",
+    "sib_plus_balanced_5w{}s": "SIB+ with balanced assignments, T = 10",
+}
+METHODS = {
+    "standard_5w{}s_T0": "SIB, T = 0",
+    "standard_5w{}s_T3": "SIB, T = 3",
+    "standard_5w{}s_T5": "SIB, T = 5",
+    "sib_plus_5w{}s": "SIB+",
+    "sib_plus_balanced_5w{}s": "SIB+, balanced assignments",
+    "simple_shot_5w{}s": "SimpleShot",
+    "soft_kmeans_5w{}s": "soft k-means",
+    "sinkhorn_kmeans_5w{}s": "balanced k-means",
+    "bd_cspn_5w{}s": "BD-CSPN",
+    "laplacian_shot_5w{}s": "LaplacianShot",
+    "tim_adm_5w{}s": "TIM, ADM",
+    "tim_gradient_5w{}s": "TIM, gradient",
+    "alpha_tim_5w{}s": "alpha-TIM",
+    "pt_map_5w{}s": "PT-MAP",
+    "gaussian_em_5w{}s": "Gaussian mixture",
+    "matching_5w{}s": "matching networks",
+    "matching_full_context_5w{}s": "matching networks, full context *",
+    "prototypical_5w{}s": "prototypical networks",
+    "anil_5w{}s": "ANIL",
+    "meta_lstm_cosine_5w{}s": "meta-learner LSTM, cosine *",
+    "meta_lstm_linear_5w{}s": "meta-learner LSTM, linear *",
+    "snail_5w{}s": "SNAIL *",
+    "average_lwof_5w{}s": "weight generator, average",
+    "attention_lwof_5w{}s": "weight generator, attention",
+}
+# In the paper's Table 2; the form of the meta-learner LSTM and of matching networks is not said.
+PAPER = {
+    "SIB, T = 0": "53.62, 71.48",
+    "SIB, T = 3": "62.59, 75.43",
+    "SIB, T = 5": "63.26, 75.73",
+    "matching networks": "43.60, 55.30",
+    "prototypical networks": "49.42, 68.20",
+    "meta-learner LSTM, cosine *": "43.40, 60.20",
+    "SNAIL *": "55.71, 68.88",
+    "weight generator, attention": "55.95, 73.00",
+}
+
+
+def rows(names: Iterable[str], split: str = "test") -> dict[str, Row]:
+    """The rows of a split by head, of all the files."""
+    found = [row for name in names for row in json.loads((HERE / f"{name}.json").read_text())]
+    return {row["head"]: row for row in found if row["split"] == split}
+
+
+def tasks(names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Accuracies of each test task in percent, as `<head>/<measure>`, of all the files."""
+    found: dict[str, np.ndarray] = {}
+    for name in names:
+        with np.load(HERE / f"{name}.tasks.npz") as arrays:
+            found |= {key: 100 * arrays[key].astype(np.float64) for key in arrays.files}
+    return found
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """Mean and half the width of its 95% interval."""
+    return float(values.mean()), float(1.96 * values.std() / len(values) ** 0.5)
+
+
+def cell(mean: float, half: float) -> str:
+    """`mean ± half`."""
+    return f"{mean:.2f} ± {half:.2f}"
+
+
+def shown(row: Row | None, measure: str = "novel") -> str:
+    """A measure of a row with its interval, empty where there is none."""
+    value = row and row.get(measure)
+    return cell(value["mean"], value["ci95"]) if value else ""
+
+
+def calibrated(row: Row | None) -> str:
+    """NLL and ECE at the temperature that validation chose."""
+    return f"{row['nll_scaled']:.3f}, {row['ece_scaled']:.1f}" if row else ""
+
+
+def beside(printed: str, mean: float, half: float) -> str:
+    """How we stand to what the paper prints: above, within both intervals, or so much below."""
+    if not printed:
+        return ""
+    wanted, _, interval_of_it = printed.partition(" ± ")
+    below = float(wanted) - mean
+    if below < 0:
+        return "above"
+    return "within" if below <= min(half, float(interval_of_it or 0)) else f"{below:.1f} below"
+
+
+def table(head: str, lines: Iterable[Iterable[str]]) -> str:
+    """Markdown; the names of the columns stand in one string, as in the table."""
+    rule = "|" + "---|" * (head.count("|") - 1)
+    return "\n".join([head, rule, *(f"| {' | '.join(line)} |" for line in lines)]) + "\n"
+
+
+def standard_mini() -> str:
+    """SIB beside the paper on mini-ImageNet, and what learns nothing."""
+    test, val, of_task = rows(MINI), rows(MINI, "val"), tasks(MINI)
+
+    def line(shots: int, head: str, name: str) -> list[str]:
+        printed, printed_val = (
+            (paper.row_of(row) or ("",))[0] if head in SIB else ""
+            for row in (test[head.format(shots)], val[head.format(shots)])
+        )
+        head = head.format(shots)
+        first = interval(of_task[f"{head}/novel"][:600])
+        return [
+            f"{shots}-shot",
+            name,
+            printed,
+            cell(*first),
+            beside(printed, *first),
+            shown(test[head]),
+            printed_val,
+            shown(val[head]),
+            calibrated(test[head]),
+        ]
+
+    heads = SIB | UNTRAINED | SIB_PLUS
+    return table(
+        "| task | method | paper, 600 tasks | ours, the first 600 tasks | | ours, 10,000 tasks "
+        "| validation: paper | validation: ours | NLL, ECE (test) |",
+        (line(s, h, n) for s in (5, 1) for h, n in heads.items() if h.format(s) in test),
+    )
+
+
+def lwof_mini() -> str:
+    """SIB without forgetting beside the paper on mini-ImageNet."""
+    test, of_task = rows(MINI_LWOF), tasks(MINI_LWOF)
+
+    def lines(shots: int, steps: int) -> Iterable[list[str]]:
+        head = f"lwof_5w{shots}s_T{steps}"
+        row = test[head]
+        printed = (*(paper.row_of(row) or ("", "", "")), "")
+        names = ("Novel", "Base", "Both", f"Both, offset {row['offset']:.2f}")
+        measures = ("novel", "base", "both", "both_offset")
+        for measure, name, theirs in zip(measures, names, printed, strict=True):
+            first = interval(of_task[f"{head}/{measure}"][:600])
+            yield [
+                f"{shots}-shot",
+                f"SIB, T = {steps}",
+                name,
+                theirs,
+                cell(*first),
+                beside(theirs, *first),
+                shown(row, measure),
+            ]
+
+    return table(
+        "| task | method | | paper, 600 tasks | ours, the first 600 tasks | | ours, 5,000 tasks |",
+        (
+            line
+            for s in (5, 1)
+            for t in (0, 1, 3, 5)
+            if f"lwof_5w{s}s_T{t}" in test
+            for line in lines(s, t)
+        ),
+    )
+
+
+def standard_cifar() -> str:
+    """SIB on CIFAR-FS, and what learns nothing."""
+    test, val = rows(CIFAR), rows(CIFAR, "val")
+    heads = SIB | UNTRAINED | SIB_PLUS
+    return table(
+        "| task | method | test, 10,000 tasks | validation, 2,000 tasks | NLL, ECE (test) |",
+        (
+            [f"{s}-shot", name, shown(test[h]), shown(val[h]), calibrated(test[h])]
+            for s in (5, 1)
+            for h, name in ((head.format(s), name) for head, name in heads.items())
+        ),
+    )
+
+
+def seeds_cifar() -> str:
+    """Three seeds of meta-training; the interval over them is Student's with two degrees."""
+    found = rows(["cifar_fs", "cifar_fs_seeds"])
+
+    def line(shots: int, steps: int) -> list[str]:
+        head = f"standard_5w{shots}s_T{steps}"
+        means = [found[name]["novel"]["mean"] for name in (head, f"{head}_seed1", f"{head}_seed2")]
+        half = 4.303 * np.std(means, ddof=1) / 3**0.5
+        each = [f"{mean:.2f}" for mean in means]
+        return [f"{shots}-shot", str(steps), *each, cell(float(np.mean(means)), half)]
+
+    return table(
+        "| task | T | seed 0 | seed 1 | seed 2 | mean, interval over seeds |",
+        (line(shots, steps) for shots in (5, 1) for steps in (0, 1, 3, 5)),
+    )
+
+
+def lwof_cifar() -> str:
+    """SIB without forgetting on CIFAR-FS."""
+    test = rows(["cifar_fs_lwof"])
+    measures = ("novel", "base", "both", "both_offset")
+    return table(
+        "| task | method | Novel | Base | Both | Both with an offset | offset |",
+        (
+            [
+                f"{s}-shot",
+                f"SIB, T = {t}",
+                *(shown(row, measure) for measure in measures),
+                f"{row['offset']:.2f}",
+            ]
+            for s in (5, 1)
+            for t in (0, 1, 3, 5)
+            for row in [test[f"lwof_5w{s}s_T{t}"]]
+        ),
+    )
+
+
+def methods() -> str:
+    """Every method on the first 2,000 tasks of both data sets."""
+    found = [(rows(names), tasks(names[:2])) for names in (MINI_METHODS, CIFAR_METHODS)]
+
+    def accuracy(test: dict[str, Row], of_task: dict[str, np.ndarray], head: str) -> str:
+        if f"{head}/novel" in of_task:
+            return cell(*interval(of_task[f"{head}/novel"][:2000]))
+        return shown(test.get(head))
+
+    lines = (
+        [name, PAPER.get(name, ""), *(accuracy(*f, head.format(s)) for f in found for s in (1, 5))]
+        for head, name in METHODS.items()
+    )
+    return table(
+        "| method | the paper, 1-shot, 5-shot | mini-ImageNet, 1-shot | 5-shot "
+        "| CIFAR-FS, 1-shot | 5-shot |",
+        lines,
+    )
+
+
+def calibration() -> str:
+    """The same methods' calibration."""
+    found = [rows(names) for names in (MINI_METHODS, CIFAR_METHODS)]
+    return table(
+        "| method | mini-ImageNet, 1-shot | 5-shot | CIFAR-FS, 1-shot | 5-shot |",
+        (
+            [name, *(calibrated(test.get(head.format(s))) for test in found for s in (1, 5))]
+            for head, name in METHODS.items()
+        ),
+    )
+
+
+def generators() -> str:
+    """The weight generators without forgetting."""
+    sets = {
+        "mini-ImageNet": rows(["comparison_mini_imagenet"]),
+        "CIFAR-FS": rows(["comparison_cifar_fs"]),
+    }
+    measures = ("novel", "base", "both", "both_offset")
+    return table(
+        "| generator | data set | task | Novel | Base | Both | Both with an offset | offset |",
+        (
+            [
+                generator,
+                name,
+                f"{s}-shot",
+                *(shown(row, measure) for measure in measures),
+                f"{row['offset']:.2f}",
+            ]
+            for name, test in sets.items()
+            for generator in ("average", "attention")
+            for s in (1, 5)
+            for row in [test[f"{generator}_lwof_5w{s}s"]]
+        ),
+    )
+
+
+def unbalanced(name: str, shots: int) -> str:
+    """Each method on balanced and on Dirichlet queries."""
+    test = rows([name])
+    ending = f"_5w{shots}s_balanced"
+
+    def both_ways(row: Row) -> str:
+        return f"{calibrated(row)} ({row['nll']:.3f}, {row['ece']:.1f})"
+
+    def line(method: str) -> list[str]:
+        balanced, drawn = (test[f"{method}_5w{shots}s_{q}"] for q in ("balanced", "dirichlet"))
+        change = drawn["novel"]["mean"] - balanced["novel"]["mean"]
+        accuracies = (shown(balanced), shown(drawn), f"{change:+.2f}")
+        return [method, *accuracies, both_ways(balanced), both_ways(drawn)]
+
+    return table(
+        "| method | balanced | Dirichlet(2) | change | NLL, ECE balanced | NLL, ECE Dirichlet |",
+        (line(head.removesuffix(ending)) for head in test if head.endswith(ending)),
+    )
+
+
+def mirrored() -> str:
+    """Means over an image and its mirror image."""
+    test = rows(["mini_imagenet_conv4_128_mirror"])
+    return table("| head | Novel |", ([head, shown(row)] for head, row in test.items()))
+
+
+def first() -> str:
+    """README's first table."""
+    sets = {
+        "**mini-ImageNet**, Conv4-128": (MINI, "sib_plus_5w{}s"),
+        "**CIFAR-FS**, Conv4-64": (CIFAR, "sib_plus_balanced_5w{}s"),
+    }
+
+    def lines() -> Iterable[list[str]]:
+        for name, (files, best) in sets.items():
+            yield [name, *[""] * 6]
+            test = rows(files)
+            for shots in (1, 5):
+                sib = [test[head.format(shots)] for head in SIB]
+                printed = [(paper.row_of(row) or ("",))[0].split(" ")[0] for row in sib]
+                yield [
+                    f"{shots}-shot",
+                    *(
+                        shown(row) + (f" ({theirs})" if theirs else "")
+                        for row, theirs in zip(sib, printed, strict=True)
+                    ),
+                    f"**{shown(test[best.format(shots)])}**",
+                    shown(test[f"sinkhorn_kmeans_5w{shots}s"]),
+                ]
+
+    return table(
+        "| 5-way | T = 0 | T = 1 | T = 3 | T = 5 | SIB+ | balanced k-means, untrained |", lines()
+    )
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "first": first,
+    "standard_mini": standard_mini,
+    "lwof_mini": lwof_mini,
+    "mirrored": mirrored,
+    "standard_cifar": standard_cifar,
+    "seeds_cifar": seeds_cifar,
+    "lwof_cifar": lwof_cifar,
+    "methods": methods,
+    "generators": generators,
+    "calibration": calibration,
+    "unbalanced_mini_1": lambda: unbalanced("unbalanced_mini_imagenet_conv4_128", 1),
+    "unbalanced_mini_5": lambda: unbalanced("unbalanced_mini_imagenet_conv4_128", 5),
+    "unbalanced_cifar_1": lambda: unbalanced("unbalanced_cifar_fs", 1),
+    "unbalanced_cifar_5": lambda: unbalanced("unbalanced_cifar_fs", 5),
+}
+
+
+def made_anew(text: str) -> str:
+    """The document with its tables made anew; the rest is as it was."""
+    return PLACE.sub(lambda found: found[1] + TABLES[found[2]](), text)
+
+
+def differences_standard(files: tuple[str, ...]) -> Iterable[str]:
+    """What the inner loop gains, and SIB and SIB+ over what learns nothing, task by task."""
+    of_task = tasks(files)
+    start, *more = SIB
+    pairs = [(head, start) for head in more]
+    pairs += [(head, rival) for head in (more[-1], *SIB_PLUS) for rival in UNTRAINED]
+    for shots in (1, 5):
+        for one, other in ((a.format(shots), b.format(shots)) for a, b in pairs):
+            if f"{one}/novel" in of_task:
+                difference = of_task[f"{one}/novel"] - of_task[f"{other}/novel"]
+                yield f"{files[0]} {one} - {other}: {cell(*interval(difference))}"
+
+
+def differences_lwof(files: tuple[str, ...]) -> Iterable[str]:
+    """What the inner loop gains without forgetting, and what the offset gives."""
+    of_task = tasks(files)
+    for head in sorted({key.split("/")[0] for key in of_task}):
+        start = head[:-1] + "0"
+        for measure in ("novel", "base", "both", "both_offset"):
+            if head != start:
+                gain = of_task[f"{head}/{measure}"] - of_task[f"{start}/{measure}"]
+                yield f"{files[0]} {head} - T0, {measure}: {cell(*interval(gain))}"
+        gain = of_task[f"{head}/both_offset"] - of_task[f"{head}/both"]
+        yield f"{files[0]} {head}, what the offset gives: {cell(*interval(gain))}"
+
+
+def keep(run: Path, name: str) -> None:
+    """Copies what a finished run has to say."""
+    shutil.copy(run / "results.json", HERE / f"{name}.json")
+    with np.load(run / "tasks.npz") as arrays:
+        wanted = {
+            key.replace("/test/", "/"): arrays[key]
+            for key in arrays.files
+            if re.search(r"/test/(novel|base|both|both_offset)$", key)
+        }
+    np.savez_compressed(HERE / f"{name}.tasks.npz", **wanted)
+
+
+def main() -> int:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--differences", action="store_true")
+    parser.add_argument("--keep", nargs=2, metavar=("RUN", "NAME"))
+    chosen = parser.parse_args()
+    if chosen.keep:
+        keep(Path(chosen.keep[0]), chosen.keep[1])
+        return 0
+    if chosen.differences:
+        for files in (MINI, CIFAR):
+            print(*differences_standard(files), sep="\n")
+        print(*differences_lwof(MINI_LWOF), sep="\n")
+        return 0
+    stale = False
+    for document in DOCUMENTS:
+        text = document.read_text()
+        anew = made_anew(text)
+        if anew != text:
+            stale = True
+            print(f"{document.name}: tables differ from what the files say")
+            if not chosen.check:
+                document.write_text(anew)
+    return int(stale and chosen.check)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
