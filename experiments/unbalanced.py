@@ -4,8 +4,9 @@ python -m sib_jax.main --config=experiments/unbalanced.py:mini_imagenet --data_d
 
 5-way, 1-shot and 5-shot, 75 queries. Every head is there twice, `..._balanced` and `..._dirichlet`,
 for the two kinds of tasks it is evaluated on. SIB is meta-trained on balanced episodes (`sib`), or
-on unbalanced ones (`sib_unbalanced`): on 40,000 episodes, once for both kinds of tasks. The
-Gaussian posteriors have learned from balanced ones, with a KL term of weight 1e-4 or 1e-2.
+on unbalanced ones (`sib_unbalanced`, and `sib_plus_unbalanced` for SIB+): on 40,000 episodes, once
+for both kinds of tasks. The Gaussian posteriors have learned from balanced ones, with a KL term of
+weight 1e-4 or 1e-2.
 """
 
 import ml_collections
@@ -21,6 +22,11 @@ QUERIES = {"balanced": "balanced", "dirichlet": "dirichlet:2"}
 METHODS = {
     "sib": {"optimizer.query_classes": "balanced"},
     "sib_unbalanced": {"optimizer.query_classes": "dirichlet:2"},
+    "sib_plus_unbalanced": {
+        "method": "sib_plus",
+        "sib_plus.steps": 5,  # better than 10 on validation
+        "optimizer.query_classes": "dirichlet:2",
+    },
     "sib_gaussian": GAUSSIAN,
     "sib_gaussian_kl": {**GAUSSIAN, "elbo.beta": 1e-2},
     # Nothing of these is trained.

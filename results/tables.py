@@ -33,6 +33,11 @@ MINI_LWOF = ("mini_imagenet_conv4_128_lwof",)
 MINI_METHODS = (*MINI, "comparison_mini_imagenet", "peers_mini_imagenet")
 CIFAR = ("cifar_fs", "cifar_fs_sib_plus")
 CIFAR_METHODS = (*CIFAR, "comparison_cifar_fs", "comparison_cifar_fs_short")
+UNBALANCED_MINI = (
+    "unbalanced_mini_imagenet_conv4_128",
+    "unbalanced_mini_imagenet_conv4_128_sib_plus",
+)
+UNBALANCED_CIFAR = ("unbalanced_cifar_fs", "unbalanced_cifar_fs_sib_plus")
 SIB = {f"standard_5w{{}}s_T{steps}": f"SIB, T = {steps}" for steps in (0, 1, 3, 5)}
 UNTRAINED = {
     "soft_kmeans_5w{}s": "soft k-means, untrained",
@@ -307,10 +312,12 @@ def generators() -> str:
     )
 
 
-def unbalanced(name: str, shots: int) -> str:
-    """Each method on balanced and on Dirichlet queries."""
-    test = rows([name])
+def unbalanced(names: Iterable[str], shots: int) -> str:
+    """Each method on balanced and on Dirichlet queries; what learns stands first."""
+    test = rows(names)
     ending = f"_5w{shots}s_balanced"
+    heads = [head.removesuffix(ending) for head in test if head.endswith(ending)]
+    heads.sort(key=lambda head: not head.startswith("sib"))
 
     def both_ways(row: Row) -> str:
         return f"{calibrated(row)} ({row['nll']:.3f}, {row['ece']:.1f})"
@@ -323,7 +330,7 @@ def unbalanced(name: str, shots: int) -> str:
 
     return table(
         "| method | balanced | Dirichlet(2) | change | NLL, ECE balanced | NLL, ECE Dirichlet |",
-        (line(head.removesuffix(ending)) for head in test if head.endswith(ending)),
+        map(line, heads),
     )
 
 
@@ -373,10 +380,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "methods": methods,
     "generators": generators,
     "calibration": calibration,
-    "unbalanced_mini_1": lambda: unbalanced("unbalanced_mini_imagenet_conv4_128", 1),
-    "unbalanced_mini_5": lambda: unbalanced("unbalanced_mini_imagenet_conv4_128", 5),
-    "unbalanced_cifar_1": lambda: unbalanced("unbalanced_cifar_fs", 1),
-    "unbalanced_cifar_5": lambda: unbalanced("unbalanced_cifar_fs", 5),
+    "unbalanced_mini_1": lambda: unbalanced(UNBALANCED_MINI, 1),
+    "unbalanced_mini_5": lambda: unbalanced(UNBALANCED_MINI, 5),
+    "unbalanced_cifar_1": lambda: unbalanced(UNBALANCED_CIFAR, 1),
+    "unbalanced_cifar_5": lambda: unbalanced(UNBALANCED_CIFAR, 5),
 }
 
 
@@ -411,6 +418,18 @@ def differences_lwof(files: tuple[str, ...]) -> Iterable[str]:
         yield f"{files[0]} {head}, what the offset gives: {cell(*interval(gain))}"
 
 
+def differences_unbalanced(names: tuple[str, ...]) -> Iterable[str]:
+    """What learned from unbalanced episodes, over all others on both kinds of tasks."""
+    of_task = tasks(names)
+    learned = re.compile(r"(sib\w*_unbalanced)(_5w\ds_\w+)/novel")
+    for key, found in of_task.items():
+        if match := learned.fullmatch(key):
+            for other, of_other in of_task.items():
+                if other.endswith(f"{match[2]}/novel") and other != key:
+                    gain = cell(*interval(found - of_other))
+                    yield f"{names[0]} {key} - {other}: {gain}"
+
+
 def keep(run: Path, name: str) -> None:
     """Copies what a finished run has to say."""
     shutil.copy(run / "results.json", HERE / f"{name}.json")
@@ -439,6 +458,8 @@ def main() -> int:
         for files in (MINI, CIFAR):
             print(*differences_standard(files), sep="\n")
         print(*differences_lwof(MINI_LWOF), sep="\n")
+        for files in (UNBALANCED_MINI, UNBALANCED_CIFAR):
+            print(*differences_unbalanced(files), sep="\n")
         return 0
     stale = False
     for document in DOCUMENTS:
