@@ -36,6 +36,7 @@ CIFAR_METHODS = (*CIFAR, "comparison_cifar_fs", "comparison_cifar_fs_short")
 UNBALANCED_MINI = (
     "unbalanced_mini_imagenet_conv4_128",
     "unbalanced_mini_imagenet_conv4_128_sib_plus",
+    "unbalanced_mini_imagenet_conv4_128_alpha_tim",
 )
 UNBALANCED_CIFAR = ("unbalanced_cifar_fs", "unbalanced_cifar_fs_sib_plus")
 SIB = {f"standard_5w{{}}s_T{steps}": f"SIB, T = {steps}" for steps in (0, 1, 3, 5)}
@@ -315,22 +316,24 @@ def generators() -> str:
 def unbalanced(names: Iterable[str], shots: int) -> str:
     """Each method on balanced and on Dirichlet queries; what learns stands first."""
     test = rows(names)
-    ending = f"_5w{shots}s_balanced"
-    heads = [head.removesuffix(ending) for head in test if head.endswith(ending)]
-    heads.sort(key=lambda head: not head.startswith("sib"))
+    place = re.compile(rf"(\w+)_5w{shots}s_(?:balanced|dirichlet)")
+    found = dict.fromkeys(match[1] for head in test if (match := place.fullmatch(head)))
 
-    def both_ways(row: Row) -> str:
-        return f"{calibrated(row)} ({row['nll']:.3f}, {row['ece']:.1f})"
+    def both_ways(row: Row | None) -> str:
+        return f"{calibrated(row)} ({row['nll']:.3f}, {row['ece']:.1f})" if row else ""
 
     def line(method: str) -> list[str]:
-        balanced, drawn = (test[f"{method}_5w{shots}s_{q}"] for q in ("balanced", "dirichlet"))
-        change = drawn["novel"]["mean"] - balanced["novel"]["mean"]
-        accuracies = (shown(balanced), shown(drawn), f"{change:+.2f}")
-        return [method, *accuracies, both_ways(balanced), both_ways(drawn)]
+        kinds = ("balanced", "dirichlet")
+        balanced, drawn = (test.get(f"{method}_5w{shots}s_{kind}") for kind in kinds)
+        change = ""
+        if balanced and drawn:
+            change = f"{drawn['novel']['mean'] - balanced['novel']['mean']:+.2f}"
+        calibrations = (both_ways(balanced), both_ways(drawn))
+        return [method, shown(balanced), shown(drawn), change, *calibrations]
 
     return table(
         "| method | balanced | Dirichlet(2) | change | NLL, ECE balanced | NLL, ECE Dirichlet |",
-        map(line, heads),
+        map(line, sorted(found, key=lambda method: not method.startswith("sib"))),
     )
 
 
@@ -369,8 +372,39 @@ def first() -> str:
     )
 
 
+def first_unbalanced() -> str:
+    """README's second table: tasks whose classes have random shares of the queries."""
+    sets = {"mini-ImageNet, Conv4-128": UNBALANCED_MINI, "CIFAR-FS, Conv4-64": UNBALANCED_CIFAR}
+
+    def line(name: str, files: tuple[str, ...], shots: int) -> list[str]:
+        ending = f"_5w{shots}s_dirichlet"
+        test = {
+            head.removesuffix(ending): row
+            for head, row in rows(files).items()
+            if head.endswith(ending)
+        }
+        untrained = [head for head in test if not head.startswith("sib")]
+        best = max(untrained, key=lambda head: test[head]["novel"]["mean"])
+        return [
+            f"{name}, {shots}-shot",
+            shown(test["sib"]),
+            shown(test["sib_unbalanced"]),
+            f"**{shown(test['sib_plus_unbalanced'])}**",
+            shown(test["soft_kmeans"]),
+            shown(test["sinkhorn_kmeans"]),
+            f"{shown(test[best])} ({best})",
+        ]
+
+    return table(
+        "| | SIB, T = 3 | meta-trained on such episodes: SIB | SIB+ | soft k-means "
+        "| balanced k-means | best of nine untrained |",
+        (line(name, files, shots) for name, files in sets.items() for shots in (1, 5)),
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "first": first,
+    "first_unbalanced": first_unbalanced,
     "standard_mini": standard_mini,
     "lwof_mini": lwof_mini,
     "mirrored": mirrored,
@@ -452,6 +486,8 @@ def main() -> int:
     parser.add_argument("--keep", nargs=2, metavar=("RUN", "NAME"))
     chosen = parser.parse_args()
     if chosen.keep:
+        if not (Path(chosen.keep[0]) / "results.json").exists():
+            parser.error(f"{chosen.keep[0]} holds no results.json: no run has ended there")
         keep(Path(chosen.keep[0]), chosen.keep[1])
         return 0
     if chosen.differences:
