@@ -85,4 +85,4 @@ def test_a_finished_run_is_kept_as_it_is(tmp_path, monkeypatch):
     assert tables.rows(["mine"]) == {"T3": {"head": "T3", "split": "test"}}
     of_task = tables.tasks(["mine"])
     assert set(of_task) == {"T3/novel"}
-    np.testing.assert_allclose(of_task["T3/novel"], [20, 40], rtol=1e-6)
+    np.testing.assert_allclose(of_task["T3/novel"], [0.2, 0.4], rtol=1e-6)
