@@ -11,5 +11,8 @@ BESIDE = {"sib_jax._experiments": "experiments", "sib_jax._weights": "weights"}
 setup(
     packages=[*find_packages(include=["sib_jax*"]), *BESIDE],
     package_dir=BESIDE,
-    package_data={"sib_jax": ["py.typed"], "sib_jax._weights": ["*.npz", "*.md", "SHA256SUMS"]},
+    package_data={
+        "sib_jax": ["py.typed"],
+        "sib_jax._weights": ["*.npz", "heads/*.npz", "*.md", "SHA256SUMS"],
+    },
 )

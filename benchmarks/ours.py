@@ -98,7 +98,7 @@ def training(config: Any, features: FeatureTable, episodes: int) -> Callable[[],
     zeros = jax.tree.map(np.zeros_like, state.sums)
     mesh = devices.episode_mesh(batch)
     state, features = devices.to_all((state, features), mesh)
-    run = compile_steps(method, head.setting, optimizer, batch)
+    run = compile_steps(method, [head.setting], optimizer, batch)
     key = jax.random.key(0)
 
     def train() -> float:

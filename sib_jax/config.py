@@ -35,6 +35,10 @@ _SPLITS = several(
 )
 _EPOCHS = several(whole(0, 10**6), "a tuple of epochs, each 0 or more")
 _RATIOS = several(number(0, 1e6, above=True), "a tuple of three numbers above 0", least=3, most=3)
+_SIZES = several(
+    several(whole(1, 10**5), "", least=2, most=2),
+    "a tuple of pairs (shots, queries in all), each 1 or more",
+)
 _COUNT = whole(1, 10**6)
 _PIXELS = whole(1, 4096)
 _SMALLER = whole(16, 4096)  # Conv4 halves an image four times
@@ -196,6 +200,9 @@ HEAD: dict[str, Field] = {
     ),
     "optimizer.total_queries": Field(
         0, whole(0, 10**6), "total_queries of training episodes; 0 for those of evaluation"
+    ),
+    "optimizer.sizes_in_turn": Field(
+        (), _SIZES, "pairs of shots and total_queries, which training steps take in turn"
     ),
     "optimizer.epochs": Field(60, _COUNT, "epochs of meta-training"),
     "optimizer.steps_per_epoch": Field(1000, _COUNT, "steps of an epoch"),

@@ -44,7 +44,6 @@ def _config(options: argparse.Namespace, backbone: str, ways: int, inner: Any) -
     config.ways, config.shots = ways, options.shots
     config.inner.steps = inner.steps if options.steps is None else options.steps
     config.inner.step_size = inner.step_size
-    config.pretrain.batch = 2  # nothing is trained: however few images there are, they suffice
     config.eval.splits, config.eval.test_tasks = ("test",), options.tasks
     config.heads = (("official", {}),)
     return config

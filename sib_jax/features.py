@@ -95,11 +95,6 @@ def _of_backbone(options: argparse.Namespace) -> tuple[Any, Any]:
     config = default(options.dataset)
     config.data_dir, config.seed = options.data_dir, options.seed
     found, config.image_size = loading.open_backbone(options.backbone, options.image_size)
-    crop = found.preprocessing.crop
-    if crop > config.image_size:
-        raise UserError(
-            f"the backbone sees images of {crop} pixels, but --image_size is {config.image_size}"
-        )
     return found._replace(mirror=found.mirror or options.mirror), config
 
 

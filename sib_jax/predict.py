@@ -119,7 +119,8 @@ def find_query(given: str) -> Found:
     if place.is_dir():
         found = _below(place)
     else:
-        matches = sorted(glob.glob(str(place), recursive=True))
+        one = place.is_file()  # its name may have brackets
+        matches = [str(place)] if one else sorted(glob.glob(str(place), recursive=True))
         names = tuple(n for n in matches if is_image(Path(n).name) and os.path.isfile(n))
         found = Found(names, tuple(Path(n).parent.name for n in names))
     if not found.names:
@@ -241,7 +242,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add(
         "--method",
         metavar="NAME",
-        help="with --backbone: a method that needs no training; default: soft_kmeans",
+        help="with --backbone: one that needs no training, or sib_plus where the backbone has a "
+        "head; default: sib_plus, or soft_kmeans",
     )
     add(
         "--image_size",

@@ -32,7 +32,9 @@ PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 WITH_CODE = [p for p in PAGES if p not in GUIDES and "```python" in (DOCS / p).read_text()]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
-METHODS = re.compile(r"methods that need no training: soft_kmeans \(the default\), ([a-z_,\s]*)\.")
+METHODS = re.compile(
+    r"that need no training: soft_kmeans \(the default elsewhere\), ([a-z_,\s]*)\."
+)
 
 
 def page(name):

@@ -42,7 +42,8 @@ def write(path: str | Path, predictor: "Predictor", ways: int | None) -> None:
 
     Raises:
       PredictionError: the number of classes is not said, or the head does not serve it; or it has
-        to do with base classes, or its inputs have a length that nothing tells.
+        to do with base classes, or its inputs have a length that nothing tells; or the method is
+        another program for each number of examples or queries.
     """
     from sib_jax.experiment.predictor import PredictionError
 
@@ -69,7 +70,13 @@ def write(path: str | Path, predictor: "Predictor", ways: int | None) -> None:
         episode = Episode(support, support_labels, query, support_labels)
         return jax.nn.softmax(_logits(method, params, predictor.head.inner, episode))
 
-    exported = jax_export.export(jax.jit(program), platforms=_PLATFORMS)(*arguments)
+    try:
+        exported = jax_export.export(jax.jit(program), platforms=_PLATFORMS)(*arguments)
+    except Exception as error:  # shapes that are not known fail in any way there is
+        raise PredictionError(
+            f"{method.name} cannot be exported for any number of examples and queries: "
+            f"{files.one_line(error)}"
+        ) from error
     try:
         content = bytes(exported.serialize())
     except ImportError as error:

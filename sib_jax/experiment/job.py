@@ -411,49 +411,69 @@ def _check_fits(experiment: Experiment, data: DataSet, mode: str) -> None:
     for head in experiment.heads:
         if of_features and head.method.reads == "images":
             raise ConfigError(f"{head.method.name} reads images, but the data are features")
+        tasks: dict[str, list[Task]] = {"train": [], "val": [head.setting.task]}
+        tasks["test"] = [head.setting.task]
+        if head.method.trained:
+            tasks["train"] = [setting.task for setting in head.learns_from]
+            tasks["val"].append(head.chosen_on.task)
         for split in SPLITS:
-            tasks = [] if split == "train" else [head.setting.task]
-            if head.method.trained and split != "test":
-                tasks.append(head.learns_from.task if split == "train" else head.chosen_on.task)
-            for task in tasks:
-                field = "ways" if task.ways == head.setting.task.ways else "optimizer.ways"
-                _check_task(task, split, data.split(split).class_names, counts[split], field)
+            in_turn = split == "train" and len(head.learns_from) > 1
+            for task in tasks[split]:
+                ways = "ways" if task.ways == head.setting.task.ways else "optimizer.ways"
+                said = _in_turn_said(task) if in_turn else _size_said(task)
+                names = data.split(split).class_names
+                _check_task(task, split, names, counts[split], ways, said)
         if head.setting.has_base:
             base = int(held.sum()) or sum(len(part.labels) for part in data.base.values())
-            for task in (head.setting.task, *([head.learns_from.task] * head.method.trained)):
-                _check_base(task, counts["train"], base)
+            learned = head.learns_from if head.method.trained else ()
+            for setting in (head.setting, *learned):
+                _check_base(setting.task, counts["train"], base)
     kept = int(counts["train"].sum())
-    if not of_features and experiment.pretraining.batch > kept:
+    pretrains = _reads_features(experiment) and not of_features and not experiment.backbone.file
+    if pretrains and experiment.pretraining.batch > kept:
         wanted = f"at most {kept}, the images that training sees"
         raise ConfigError(describe("pretrain.batch", experiment.pretraining.batch, wanted))
 
 
 def _check_task(
-    task: Task, split: str, names: Sequence[str], counts: np.ndarray, field: str
+    task: Task,
+    split: str,
+    names: Sequence[str],
+    counts: np.ndarray,
+    ways: str,
+    said: tuple[str, str],
 ) -> None:
     """Each class has an episode's images: counts [classes] are those that it may be drawn from."""
     if task.ways > len(names):
         wanted = f"at most {len(names)}, the classes of the {split} split"
-        raise ConfigError(describe(field, task.ways, wanted))
+        raise ConfigError(describe(ways, task.ways, wanted))
     smallest = int(counts.argmin())
     most = task.most_shots + task.most_queries
     if most > counts[smallest]:
-        said, lower = _size_said(task)
+        size, lower = said
         raise ConfigError(
-            f"{said}, but class {names[smallest]!r} of the {split} split has only "
-            f"{counts[smallest]} images; lower {lower} or config.shots"
+            f"{size}, but class {names[smallest]!r} of the {split} split has only "
+            f"{counts[smallest]} images; lower {lower}"
         )
 
 
+def _in_turn_said(task: Task) -> tuple[str, str]:
+    """How large an episode of `sizes_in_turn` is, and that field."""
+    pair, most = (task.shots, task.all_queries), task.most_shots + task.most_queries
+    field = "config.optimizer.sizes_in_turn"
+    return f"{field} has {pair}, up to {most} images of one class", field
+
+
 def _size_said(task: Task) -> tuple[str, str]:
-    """How large an episode is, and the field of its queries."""
+    """How large an episode is, and the fields that make it so."""
     most = task.most_shots + task.most_queries
     if task.total_queries:
         said = f"config.shots is {task.shots}, with {task.total_queries} queries in all"
-        field = "config.total_queries (or config.optimizer.total_queries)"
-        return f"{said} up to {most} images of one class", field
+        fields = "config.total_queries (or config.optimizer.total_queries) or config.shots"
+        return f"{said} up to {most} images of one class", fields
     may = "" if most == task.shots + task.queries else f" a class, unbalanced up to {most}"
-    return f"config.shots + config.queries is {task.shots} + {task.queries}{may}", "config.queries"
+    fields = "config.queries or config.shots"
+    return f"config.shots + config.queries is {task.shots} + {task.queries}{may}", fields
 
 
 def _check_base(task: Task, counts: np.ndarray, held: int) -> None:
@@ -466,7 +486,7 @@ def _check_base(task: Task, counts: np.ndarray, held: int) -> None:
         lower = _size_said(task)[1]
         raise ConfigError(
             f"an episode has {task.all_queries} queries of base classes, as many as of novel ones, "
-            f"but there are only {min(held, fewest)} images for them; lower {lower} or change "
+            f"but there are only {min(held, fewest)} images for them; lower {lower}, or change "
             "config.base_holdout"
         )
 
@@ -477,13 +497,14 @@ def _check_stages(experiment: Experiment, workdir: Path, mode: str) -> None:
         raise ConfigError(f"mode is {mode!r}, but must be one of {', '.join(MODES)}")
     needed: dict[Path, str] = {}
     given, kept = experiment.backbone.file, workdir / files.BACKBONE
+    start = experiment.pretraining.start
     if not _reads_features(experiment):
         pass  # and there is no backbone
     elif given:
         if not os.path.isfile(given) and not kept.exists():
             wanted = f"an existing .npz or .pth file, or one of {', '.join(shipped.weights())}"
             raise ConfigError(describe("backbone_file", given, wanted))
-    elif (start := experiment.pretraining.start) and not os.path.isfile(start):
+    elif start and not kept.exists() and not os.path.isfile(start):
         raise ConfigError(describe("pretrain.start", start, "an existing .npz file"))
     elif mode in ("train", "evaluate") and experiment.data.name != "features":
         needed[kept] = "pretrain"

@@ -1,4 +1,4 @@
-"""`sib_jax.load`: a predictor from the files of a run, or from a backbone and an untrained method.
+"""`sib_jax.load`: a predictor from the files of a run, or from a backbone and a method.
 
 sib_jax.load("runs/5w1s-glyphs-seed0")
 sib_jax.load(backbone="mini_imagenet-conv4_128", method="soft_kmeans")
@@ -26,9 +26,9 @@ from sib_jax.config import ConfigError
 from sib_jax.experiment import settings
 from sib_jax.experiment import workdir as files
 from sib_jax.experiment.predictor import Head, Predictor
-from sib_jax.methods import METHODS, Classes, Method
+from sib_jax.methods import METHODS, Classes, Method, sib_plus
 from sib_jax.report import results
-from sib_jax.runtime import weights
+from sib_jax.runtime import shipped, weights
 from sib_jax.runtime.files import shown
 from sib_jax.tasks.setting import has_base
 
@@ -38,6 +38,7 @@ UNTRAINED = tuple(
 """The methods that need no training, only features."""
 
 _DEFAULT = "soft_kmeans"
+_SHIPPED = "sib_plus"  # the method of the heads that ship with backbones
 _STORED = {80: 84}  # crop -> pixels of the stored images, where a backbone's file does not tell
 
 
@@ -58,7 +59,8 @@ def load(
       steps: T, which chooses among heads of SIB in place of `head`.
       backbone: without a run: the name of a shipped backbone, such as "mini_imagenet-conv4_128", an
         .npz of ours or an official .pth. Of an official netSIB*.pth, `method="sib"` takes the head.
-      method: without a run: one that needs no training, "soft_kmeans" unless given.
+      method: without a run: one that needs no training, or "sib_plus", for which some shipped
+        backbones have a head. Left out, that one, and "soft_kmeans" where there is none.
       image_size: without a run: pixels that images are brought to before the backbone's crop.
 
     Returns:
@@ -164,6 +166,11 @@ def backbone_of(workdir: Path, config: Any) -> Pretrained | None:
     if config.dataset == "features":
         return None
     path = workdir / files.BACKBONE
+    if all(settings.method_of(c).reads == "images" for c in configs.heads(config).values()):
+        raise ConfigError(
+            f"all heads of {shown(workdir)} learn from images, which predictions and features are "
+            "not made for; give a run with a head on features"
+        )
     if not path.is_file():
         raise ConfigError(
             f"{shown(workdir)} has no {files.BACKBONE}: the run has not finished; start it again "
@@ -186,7 +193,7 @@ def _head(name: str, config: Any, workdir: Path, found: Pretrained | None) -> He
         )
     kept = None if found is None or found.weights is None else len(found.weights)
     shape = _shape(method, config, found)
-    params, count = _params(method, path, shape, kept)
+    params, found_shape, count = _params(method, path, shape, kept)
     inner = settings.sib_settings(config).inner if config.method == "sib" else None
     return Head(
         name=name,
@@ -194,6 +201,7 @@ def _head(name: str, config: Any, workdir: Path, found: Pretrained | None) -> He
         params=params,
         ways=_ways(config, shape, inner),
         inner=inner,
+        features=_length(method, found_shape),
         base=_base_names(path, count) if has_base(config.setting) else (),
     )
 
@@ -222,10 +230,14 @@ def _shape(method: Method, config: Any, found: Pretrained | None) -> tuple[int, 
 
 def _params(
     method: Method, path: Path, shape: tuple[int, ...] | None, base: int | None
-) -> tuple[Any, int]:
-    """Parameters and the number of base classes; sizes that nothing tells are found in the file."""
+) -> tuple[Any, tuple[int, ...], int]:
+    """Parameters, shape of an input and number of base classes; what nothing tells, the file does.
+
+    An untrained method has parameters of any shape.
+    """
     if not method.trained:
-        return method.init(jax.random.key(0), Classes(shape or (1,), base or 0)), base or 0
+        found = shape or (1,)
+        return method.init(jax.random.key(0), Classes(found, base or 0)), found, base or 0
     weights.about(path)  # a file that cannot be read is told of here
     with np.load(path) as stored:
         sizes = sorted({size for array in stored.values() for size in array.shape} | {1})
@@ -234,9 +246,9 @@ def _params(
     error = None
     for of_input, count in itertools.product(shapes, bases):
         try:
-            return weights.load(path, _like(method, of_input, count)), count
-        except weights.WeightsError as found:
-            error = error or found
+            return weights.load(path, _like(method, of_input, count)), of_input, count
+        except weights.WeightsError as refusal:
+            error = error or refusal
     assert error is not None
     raise error
 
@@ -249,6 +261,16 @@ def _like(method: Method, shape: tuple[int, ...], base: int) -> Any:
         return method.init(key, Classes(shape, base, base_weights))
 
     return jax.eval_shape(init, jax.random.key(0), of_base)
+
+
+def _length(method: Method, shape: tuple[int, ...]) -> int | None:
+    """Of the features that the parameters are for; None for any: shapes are the same then."""
+    if method.reads == "images":
+        return None
+    shapes = [
+        jax.tree.map(jnp.shape, _like(method, (length,), 1)) for length in (shape[0], shape[0] + 1)
+    ]
+    return None if shapes[0] == shapes[1] else shape[0]
 
 
 def _ways(config: Any, shape: tuple[int, ...] | None, inner: Any) -> int | None:
@@ -289,33 +311,57 @@ def open_backbone(
     Args:
       backbone: see `load`.
       size: those pixels; as the backbone's crop wants it unless given.
+
+    Raises:
+      UserError: there is no such backbone, or its crop is larger than `size`.
     """
     found = pretrained.open_file(
         backbone, **({} if size is None else {"image_size": min(size, 80)})
     )
     crop = found.preprocessing.crop
+    if size is not None and size < crop:
+        raise ConfigError(f"the backbone sees images of {crop} pixels, but image_size is {size}")
     return found, size or _STORED.get(crop, crop)
 
 
 def _of_backbone(
     backbone: str | os.PathLike[str], method: str | None, steps: int | None, size: int | None
 ) -> Predictor:
-    method = method or _DEFAULT
     found, size = open_backbone(backbone, size)
+    shipped_head = _shipped_head(backbone)
+    method = method or (_SHIPPED if shipped_head else _DEFAULT)
     if method == "sib":
         remedy = f"; use {backbone} with a method that serves any number such as {_DEFAULT}"
         return Predictor(_official_head(backbone, steps), found, size, lambda: remedy)
-    if method not in UNTRAINED:
+    there = (*([_SHIPPED] if shipped_head else []), *UNTRAINED)
+    if method not in there:
         known = "unknown" if method not in METHODS else "trained, so it needs a run"
         raise ConfigError(
-            f"method {method!r} is {known}; without a run there are {', '.join(UNTRAINED)}"
+            f"method {method!r} is {known}; without a run there are {', '.join(there)}"
         )
     if steps is not None:
-        raise ConfigError(f"steps is T of SIB; {method} has none")
+        raise ConfigError(f"steps chooses T of SIB; {method} has no choice of it")
+    if method == _SHIPPED and shipped_head:
+        return Predictor(_sib_plus_head(shipped_head, found), found, size)
     entry = METHODS[method]
     return Predictor(
         Head(method, functools.partial(entry.make, entry.settings()), {}, None), found, size
     )
+
+
+def _shipped_head(backbone: str | os.PathLike[str]) -> Path | None:
+    """The file of the head that ships with a shipped backbone, if one does."""
+    file = Path(pretrained.located(backbone)).resolve()
+    name = next((n for n, path in shipped.weights().items() if path == file), "")
+    return shipped.heads().get(name)
+
+
+def _sib_plus_head(path: Path, found: Pretrained) -> Head:
+    settings = sib_plus.Settings(steps=weights.about(path)["steps"])
+    shape = (found.backbone.features,)
+    params, *_ = _params(sib_plus.make(settings, 2), path, shape, 0)
+    make = functools.partial(sib_plus.make, settings)
+    return Head(_SHIPPED, make, params, ways=None, features=found.backbone.features)
 
 
 def _official_head(path: str | os.PathLike[str], steps: int | None) -> Head:
@@ -332,4 +378,4 @@ def _official_head(path: str | os.PathLike[str], steps: int | None) -> Head:
     inner = inner if steps is None else inner._replace(steps=steps)
     ways = params.ways if inner.steps else None
     make = functools.partial(sib.make, sib.Settings(inner))
-    return Head("official", make, params, ways, inner)
+    return Head("official", make, params, ways, inner, params.features)

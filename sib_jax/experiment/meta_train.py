@@ -1,6 +1,7 @@
 """Meta-training: a method learns from episodes, whatever it is (section 3)."""
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,9 @@ def meta_train(
       metrics: where each epoch is logged.
       trace_to: gets a trace of a few steps.
     """
-    settings, method, setting = head.training, head.method, head.learns_from
+    settings, method, tasks = head.training, head.method, head.learns_from
     optimizer = make_optimizer(settings.optimizer, method, params)
-    run = compile_steps(method, setting, optimizer, settings.batch)
+    run = compile_steps(method, tasks, optimizer, settings.batch)
     mesh = devices.episode_mesh(settings.batch)
     train = devices.shared(train, mesh)
     stream = key(settings.seed, Stream.META_TRAINING)
@@ -76,7 +77,7 @@ def meta_train(
         validate=validate,
         if_diverged="config.optimizer.lr or, for SIB, config.inner.step_size",
     )
-    start = start_state(method, setting, optimizer, params, train)
+    start = start_state(method, tasks[0], optimizer, params, train)
     return loop.train(stage, start, directory, metrics, trace_to)
 
 
@@ -115,13 +116,16 @@ def start_state(
 
 
 def compile_steps(
-    method: Method, setting: Setting, optimizer: optax.GradientTransformation, batch: int
+    method: Method,
+    tasks: Sequence[Setting],
+    optimizer: optax.GradientTransformation,
+    batch: int,
 ) -> Any:
     """Training steps as one compiled loop; nothing is read back.
 
     Args:
       method: what learns.
-      setting: how episodes are drawn.
+      tasks: how the episodes of a step are drawn; steps take them in turn.
       optimizer: what makes updates of gradients.
       batch: episodes of a step.
 
@@ -132,7 +136,7 @@ def compile_steps(
     mesh = devices.episode_mesh(batch)
 
     def batch_loss(
-        params: Any, table: FeatureTable, key: jax.Array
+        setting: Setting, params: Any, table: FeatureTable, key: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         places = jnp.arange(batch)
         places = jax.lax.with_sharding_constraint(places, devices.over_episodes(mesh))
@@ -141,14 +145,18 @@ def compile_steps(
         losses, logged = jax.vmap(one, (None, None, 0))(params, table, keys)
         return jnp.mean(losses), jax.tree.map(jnp.sum, logged)
 
+    gradients = [
+        jax.grad(functools.partial(batch_loss, setting), has_aux=True) for setting in tasks
+    ]
+
     # What comes out lies where what went in did: the next call is not compiled anew.
     @functools.partial(jax.jit, donate_argnums=0, out_shardings=devices.replicated(mesh))
     def run(
         state: loop.State, table: FeatureTable, key: jax.Array, first: jax.Array, count: jax.Array
     ) -> loop.State:
         def step(number: jax.Array, state: loop.State) -> loop.State:
-            gradient, logged = jax.grad(batch_loss, has_aux=True)(
-                state.model, table, jax.random.fold_in(key, number)
+            gradient, logged = jax.lax.switch(
+                number % len(tasks), gradients, state.model, table, jax.random.fold_in(key, number)
             )
             updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.model)
             return loop.State(

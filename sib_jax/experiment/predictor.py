@@ -60,6 +60,7 @@ class Head(NamedTuple):
       params: its parameters.
       ways: the only k that the parameters are for; None for any.
       inner: SIB's inner loop; None for other methods.
+      features: the only length of features that the parameters are for; None for any.
       base: names of the base classes beside which it was trained; none in the standard setting.
     """
 
@@ -68,6 +69,7 @@ class Head(NamedTuple):
     params: Any
     ways: int | None
     inner: Inner | None = None
+    features: int | None = None
     base: tuple[str, ...] = ()
 
 
@@ -209,9 +211,9 @@ class Predictor:
         """Of one input: (size, size, channels) of an image as it is stored, or (d,)."""
         if self.pretrained is not None:
             return (self.image_size, self.image_size, self.pretrained.backbone.channels)
-        if not _is_sib(self.head.params):
+        if self.head.features is None:
             raise PredictionError("nothing in this run tells the length of its features")
-        return (self.head.params.features,)
+        return (self.head.features,)
 
     def export(self, path: str | Path, *, ways: int | None = None) -> None:
         """Writes a file that computes probabilities with JAX alone.
@@ -243,9 +245,8 @@ class Predictor:
 
     def _checked_features(self, features: Images) -> np.ndarray:
         array = np.asarray(features, np.float32)
-        wanted = None if self.pretrained is None else self.pretrained.backbone.features
-        if _is_sib(self.head.params):
-            wanted = self.head.params.features
+        of_backbone = None if self.pretrained is None else self.pretrained.backbone.features
+        wanted = self.head.features or of_backbone
         if wanted not in (None, array.shape[1]):
             raise PredictionError(
                 f"the head was trained on features of length {wanted}, got {array.shape[1]}"

@@ -86,8 +86,8 @@ def pretrain(
 
     The best epoch is that with the highest 5-way 1-shot accuracy (class means, T = 0) on the
     validation classes. Batches and augmentation are functions of (seed, step). Where there are
-    phases on smaller images, each begins where the one before ended; the learning rate has one
-    cycle over all of them.
+    phases on smaller images, each begins with the best epoch of the one before; the learning rate
+    has one cycle over all of them.
 
     Args:
       settings: how.
@@ -138,7 +138,7 @@ def _train(
     metrics: Metrics,
     trace_to: Path | None,
 ) -> Model:
-    """One phase, from the model that the one before ended with; see `pretrain`."""
+    """One phase, from the model that the one before gave; see `pretrain`."""
     settings, data, backbone, whole, kept = work
     steps_per_epoch = len(kept) // settings.batch
     first = phase.before * steps_per_epoch

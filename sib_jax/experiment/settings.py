@@ -95,7 +95,7 @@ class Head(NamedTuple):
       method: what answers.
       setting: the tasks that it is evaluated on.
       training: how it is meta-trained.
-      learns_from: the tasks of that.
+      learns_from: the tasks of that, one or more kinds, which its steps take in turn.
       chosen_on: the tasks of the validation that chooses its best epoch.
       trained_as: the first head that is trained just so: itself, or one that is evaluated on other
         queries alone.
@@ -105,7 +105,7 @@ class Head(NamedTuple):
     method: Method
     setting: Setting
     training: Training
-    learns_from: Setting
+    learns_from: tuple[Setting, ...]
     chosen_on: Setting
     trained_as: str
 
@@ -210,18 +210,20 @@ def _pretraining(c: Any) -> Pretraining:
 
 def _of_training(c: Any) -> str:
     """All that the parameters of a head are a function of."""
-    fields = config.flat(c) | _queries_of_training(c)
+    queries = _queries_of_training(c)
+    fields = config.flat(c) | queries
     fields |= {"optimizer.query_classes": "same", "optimizer.total_queries": 0}
-    return repr(sorted(fields.items()))
+    ways = (c.optimizer.ways or c.ways, c.ways)  # of training, and of the validation within it
+    total = [_unless_usual(queries["total_queries"], k, c.queries) for k in ways]
+    return repr((sorted((fields | {"total_queries": 0}).items()), total))
 
 
 def _queries_of_training(c: Any) -> dict[str, Any]:
     """What is told of the queries of training episodes alone, or else of all."""
     classes = c.optimizer.query_classes
-    total = c.optimizer.total_queries or c.total_queries
     return {
         "query_classes": c.query_classes if classes == "same" else classes,
-        "total_queries": _unless_usual(total, c.optimizer.ways or c.ways, c.queries),
+        "total_queries": c.optimizer.total_queries or c.total_queries,
     }
 
 
@@ -232,9 +234,9 @@ def _unless_usual(total: int, ways: int, queries: int) -> int:
 
 def _head(name: str, c: Any, trained_as: str) -> Head:
     optimizer = c.optimizer
-    total = _unless_usual(c.total_queries, c.ways, c.queries)
-    task = Task(c.ways, c.shots, c.queries, c.query_classes, c.support_classes, total)
+    task = Task(c.ways, c.shots, c.queries, c.query_classes, c.support_classes, c.total_queries)
     learned = task._replace(**_queries_of_training(c))
+    chosen_on, task = _of_size(learned), _of_size(task)
     method = method_of(c)
     _check_program(c, method, task)
     if c.setting not in method.settings:
@@ -245,12 +247,15 @@ def _head(name: str, c: Any, trained_as: str) -> Head:
     if optimizer.ways not in (0, c.ways):
         trained, learned = _trained_on(c, method), learned._replace(ways=optimizer.ways)
         method = method._replace(loss=trained.loss)
+    in_turn = [learned._replace(shots=m, total_queries=n) for m, n in optimizer.sizes_in_turn]
     return Head(
         name=name,
         method=method,
         setting=settings_of_tasks.make(c.setting, task),
-        learns_from=settings_of_tasks.make(c.setting, learned),
-        chosen_on=settings_of_tasks.make(c.setting, learned._replace(ways=c.ways)),
+        learns_from=tuple(
+            settings_of_tasks.make(c.setting, _of_size(task)) for task in in_turn or [learned]
+        ),
+        chosen_on=settings_of_tasks.make(c.setting, chosen_on),
         trained_as=trained_as,
         training=Training(
             seed=c.seed,
@@ -269,6 +274,11 @@ def _head(name: str, c: Any, trained_as: str) -> Head:
             val_batch=c.eval.batch,
         ),
     )
+
+
+def _of_size(task: Task) -> Task:
+    """The same task, always told in the same way, so that it is compiled once."""
+    return task._replace(total_queries=_unless_usual(task.total_queries, task.ways, task.queries))
 
 
 def _check_program(c: Any, method: Method, task: Task) -> None:

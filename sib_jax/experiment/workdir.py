@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from sib_jax.report.console import log
 from sib_jax.runtime import devices, files
 
 CONFIG = "config.json"
+HEADS = "heads/heads.json"  # the fields of each head that was ever run in the folder
 LOCK = ".lock"
 BACKBONE = "backbone.npz"
 CHECKPOINTS = "checkpoints"  # a folder a stage, those of heads below heads/
@@ -89,8 +90,10 @@ class Lock:
 
 
 def write_config(config: Any, workdir: Path) -> None:
-    """Writes the resolved config."""
+    """Writes the resolved config, and adds its heads to those that were ever run here."""
     files.make_folder(workdir / "heads")
+    heads = _known_heads(workdir) | _heads(json.loads(config.to_json()))
+    files.write_text(workdir / HEADS, json.dumps(heads, indent=1) + "\n")
     files.write_text(workdir / CONFIG, config.to_json(indent=1) + "\n")
 
 
@@ -103,7 +106,7 @@ def check_same(config: Any, workdir: Path) -> None:
     if before["backbone_file"] and now["backbone_file"]:  # then nothing is pretrained
         old_shared, new_shared = map(_without_pretraining, (old_shared, new_shared))
     _compare(old_shared, new_shared, workdir, "")
-    old, new = _heads(before), _heads(now)
+    old, new = _known_heads(workdir) | _heads(before), _heads(now)
     for name in new:
         if name in old:
             _compare(old[name], new[name], workdir, f"head {name} of ")
@@ -115,21 +118,47 @@ def _stored(path: Path) -> dict[str, Any] | None:
     Raises:
       ConfigError: the file is damaged.
     """
+    with _damage_told(path, "config"):
+        found = _object(path)
+        if found is not None:
+            found = completed(found)
+            _shared(found), _heads(found)
+    return found
+
+
+def _known_heads(workdir: Path) -> dict[str, dict[str, Any]]:
+    """All fields of each head that was ever run here: what it left is still there.
+
+    Raises:
+      ConfigError: the file is damaged.
+    """
+    path = workdir / HEADS
+    defaults = json.loads(json.dumps({n: f.default for n, f in fields().items()}))
+    of_heads = {n: value for n, value in defaults.items() if n not in EXPERIMENT}
+    with _damage_told(path, "list of heads"):
+        return {name: of_heads | dict(head) for name, head in (_object(path) or {}).items()}
+
+
+def _object(path: Path) -> dict[str, Any] | None:
+    """The JSON object that a file holds; None where there is no file."""
     if not path.exists():
         return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, Mapping):
+        raise ValueError(f"a {type(found).__name__} and no object")
+    return dict(found)
+
+
+@contextlib.contextmanager
+def _damage_told(path: Path, what: str) -> Iterator[None]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, Mapping):
-            raise ValueError(f"a {type(found).__name__} and no object")
-        found = completed(found)
-        _shared(found), _heads(found)
+        yield
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(
-            f"{path} is damaged: it is no config in JSON ({files.one_line(error)}); if the folder "
+            f"{path} is damaged: it is no {what} in JSON ({files.one_line(error)}); if the folder "
             "holds this experiment, delete the file, and it is written anew; else choose another "
             "--workdir"
         ) from error
-    return found
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:

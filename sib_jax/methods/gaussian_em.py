@@ -106,10 +106,11 @@ def logits(
     start = normalize(class_means(support, support_labels, ways))
     guess = jax.nn.log_softmax(settings.scale * query @ start.T, axis=1)
 
+    neighbours = max(settings.neighbours, 1)  # a divisor; 0 of them have no say either way
     among = affinity(query, query, settings.neighbours, same=True)
-    among = (among + among.T) / (2 * settings.neighbours)
+    among = (among + among.T) / (2 * neighbours)
     to_support = affinity(support, query, settings.neighbours)
-    by_support = to_support.T @ member / (2 * settings.neighbours)
+    by_support = to_support.T @ member / (2 * neighbours)
 
     of_query = 1 / query.shape[0]
     of_support = LIKELIHOOD_TEMPERATURE * settings.support_weight / support.shape[0]

@@ -40,7 +40,7 @@ class Method(NamedTuple):
         queries. One of the names is "accuracy", 0 to 1. None for a method that is not trained.
       reads: "features" of the frozen backbone, or "images".
       settings: names of the settings whose episodes it can answer, see `tasks.setting`.
-      steps: T of SIB's inner loop; None for others.
+      steps: T of the inner loop of SIB and SIB+; None for others.
       trajectory: (parameters, `Episode`, key) -> `Trajectory`: the steps to what `logits` gives,
         for a report; None for a method without an inner loop of this kind.
       frozen: parameters -> pytree of bools like it, True where they stay as they start, also under

@@ -1,8 +1,8 @@
 """Prototypical networks: the nearest class mean, under the squared Euclidean distance.
 
 On the frozen features of the job's backbone, or with a network of its own that is learned along
-(`end_to_end`), as in the paper; there, other than in the paper, training tasks have as many ways as
-those of the evaluation.
+(`end_to_end`), as in the paper. There training tasks have more ways than those of the evaluation:
+`config.optimizer.ways`, which is not the default.
 
 References:
   Snell et al., "Prototypical networks for few-shot learning", NeurIPS 2017 (arXiv 1703.05175).

@@ -62,7 +62,7 @@ class Params(NamedTuple):
       pull: gamma of each step before a sigmoid and twice that, [T].
       sharpness: log of the factor on cosines between examples, for neighbours and support, [2].
       kernels: of the gradient network's three layers.
-      biases: likewise.
+      biases: of the first two; one of the last would be the same for all classes.
     """
 
     coefficient: jax.Array
@@ -96,7 +96,7 @@ def init(key: jax.Array, settings: Settings, features: int) -> Params:
         pull=jnp.zeros(steps),
         sharpness=jnp.full(2, math.log(settings.scale)),
         kernels=tuple(kernels),
-        biases=tuple(jnp.zeros(b) for b in sizes[1:]),
+        biases=tuple(jnp.zeros(b) for b in sizes[1:-1]),
     )
 
 
@@ -180,18 +180,17 @@ def make(settings: Settings, ways: int) -> Method:
 
 def _network(params: Params, x: jax.Array) -> jax.Array:
     """One number for each query and class; [n, k, seen] -> [n, k], of mean 0 over the classes."""
-    for kernel, bias in zip(params.kernels[:-1], params.biases[:-1], strict=True):
+    for kernel, bias in zip(params.kernels[:-1], params.biases, strict=True):
         x = jax.nn.relu(x @ kernel + bias[None, None])
-    x = (x @ params.kernels[-1] + params.biases[-1][None, None])[..., 0]
+    x = (x @ params.kernels[-1])[..., 0]
     return x - jnp.mean(x, axis=1, keepdims=True)
 
 
 def _neighbours(similarity: jax.Array) -> jax.Array:
-    """How much each query listens to each other one; rows sum to 1, [n, n]."""
-    if len(similarity) == 1:
-        return jnp.zeros_like(similarity)  # there is no other one
-    itself = jnp.eye(len(similarity), dtype=bool)
-    return jax.nn.softmax(jnp.where(itself, -jnp.inf, similarity), axis=1)
+    """How much each query listens to each other one; rows sum to 1 (to 0 for a query alone)."""
+    itself = jnp.eye(similarity.shape[0], dtype=bool)
+    lowest = jnp.finfo(similarity.dtype).min
+    return jax.nn.softmax(jnp.where(itself, lowest, similarity), axis=1) * ~itself
 
 
 def _log(p: jax.Array) -> jax.Array:

@@ -1,5 +1,6 @@
 """What training logged, epoch by epoch."""
 
+import re
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -9,7 +10,7 @@ from sib_jax.report.run import Run
 from sib_jax.report.section import Section
 from sib_jax.report.style import Mode, Picture
 
-_PRETRAINING = "pretrain"
+_PRETRAINING = re.compile(r"pretrain(_\d+_\d+px)?")  # the phases on smaller images too
 
 
 def section(run: Run) -> Section | None:
@@ -17,10 +18,10 @@ def section(run: Run) -> Section | None:
     heads = {row["head"] for row in run.rows}
     stages: dict[str, list[dict[str, Any]]] = {}
     for entry in run.epochs:
-        if entry["stage"] == _PRETRAINING or entry["stage"] in heads:
+        if _PRETRAINING.fullmatch(entry["stage"]) or entry["stage"] in heads:
             stages.setdefault(entry["stage"], []).append(entry)
-    pretraining = {k: v for k, v in stages.items() if k == _PRETRAINING}
-    training = {k: v for k, v in stages.items() if k != _PRETRAINING}
+    pretraining = {k: v for k, v in stages.items() if k not in heads}
+    training = {k: v for k, v in stages.items() if k in heads}
     pictures = []
     if pretraining:
         caption = (

@@ -24,6 +24,11 @@ def weights() -> dict[str, Path]:
     return {path.stem: path for path in _files("weights", "*.npz")}
 
 
+def heads() -> dict[str, Path]:
+    """Name of each trained backbone that has a meta-trained head of its own -> the head's file."""
+    return {path.stem: path for path in _files("weights", "heads/*.npz")}
+
+
 def with_config_file(argv: Sequence[str]) -> list[str]:
     """A command line whose --config names a file, where it gave the name of an experiment.
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+import sib_jax
 from sib_jax.errors import UserError
 from sib_jax.experiment import job
 
@@ -20,6 +21,8 @@ def test_no_backbone_is_trained(config, tmp_path):
     assert not (tmp_path / "run" / "backbone.npz").exists()
     again = job.run(config, tmp_path / "run", "evaluate")
     assert [r["novel"] for r in again] == [r["novel"] for r in rows]
+    with pytest.raises(UserError, match=r"all heads of .*run learn from images"):
+        sib_jax.load(tmp_path / "run")
 
 
 def test_pretraining_alone_is_refused(config, tmp_path):

@@ -1,6 +1,7 @@
 """One compiled loop for every method: what it leaves alone, and how it may be cut into calls."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,18 +18,27 @@ def table():
     return sib_jax.feature_table(features, np.repeat(np.arange(8), 8))
 
 
-def trained(table, calls=(6,), **fields):
-    """Parameters before and after six steps, made in so many calls."""
+def config_of(**fields):
     config = default()
     config.ways, config.queries, config.optimizer.batch = 3, 4, 2
     config.update_from_flattened_dict(fields)
-    (head,) = settings.read(config).heads
+    return config
+
+
+def start_of(head, table):
+    """The optimizer, and the state before the first step."""
     weights = np.random.default_rng(1).standard_normal((8, 8)).astype(np.float32)
     params = head.method.init(jax.random.key(0), Classes((8,), 8, weights))
     optimizer = meta_train.make_optimizer(head.training.optimizer, head.method, params)
-    state = meta_train.start_state(head.method, head.setting, optimizer, params, table)
+    return optimizer, meta_train.start_state(head.method, head.setting, optimizer, params, table)
+
+
+def trained(table, calls=(6,), **fields):
+    """Parameters before and after six steps, made in so many calls."""
+    (head,) = settings.read(config_of(**fields)).heads
+    optimizer, state = start_of(head, table)
     before = jax.tree.map(np.array, state.model)
-    run = meta_train.compile_steps(head.method, head.setting, optimizer, head.training.batch)
+    run = meta_train.compile_steps(head.method, [head.setting], optimizer, head.training.batch)
     first = 0
     for count in calls:
         state = run(state, table, jax.random.key(4), first, count)
@@ -57,3 +67,21 @@ def test_every_method_logs_its_loss_and_accuracy(table, method):
     assert {"loss", "accuracy"} <= state.sums.keys()
     assert np.isfinite(state.sums["loss"])
     assert 0 <= state.sums["accuracy"] <= 12  # of six steps of two episodes
+
+
+def test_steps_take_sizes_in_turn(table):
+    """Every step is that of a loop which has its size alone."""
+    sizes = ((1, 1), (1, 12), (2, 7))
+    fields = {"method": "sib_plus", "optimizer.lr": 0.1, "optimizer.sizes_in_turn": sizes}
+    (head,) = settings.read(config_of(**fields)).heads
+    tasks = [setting.task for setting in head.learns_from]
+    assert tuple((task.shots, task.all_queries) for task in tasks) == sizes
+    assert head.chosen_on == head.setting
+    optimizer, state = start_of(head, table)
+    in_turn = meta_train.compile_steps(head.method, head.learns_from, optimizer, 2)
+    found = in_turn(jax.tree.map(jnp.copy, state), table, jax.random.key(4), 0, 5)
+    for step in range(5):
+        only = [head.learns_from[step % 3]]
+        run = meta_train.compile_steps(head.method, only, optimizer, 2)
+        state = run(state, table, jax.random.key(4), step, 1)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, state)

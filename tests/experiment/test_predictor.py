@@ -28,6 +28,8 @@ HEADS = (
     ("T2", {"inner.steps": 2}),
     ("prototypes", {"method": "prototypical"}),
     ("kmeans", {"method": "soft_kmeans"}),
+    ("plus", {"method": "sib_plus", "sib_plus.steps": 2}),
+    ("tim", {"method": "tim"}),
     ("weights", {"method": "weight_generator", "setting": "lwof"}),
     ("lwof", {"setting": "lwof", "prior": "mixture", "inner.steps": 1}),
 )
@@ -77,7 +79,7 @@ def episode():
     return images(support).astype(np.uint8), names, images(query).astype(np.uint8), query
 
 
-@pytest.mark.parametrize("head", ["T0", "T2", "prototypes", "kmeans"])
+@pytest.mark.parametrize("head", ["T0", "T2", "prototypes", "kmeans", "plus"])
 def test_it_answers_as_the_method_does_on_the_run_s_features(run, episode, head):
     support, names, query, _ = episode
     predictor = sib_jax.load(run, head)
@@ -134,7 +136,7 @@ def test_base_classes_are_answers_where_they_are_asked_for(run, episode, head):
 def test_other_numbers_of_classes(run, episode):
     support, _, query, _ = episode
     two = ["a", "b", "b", "a", "a", "b"]
-    for head in ("T0", "prototypes", "kmeans", "weights"):
+    for head in ("T0", "prototypes", "kmeans", "plus", "weights"):
         assert sib_jax.load(run, head)(support, two, query).shape == (9, 2)
     with pytest.raises(
         UserError, match=r"2 classes.*T2 was trained for tasks of 3; choose head T0"
@@ -142,7 +144,7 @@ def test_other_numbers_of_classes(run, episode):
         sib_jax.load(run, "T2")(support, two, query)
 
 
-@pytest.mark.parametrize("head", ["T0", "T2", "kmeans"])
+@pytest.mark.parametrize("head", ["T0", "T2", "kmeans", "plus"])
 def test_an_exported_predictor_answers_alike_for_any_number(run, episode, tmp_path, head):
     pytest.importorskip("flatbuffers")  # what jax.export writes with
     support, names, query, _ = episode
@@ -150,7 +152,7 @@ def test_an_exported_predictor_answers_alike_for_any_number(run, episode, tmp_pa
     predictor.export(tmp_path / "it.jax", ways=3)
     program = jax.export.deserialize(bytearray((tmp_path / "it.jax").read_bytes()))
     labels = np.array([0, 1, 1, 2, 2, 2], np.int32)
-    for n in (9, 4):
+    for n in (9, 4, 1):
         wanted = predictor(support, names, query[:n])
         np.testing.assert_allclose(program.call(support, labels, query[:n]), wanted, atol=1e-3)
 
@@ -160,6 +162,8 @@ def test_what_cannot_be_exported_is_said(run, tmp_path):
         sib_jax.load(run, "kmeans").export(tmp_path / "it.jax")
     with pytest.raises(UserError, match="beside base classes"):
         sib_jax.load(run, "weights").export(tmp_path / "it.jax", ways=3)
+    with pytest.raises(UserError, match=r"tim.* cannot be exported for any number of examples"):
+        sib_jax.load(run, "tim").export(tmp_path / "it.jax", ways=3)
 
 
 def test_which_head(run, tmp_path):
@@ -181,8 +185,12 @@ def test_a_run_on_features(tmp_path):
     for head in ("T2", "kmeans", "weights"):
         found = sib_jax.load(run, head)(query[:3], [0, 1, 2], query)
         np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
-    with pytest.raises(UserError, match="length 7, got 5"):
-        sib_jax.load(run, "T2")(np.ones((3, 5)), [0, 1, 2], np.ones((2, 5)))
+    for head in ("T2", "plus"):
+        assert sib_jax.load(run, head).input_shape() == (7,)
+        with pytest.raises(UserError, match="length 7, got 5"):
+            sib_jax.load(run, head)(np.ones((3, 5)), [0, 1, 2], np.ones((2, 5)))
+    with pytest.raises(UserError, match="nothing in this run tells the length"):
+        sib_jax.load(run, "prototypes").input_shape()
     images = np.ones((3, 4, 4, 3), np.uint8)
     with pytest.raises(UserError, match="give float features"):
         sib_jax.load(run, "T2")(images, [0, 1, 2], images)
@@ -200,6 +208,8 @@ def test_without_a_run(episode):
         sib_jax.load(backbone="mini_imagenet-conv4_64", method="matching")
     with pytest.raises(UserError, match="a file nor a shipped backbone; there is cifar_fs-"):
         sib_jax.load(backbone="resnet")
+    with pytest.raises(UserError, match="sees images of 80 pixels, but image_size is 32"):
+        sib_jax.load(backbone="mini_imagenet-conv4_64", image_size=32)
 
 
 @pytest.mark.parametrize(

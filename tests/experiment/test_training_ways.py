@@ -12,12 +12,12 @@ def test_a_method_for_any_number_of_ways_learns_from_more(config, tmp_path):
     config.method = "matching"
     config.heads = (("as_many", {}), ("more", {"optimizer.ways": 5}))
     as_many, more = settings.read(config).heads
-    assert [more.learns_from.task.ways, more.chosen_on.task.ways, more.setting.task.ways] == [
+    assert [more.learns_from[0].task.ways, more.chosen_on.task.ways, more.setting.task.ways] == [
         5,
         3,
         3,
     ]
-    assert as_many.learns_from == as_many.chosen_on
+    assert as_many.learns_from == (as_many.chosen_on,)
     rows = job.run(config, tmp_path / "run")
     assert [row["ways"] for row in rows] == [3, 3, 3, 3]
     params = [dict(np.load(tmp_path / "run" / "heads" / f"{n}.npz")) for n in ("as_many", "more")]
@@ -41,3 +41,19 @@ def test_what_cannot_learn_from_more_is_told(config, tmp_path, fields, message):
     with pytest.raises(UserError, match=message):
         job.run(config, tmp_path / "run")
     assert not list(tmp_path.iterdir())
+
+
+def test_validation_has_the_number_of_queries_that_training_has(config):
+    config.method, config.queries = "matching", 15
+    config.optimizer.ways, config.optimizer.total_queries = 10, 150  # 10 * 15
+    (head,) = settings.read(config).heads
+    tasks = [head.learns_from[0].task, head.chosen_on.task, head.setting.task]
+    assert [(task.ways, task.all_queries) for task in tasks] == [(10, 150), (3, 150), (3, 45)]
+
+
+def test_sizes_that_do_not_fit_are_told_by_their_field(config, tmp_path):
+    config.queries = 2
+    config.heads = (("a", {"method": "sib_plus", "optimizer.sizes_in_turn": ((1, 6), (9, 12))}),)
+    message = r"sizes_in_turn has \(9, 12\), up to 13 images.* lower config.optimizer.sizes_in_turn"
+    with pytest.raises(UserError, match=message):
+        job.run(config, tmp_path / "run")

@@ -37,3 +37,17 @@ def test_a_config_from_before_images_could_grow_has_none_grow():
     assert found["backbone"] == "conv4_128"
     with pytest.raises(LookupError, match="it names no data set"):
         workdir.completed({})
+
+
+def test_a_head_of_a_run_before_is_not_taken_for_another_of_its_name(tmp_path):
+    """Its parameters are still in the folder, although the last run had other heads."""
+    config = default()
+    for name in ("x", "y"):
+        config.heads = ((name, {"inner.steps": 2}),)
+        workdir.check_same(config, tmp_path)
+        workdir.write_config(config, tmp_path)
+    config.heads = (("x", {"inner.steps": 2}), ("z", {"inner.steps": 4}))
+    workdir.check_same(config, tmp_path)
+    config.heads = (("x", {"inner.steps": 3}),)
+    with pytest.raises(ConfigError, match=r"head x of a run with config.inner.steps = 2, not 3"):
+        workdir.check_same(config, tmp_path)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sib_jax.methods import (
+    METHODS,
     alpha_tim,
     bd_cspn,
     gaussian_em,
@@ -372,3 +373,18 @@ def test_gaussian_em_keeps_the_nearest_queries():
 def test_unknown_names_are_told(method, settings, said):
     with pytest.raises(ValueError, match=said):
         method.logits(settings, *_episode()[:3], ways=3)
+
+
+@pytest.mark.parametrize("method", ["gaussian_em", "sinkhorn_kmeans", "pt_map"])
+def test_without_neighbours_or_balance_it_still_classifies(method):
+    """`neighbours` and `iterations` may be 0: clusters far apart are told apart all the same."""
+    entry = METHODS[method]
+    field = "neighbours" if method == "gaussian_em" else "iterations"
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 12)
+    features = np.abs(np.eye(3, 16)[labels] + rng.normal(0, 0.1, (36, 16))).astype(np.float32)
+    first = np.isin(np.arange(36), [0, 12, 24])
+    episode = Episode(features[first], labels[first], features[~first], labels[~first])
+    made = entry.make(entry.settings(**{field: 0}), 3)
+    found = made.logits({}, episode, jax.random.key(0))
+    np.testing.assert_array_equal(np.argmax(found, axis=1), labels[~first])

@@ -91,3 +91,10 @@ def test_equal_features_are_finite():
     value, gradient = jax.value_and_grad(loss)(_params())
     assert np.isfinite(value)
     assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(gradient))
+
+
+def test_a_query_listens_to_all_others_but_itself():
+    similarity = jnp.log(jnp.array([[9.0, 1, 3], [2, 9, 2], [1, 4, 9]]))
+    wanted = [[0, 0.25, 0.75], [0.5, 0, 0.5], [0.2, 0.8, 0]]
+    np.testing.assert_allclose(sib_plus._neighbours(similarity), wanted, rtol=1e-6)
+    np.testing.assert_array_equal(sib_plus._neighbours(similarity[:1, :1]), [[0]])

@@ -43,7 +43,7 @@ def case(setting, posterior):
     params = method.init(jax.random.key(0), Classes((16,), 8, weights))
     optimizer = meta_train.make_optimizer(head.training.optimizer, method, params)
     state = meta_train.start_state(method, setting, optimizer, params, train)
-    run = meta_train.compile_steps(method, setting, optimizer, head.training.batch)
+    run = meta_train.compile_steps(method, [setting], optimizer, head.training.batch)
     state = run(state, train, jax.random.key(0), 0, 10)
     accuracy = accuracies(
         method, state.model, setting, Sources(train, base),
