@@ -44,7 +44,7 @@ def test_what_cannot_learn_from_more_is_told(config, tmp_path, fields, message):
 
 
 def test_validation_has_the_number_of_queries_that_training_has(config):
-    config.method, config.queries = "matching", 15
+    config.heads, config.method, config.queries = (), "matching", 15
     config.optimizer.ways, config.optimizer.total_queries = 10, 150  # 10 * 15
     (head,) = settings.read(config).heads
     tasks = [head.learns_from[0].task, head.chosen_on.task, head.setting.task]
