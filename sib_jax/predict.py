@@ -62,6 +62,7 @@ def run(options: argparse.Namespace) -> None:
         backbone=options.backbone,
         method=options.method,
         image_size=options.image_size,
+        ways=len(set(support.folders)),
     )
     if predictor.pretrained is None:
         raise PredictError(f"{options.run} was a run on features; images need one with a backbone")
@@ -234,7 +235,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("sib_jax.predict", __doc__)
     add = parser.add_argument
     add("--run", metavar="WORKDIR", help="a finished run of sib_jax.main")
-    add("--head", metavar="NAME", help="one of its heads; default: the best one on validation")
+    add(
+        "--head",
+        metavar="NAME",
+        help="one of its heads; default: the best one on validation that serves as many classes",
+    )
     add("--steps", metavar="T", type=int, help="instead of --head: the head of SIB with this T")
     add(
         "--backbone", metavar="NAME_OR_FILE", help="instead of --run: a shipped backbone, or a file"

@@ -186,7 +186,7 @@ def test_the_guide_to_features(tmp_path, monkeypatch):
 
 def test_the_guide_to_evaluation(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    of_head = {"T0": np.array([0.25, 0.5]), "T3": np.array([0.5, 1.0])}
+    of_head = {"T0": np.array([0.25, 0.5]), "adapted": np.array([0.5, 1.0])}
     stored = {head: {"test": {"novel": accuracy}} for head, accuracy in of_head.items()}
     weights.save(Path("runs/a/tasks.npz"), stored)
     (block,) = blocks("evaluation.md")

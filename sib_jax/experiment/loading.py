@@ -30,6 +30,7 @@ from sib_jax.methods import METHODS, Classes, Method, sib_plus
 from sib_jax.report import results
 from sib_jax.runtime import shipped, weights
 from sib_jax.runtime.files import shown
+from sib_jax.sib.inner_loop import Inner
 from sib_jax.tasks.setting import has_base
 
 UNTRAINED = tuple(
@@ -50,6 +51,7 @@ def load(
     backbone: str | os.PathLike[str] | None = None,
     method: str | None = None,
     image_size: int | None = None,
+    ways: int | None = None,
 ) -> Predictor:
     """A predictor from a finished run, or from a backbone alone.
 
@@ -62,6 +64,7 @@ def load(
       method: without a run: one that needs no training, or "sib_plus", for which some shipped
         backbones have a head. Left out, that one, and "soft_kmeans" where there is none.
       image_size: without a run: pixels that images are brought to before the backbone's crop.
+      ways: of a run: how many classes there will be; a head that serves them is preferred.
 
     Returns:
       `predictor(support_images, support_labels, query_images)` -> probabilities [n, k], see
@@ -80,18 +83,22 @@ def load(
     if workdir is not None:
         if backbone is not None or method is not None or image_size is not None:
             raise ConfigError("backbone, method and image_size are for use without a run")
-        return _of_run(Path(workdir), head, steps)
+        return _of_run(Path(workdir), head, steps, ways)
     if head is not None:
         raise ConfigError("a head is one of a run: give its workdir")
     assert backbone is not None
     return _of_backbone(backbone, method, steps, image_size)
 
 
-def _of_run(workdir: Path, name: str | None, steps: int | None) -> Predictor:
+def _of_run(workdir: Path, name: str | None, steps: int | None, ways: int | None) -> Predictor:
     config = read_config(workdir)
     heads = configs.heads(config)
-    name = _chosen(workdir, heads, name, steps)
+    names = _eligible(workdir, heads, name, steps)
     found = backbone_of(workdir, config)
+    names = [n for n in names if _is_ready(workdir, n, heads[n])] or names
+    if ways is not None:
+        names = [n for n in names if _ways_of(heads[n], found) in (None, ways)] or names
+    name = _best(workdir, names)
     head = _head(name, heads[name], workdir, found)
     remedy = functools.partial(_remedy, workdir, heads, found)
     return Predictor(head, found, config.image_size, remedy)
@@ -122,14 +129,16 @@ def _tuples(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _chosen(workdir: Path, heads: dict[str, Any], name: str | None, steps: int | None) -> str:
-    """The name of a head, after a check."""
+def _eligible(
+    workdir: Path, heads: dict[str, Any], name: str | None, steps: int | None
+) -> list[str]:
+    """The names of the heads that were asked for; all of them where none was."""
     if name is not None and steps is not None:
         raise ConfigError("head and steps both choose the head: give one of them")
     if name is not None:
         if name not in heads:
             raise ConfigError(f"{shown(workdir)} has no head {name!r}; it has {', '.join(heads)}")
-        return name
+        return [name]
     names = list(heads)
     if steps is not None:
         of_sib = {n: c.inner.steps for n, c in heads.items() if c.method == "sib"}
@@ -139,8 +148,7 @@ def _chosen(workdir: Path, heads: dict[str, Any], name: str | None, steps: int |
             raise ConfigError(
                 f"{shown(workdir)} has no head of SIB with T = {steps}; there is {there}"
             )
-    ready = [n for n in names if _is_ready(workdir, n, heads[n])]
-    return _best(workdir, ready or names)
+    return names
 
 
 def _best(workdir: Path, names: Sequence[str]) -> str:
@@ -194,12 +202,12 @@ def _head(name: str, config: Any, workdir: Path, found: Pretrained | None) -> He
     kept = None if found is None or found.weights is None else len(found.weights)
     shape = _shape(method, config, found)
     params, found_shape, count = _params(method, path, shape, kept)
-    inner = settings.sib_settings(config).inner if config.method == "sib" else None
+    inner = _inner(config)
     return Head(
         name=name,
         make=functools.partial(_make, config),
         params=params,
-        ways=_ways(config, shape, inner),
+        ways=_ways_of(config, found),
         inner=inner,
         features=_length(method, found_shape),
         base=_base_names(path, count) if has_base(config.setting) else (),
@@ -273,8 +281,13 @@ def _length(method: Method, shape: tuple[int, ...]) -> int | None:
     return None if shapes[0] == shapes[1] else shape[0]
 
 
-def _ways(config: Any, shape: tuple[int, ...] | None, inner: Any) -> int | None:
+def _inner(config: Any) -> Inner | None:
+    return settings.sib_settings(config).inner if config.method == "sib" else None
+
+
+def _ways_of(config: Any, found: Pretrained | None) -> int | None:
     """The number of classes that the parameters are for; None for any: shapes are the same then."""
+    inner, shape = _inner(config), _shape(settings.method_of(config), config, found)
     if inner is not None and inner.steps == 0 and config.init_net == "support":
         return None
     shapes = [
@@ -288,11 +301,8 @@ def _remedy(workdir: Path, heads: dict[str, Any], found: Pretrained | None) -> s
     """What serves other numbers of classes."""
     any_ways = []
     for name, config in heads.items():
-        if _is_ready(workdir, name, config):
-            inner = settings.sib_settings(config).inner if config.method == "sib" else None
-            shape = _shape(settings.method_of(config), config, found)
-            if _ways(config, shape, inner) is None:
-                any_ways.append(name)
+        if _is_ready(workdir, name, config) and _ways_of(config, found) is None:
+            any_ways.append(name)
     choices = [f"choose head {' or '.join(any_ways)}"] if any_ways else []
     choices.append("train one with --config.ways")
     if found is not None:

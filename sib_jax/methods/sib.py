@@ -1,7 +1,9 @@
 """SIB as a method: theta^0 from the support set, T steps of eq. 9 on the queries, the ELBO as loss.
 
 References:
-  "Empirical Bayes Meta-Learning with Synthetic Gradients" (ICLR 2020, arXiv 2004.12696).
+  Hu et al., "Empirical Bayes Meta-Learning with Synthetic Gradients", whose equations are meant;
+    its later form is "Empirical Bayes Transductive Meta-Learning with Synthetic Gradients", ICLR
+    2020 (arXiv 2004.12696).
 """
 
 import functools

@@ -1,5 +1,7 @@
 """`sib_jax.load`: a finished run as a function of examples and queries."""
 
+import json
+import shutil
 import subprocess
 import sys
 
@@ -169,6 +171,13 @@ def test_what_cannot_be_exported_is_said(run, tmp_path):
 def test_which_head(run, tmp_path):
     assert sib_jax.load(run, steps=2).head.name == "T2"
     assert sib_jax.load(run).head.name in dict(HEADS)
+    rows = [
+        {"head": name, "split": "val", "novel": {"mean": mean}}
+        for name, mean in (("T0", 50), ("T2", 70), ("plus", 60))
+    ]
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / "results.json").write_text(json.dumps(rows))
+    assert [sib_jax.load(copy, ways=k).head.name for k in (None, 3, 4)] == ["T2", "T2", "plus"]
     with pytest.raises(UserError, match=r"no head of SIB with T = 7; there is T = 0 \(T0\), T = 2"):
         sib_jax.load(run, steps=7)
     with pytest.raises(UserError, match="no head 'T9'; it has T0, T2, prototypes, kmeans"):
