@@ -21,6 +21,7 @@ from sib_jax.methods import maml
 from sib_jax.methods.method import Classes, Method, cross_entropy
 from sib_jax.methods.parts import end_to_end
 from sib_jax.sib.classifier import normalize
+from sib_jax.tasks.calibration import negative_log_likelihood
 from sib_jax.tasks.episode import Episode
 
 
@@ -81,7 +82,7 @@ def logits(
     support, query = params.scale * normalize(support), params.scale * normalize(query)
 
     def loss(weights: jax.Array) -> jax.Array:
-        return maml.mean_cross_entropy(support @ weights, support_labels)
+        return negative_log_likelihood(support @ weights, support_labels)
 
     adapted = maml.adapt(
         loss, params.weights, steps=steps, step_size=settings.step_size, order=settings.order

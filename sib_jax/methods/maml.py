@@ -22,12 +22,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import optax
 
 from sib_jax.methods.method import Classes, Method, cross_entropy
 from sib_jax.methods.parts import conv_net
 from sib_jax.methods.parts.conv_net import ConvNet
+from sib_jax.tasks.calibration import negative_log_likelihood
 from sib_jax.tasks.episode import Episode
 
 
@@ -76,11 +75,6 @@ def adapt(
     return jax.lax.scan(step, params, None, length=steps)[0]
 
 
-def mean_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Scalar; logits [n, k], labels int [n]."""
-    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
-
-
 def check(settings: Any) -> None:
     """Raises ValueError for an order other than 1 and 2, or a negative number of steps."""
     if settings.order not in (1, 2):
@@ -114,7 +108,7 @@ def logits(
     """
 
     def loss(params: ConvNet) -> jax.Array:
-        return mean_cross_entropy(conv_net.logits(params, support), support_labels)
+        return negative_log_likelihood(conv_net.logits(params, support), support_labels)
 
     adapted = adapt(loss, params, steps=steps, step_size=settings.step_size, order=settings.order)
     return conv_net.logits(adapted, query)

@@ -28,11 +28,11 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from sib_jax.methods.maml import mean_cross_entropy
 from sib_jax.methods.method import Classes, Method, cross_entropy
 from sib_jax.methods.parts import conv_net, lstm
 from sib_jax.methods.parts.lstm import Lstm
 from sib_jax.sib.classifier import normalize
+from sib_jax.tasks.calibration import negative_log_likelihood
 from sib_jax.tasks.episode import Episode
 
 LEARNERS = ("linear", "cosine", "conv")
@@ -232,7 +232,7 @@ def make(settings: Settings, ways: int) -> Method:
             steps = 12 if episode.support.shape[0] <= ways else 8
 
         def loss(theta: Any) -> jax.Array:
-            return mean_cross_entropy(
+            return negative_log_likelihood(
                 scores(params, theta, episode.support), episode.support_labels
             )
 

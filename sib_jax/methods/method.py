@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from sib_jax.sib.trajectory import Trajectory
+from sib_jax.tasks.calibration import negative_log_likelihood
 from sib_jax.tasks.episode import Episode
 
 
@@ -79,7 +79,7 @@ def cross_entropy(
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         scores = logits(params, episode, key)
         labels = episode.query_labels
-        found = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(scores, labels))
+        found = negative_log_likelihood(scores, labels)
         return found, {"accuracy": jnp.mean(jnp.argmax(scores, axis=1) == labels)}
 
     return loss
