@@ -1,11 +1,13 @@
-"""One head of SIB+ for tasks of any number of classes, examples and queries.
+"""One head of SIB+ for tasks of many sizes.
 
 python -m sib_jax.main --config=experiments/any_task.py:mini_imagenet --data_dir=DIR
 
 Meta-trained on tasks of 1 to 75 queries, the shares of the classes drawn from Dirichlet(2), and of
 1, 3 or 10 examples a class on average, of which some classes have more than others. Every class of
 the data needs 121 images for that; on other data sets than mini-ImageNet and CIFAR-FS tasks are
-smaller, and 41 suffice. Evaluated 5-way, beside soft k-means, which learns nothing.
+smaller, and 41 suffice. All have `config.ways` classes: the head serves any number of them, but
+with twice as many it was below soft k-means (RESULTS.md). Evaluated beside that, which learns
+nothing.
 `sib_jax.predict` uses what this gave for a shipped backbone.
 """
 

@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("dataset", choices=BACKBONES)
     parser.add_argument("--data_dir", required=True)
     parser.add_argument("--split", default="test", choices=("val", "test"))
-    parser.add_argument("--tasks", type=int, default=2000)
+    parser.add_argument("--tasks", type=int, default=600)
     options = parser.parse_args()
     backbone = BACKBONES[options.dataset]
     predictors = [sib_jax.load(backbone=backbone, method=method) for method in METHODS]

@@ -40,6 +40,7 @@ UNTRAINED = tuple(
 
 _DEFAULT = "soft_kmeans"
 _SHIPPED = "sib_plus"  # the method of the heads that ship with backbones
+_MOST_WAYS = 5  # of such a head, which learned from 5; of 10 it is below soft k-means (RESULTS.md)
 _STORED = {80: 84}  # crop -> pixels of the stored images, where a backbone's file does not tell
 
 
@@ -62,9 +63,10 @@ def load(
       backbone: without a run: the name of a shipped backbone, such as "mini_imagenet-conv4_128", an
         .npz of ours or an official .pth. Of an official netSIB*.pth, `method="sib"` takes the head.
       method: without a run: one that needs no training, or "sib_plus", for which some shipped
-        backbones have a head. Left out, that one, and "soft_kmeans" where there is none.
+        backbones have a head for up to 5 classes. Left out, that one where `ways` says that there
+        are as few, and else "soft_kmeans".
       image_size: without a run: pixels that images are brought to before the backbone's crop.
-      ways: of a run: how many classes there will be; a head that serves them is preferred.
+      ways: how many classes there will be; a head that serves them is preferred.
 
     Returns:
       `predictor(support_images, support_labels, query_images)` -> probabilities [n, k], see
@@ -87,7 +89,7 @@ def load(
     if head is not None:
         raise ConfigError("a head is one of a run: give its workdir")
     assert backbone is not None
-    return _of_backbone(backbone, method, steps, image_size)
+    return _of_backbone(backbone, method, steps, image_size, ways)
 
 
 def _of_run(workdir: Path, name: str | None, steps: int | None, ways: int | None) -> Predictor:
@@ -335,11 +337,16 @@ def open_backbone(
 
 
 def _of_backbone(
-    backbone: str | os.PathLike[str], method: str | None, steps: int | None, size: int | None
+    backbone: str | os.PathLike[str],
+    method: str | None,
+    steps: int | None,
+    size: int | None,
+    ways: int | None,
 ) -> Predictor:
     found, size = open_backbone(backbone, size)
     shipped_head = _shipped_head(backbone)
-    method = method or (_SHIPPED if shipped_head else _DEFAULT)
+    few = ways is not None and ways <= _MOST_WAYS
+    method = method or (_SHIPPED if shipped_head and few else _DEFAULT)
     if method == "sib":
         remedy = f"; use {backbone} with a method that serves any number such as {_DEFAULT}"
         return Predictor(_official_head(backbone, steps), found, size, lambda: remedy)
@@ -352,7 +359,8 @@ def _of_backbone(
     if steps is not None:
         raise ConfigError(f"steps chooses T of SIB; {method} has no choice of it")
     if method == _SHIPPED and shipped_head:
-        return Predictor(_sib_plus_head(shipped_head, found), found, size)
+        remedy = f"; choose a method that serves any number, such as {_DEFAULT}"
+        return Predictor(_sib_plus_head(shipped_head, found), found, size, lambda: remedy)
     entry = METHODS[method]
     return Predictor(
         Head(method, functools.partial(entry.make, entry.settings()), {}, None), found, size
@@ -371,7 +379,8 @@ def _sib_plus_head(path: Path, found: Pretrained) -> Head:
     shape = (found.backbone.features,)
     params, *_ = _params(sib_plus.make(settings, 2), path, shape, 0)
     make = functools.partial(sib_plus.make, settings)
-    return Head(_SHIPPED, make, params, ways=None, features=found.backbone.features)
+    length = found.backbone.features
+    return Head(_SHIPPED, make, params, None, features=length, most_ways=_MOST_WAYS)
 
 
 def _official_head(path: str | os.PathLike[str], steps: int | None) -> Head:

@@ -62,6 +62,7 @@ class Head(NamedTuple):
       inner: SIB's inner loop; None for other methods.
       features: the only length of features that the parameters are for; None for any.
       base: names of the base classes beside which it was trained; none in the standard setting.
+      most_ways: the largest k that it is good for; None for any.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Head(NamedTuple):
     inner: Inner | None = None
     features: int | None = None
     base: tuple[str, ...] = ()
+    most_ways: int | None = None
 
 
 class Predictor:
@@ -201,6 +203,11 @@ class Predictor:
             raise PredictionError(
                 f"there are {ways} classes in the support set, but head {self.head.name} was "
                 f"trained for tasks of {self.head.ways}{self.remedy()}"
+            )
+        if self.head.most_ways is not None and ways > self.head.most_ways:
+            raise PredictionError(
+                f"there are {ways} classes in the support set, but head {self.head.name} is good "
+                f"for {self.head.most_ways} or fewer{self.remedy()}"
             )
         if _is_sib_without_steps(params, self.head.inner):
             # xi is never asked, but the number of its logits is taken as the number of ways.

@@ -19,7 +19,7 @@ from sib_jax.config import default
 from sib_jax.errors import UserError
 from sib_jax.experiment import features, loading, settings
 from sib_jax.experiment import workdir as files
-from sib_jax.methods import Classes
+from sib_jax.methods import Classes, sib_plus
 from sib_jax.runtime import weights
 from sib_jax.tasks.episode import Episode
 
@@ -219,6 +219,27 @@ def test_without_a_run(episode):
         sib_jax.load(backbone="resnet")
     with pytest.raises(UserError, match="sees images of 80 pixels, but image_size is 32"):
         sib_jax.load(backbone="mini_imagenet-conv4_64", image_size=32)
+
+
+def test_a_shipped_backbone_s_own_head_is_taken_for_few_classes(episode):
+    support, names, query, _ = episode
+    predictor = sib_jax.load(backbone="mini_imagenet-conv4_128", ways=5)
+    assert predictor.name.startswith("SIB+ with T = 5")
+    for ways in (None, 6):
+        assert sib_jax.load(backbone="mini_imagenet-conv4_128", ways=ways).name == "soft_kmeans"
+    with pytest.raises(UserError, match=r"6 classes.* is good for 5 or fewer; choose a method"):
+        predictor(support, list(range(6)), query)
+    of_support, of_query = predictor.features(support), predictor.features(query)
+    for ways in (3, 2):
+        labels = np.array([0, 1, 1, 2, 2, 2]) % ways
+        scores = sib_plus.logits(predictor.head.params, of_support, labels, of_query, ways=ways)
+        wanted = jax.nn.softmax(scores)
+        np.testing.assert_allclose(predictor(support, labels, query), wanted, atol=1e-4)
+    other = sib_jax.load(backbone="mini_imagenet-conv4_128", method="soft_kmeans")
+    assert np.any(other(support, names, query) != predictor(support, names, query))
+    assert sib_jax.load(backbone="mini_imagenet-conv4_64", ways=5).name == "soft_kmeans"
+    with pytest.raises(UserError, match="'sib_plus' is trained, so it needs a run"):
+        sib_jax.load(backbone="mini_imagenet-conv4_64", method="sib_plus")
 
 
 @pytest.mark.parametrize(
