@@ -21,7 +21,7 @@ from sib_jax.experiment.evaluate import STREAMS, evaluate
 from sib_jax.runtime.seeds import key
 from sib_jax.tasks.setting import Task, make
 
-BACKBONES = {"mini_imagenet": "mini_imagenet-conv4_128", "cifar_fs": "cifar_fs-conv4_64"}
+BACKBONES = {"mini_imagenet": "mini_imagenet-conv4_128"}  # that have a head, by data set
 METHODS = ("sib_plus", "soft_kmeans", "simple_shot")
 SIZES = (  # ways, shots, queries in all
     *((5, shots, queries) for shots in (1, 5, 20) for queries in (1, 5, 15, 75, 300)),
