@@ -36,8 +36,16 @@ _SPLITS = several(
 _EPOCHS = several(whole(0, 10**6), "a tuple of epochs, each 0 or more")
 _RATIOS = several(number(0, 1e6, above=True), "a tuple of three numbers above 0", least=3, most=3)
 _SIZES = several(
-    several(whole(1, 10**5), "", least=2, most=2),
-    "a tuple of pairs (shots, queries in all), each 1 or more",
+    Kind(
+        "",
+        lambda v: (
+            isinstance(v, list | tuple)
+            and len(v) == 3
+            and whole(2, 10**4).fits(v[0])
+            and all(map(whole(1, 10**5).fits, v[1:]))
+        ),
+    ),
+    "a tuple of triples (ways, 2 or more, shots and queries in all, 1 or more)",
 )
 _COUNT = whole(1, 10**6)
 _PIXELS = whole(1, 4096)
@@ -202,7 +210,7 @@ HEAD: dict[str, Field] = {
         0, whole(0, 10**6), "total_queries of training episodes; 0 for those of evaluation"
     ),
     "optimizer.sizes_in_turn": Field(
-        (), _SIZES, "pairs of shots and total_queries, which training steps take in turn"
+        (), _SIZES, "triples of ways, shots and total_queries, which training steps take in turn"
     ),
     "optimizer.epochs": Field(60, _COUNT, "epochs of meta-training"),
     "optimizer.steps_per_epoch": Field(1000, _COUNT, "steps of an epoch"),
@@ -389,6 +397,8 @@ def _check_together(c: ml_collections.ConfigDict) -> None:
     if base and not c.base_holdout:
         wanted = f"above 0 where setting={c.setting}: base images that training does not see"
         raise ConfigError(describe("base_holdout", c.base_holdout, wanted))
+    if c.optimizer.sizes_in_turn and c.optimizer.ways:
+        raise ConfigError(describe("optimizer.ways", c.optimizer.ways, "0 beside sizes_in_turn"))
     if c.method != "sib":
         return
     if base != (c.prior == "mixture"):

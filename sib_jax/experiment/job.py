@@ -414,19 +414,20 @@ def _check_fits(experiment: Experiment, data: DataSet, mode: str) -> None:
         tasks: dict[str, list[Task]] = {"train": [], "val": [head.setting.task]}
         tasks["test"] = [head.setting.task]
         if head.method.trained:
-            tasks["train"] = [setting.task for setting in head.learns_from]
+            tasks["train"] = [lesson.setting.task for lesson in head.learns_from]
             tasks["val"].append(head.chosen_on.task)
         for split in SPLITS:
             in_turn = split == "train" and len(head.learns_from) > 1
             for task in tasks[split]:
                 ways = "ways" if task.ways == head.setting.task.ways else "optimizer.ways"
+                ways = "optimizer.sizes_in_turn, of which ways" if in_turn else ways
                 said = _in_turn_said(task) if in_turn else _size_said(task)
                 names = data.split(split).class_names
                 _check_task(task, split, names, counts[split], ways, said)
         if head.setting.has_base:
             base = int(held.sum()) or sum(len(part.labels) for part in data.base.values())
             learned = head.learns_from if head.method.trained else ()
-            for setting in (head.setting, *learned):
+            for setting in (head.setting, *(lesson.setting for lesson in learned)):
                 _check_base(setting.task, counts["train"], base)
     kept = int(counts["train"].sum())
     pretrains = _reads_features(experiment) and not of_features and not experiment.backbone.file
@@ -459,9 +460,9 @@ def _check_task(
 
 def _in_turn_said(task: Task) -> tuple[str, str]:
     """How large an episode of `sizes_in_turn` is, and that field."""
-    pair, most = (task.shots, task.all_queries), task.most_shots + task.most_queries
+    size, most = (task.ways, task.shots, task.all_queries), task.most_shots + task.most_queries
     field = "config.optimizer.sizes_in_turn"
-    return f"{field} has {pair}, up to {most} images of one class", field
+    return f"{field} has {size}, up to {most} images of one class", field
 
 
 def _size_said(task: Task) -> tuple[str, str]:

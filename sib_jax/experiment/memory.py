@@ -78,7 +78,7 @@ def _needs(
         size = image if head.method.reads == "images" else 4 * features
         batches = {"eval.batch": (experiment.evaluation.batch, head.setting)}
         if head.method.trained:
-            largest = max(head.learns_from, key=_images)
+            largest = max((lesson.setting for lesson in head.learns_from), key=_images)
             batches["optimizer.batch"] = head.training.batch, largest
         for field, (batch, setting) in batches.items():
             one = batch, _images(setting) * size

@@ -11,12 +11,12 @@ import optax
 
 from sib_jax.experiment import loop
 from sib_jax.experiment.evaluate import evaluate
-from sib_jax.experiment.settings import Head, Optimizer
+from sib_jax.experiment.settings import Head, Lesson, Optimizer
 from sib_jax.methods.method import Method
 from sib_jax.report.metrics import Metrics
 from sib_jax.runtime import devices
 from sib_jax.runtime.seeds import Stream, key
-from sib_jax.tasks.setting import Setting, Sources
+from sib_jax.tasks.setting import Sources
 from sib_jax.tasks.table import FeatureTable
 
 _CHUNK = 100  # steps between two looks at the stop flag
@@ -45,9 +45,9 @@ def meta_train(
       metrics: where each epoch is logged.
       trace_to: gets a trace of a few steps.
     """
-    settings, method, tasks = head.training, head.method, head.learns_from
+    settings, method = head.training, head.method
     optimizer = make_optimizer(settings.optimizer, method, params)
-    run = compile_steps(method, tasks, optimizer, settings.batch)
+    run = compile_steps(head.learns_from, optimizer, settings.batch)
     mesh = devices.episode_mesh(settings.batch)
     train = devices.shared(train, mesh)
     stream = key(settings.seed, Stream.META_TRAINING)
@@ -77,7 +77,7 @@ def meta_train(
         validate=validate,
         if_diverged="config.optimizer.lr or, for SIB, config.inner.step_size",
     )
-    start = start_state(method, tasks[0], optimizer, params, train)
+    start = start_state(head.learns_from[0], optimizer, params, train)
     return loop.train(stage, start, directory, metrics, trace_to)
 
 
@@ -103,29 +103,26 @@ def make_optimizer(
 
 
 def start_state(
-    method: Method,
-    setting: Setting,
+    lesson: Lesson,
     optimizer: optax.GradientTransformation,
     params: Any,
     table: FeatureTable,
 ) -> loop.State:
     """The state before the first step; its sums are named as the method's loss names them."""
-    draw = functools.partial(_episode_loss, method, setting)
+    draw = functools.partial(_episode_loss, lesson)
     _, logged = jax.eval_shape(draw, params, table, jax.random.key(0))
     return loop.State(params, optimizer.init(params), {name: jnp.zeros(()) for name in logged})
 
 
 def compile_steps(
-    method: Method,
-    tasks: Sequence[Setting],
+    lessons: Sequence[Lesson],
     optimizer: optax.GradientTransformation,
     batch: int,
 ) -> Any:
     """Training steps as one compiled loop; nothing is read back.
 
     Args:
-      method: what learns.
-      tasks: how the episodes of a step are drawn; steps take them in turn.
+      lessons: what the steps learn from in turn; their methods differ in the number of ways alone.
       optimizer: what makes updates of gradients.
       batch: episodes of a step.
 
@@ -136,17 +133,17 @@ def compile_steps(
     mesh = devices.episode_mesh(batch)
 
     def batch_loss(
-        setting: Setting, params: Any, table: FeatureTable, key: jax.Array
+        lesson: Lesson, params: Any, table: FeatureTable, key: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         places = jnp.arange(batch)
         places = jax.lax.with_sharding_constraint(places, devices.over_episodes(mesh))
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, places)
-        one = functools.partial(_episode_loss, method, setting)
+        one = functools.partial(_episode_loss, lesson)
         losses, logged = jax.vmap(one, (None, None, 0))(params, table, keys)
         return jnp.mean(losses), jax.tree.map(jnp.sum, logged)
 
     gradients = [
-        jax.grad(functools.partial(batch_loss, setting), has_aux=True) for setting in tasks
+        jax.grad(functools.partial(batch_loss, lesson), has_aux=True) for lesson in lessons
     ]
 
     # What comes out lies where what went in did: the next call is not compiled anew.
@@ -155,9 +152,8 @@ def compile_steps(
         state: loop.State, table: FeatureTable, key: jax.Array, first: jax.Array, count: jax.Array
     ) -> loop.State:
         def step(number: jax.Array, state: loop.State) -> loop.State:
-            gradient, logged = jax.lax.switch(
-                number % len(tasks), gradients, state.model, table, jax.random.fold_in(key, number)
-            )
+            turn, of_step = number % len(lessons), jax.random.fold_in(key, number)
+            gradient, logged = jax.lax.switch(turn, gradients, state.model, table, of_step)
             updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.model)
             return loop.State(
                 optax.apply_updates(state.model, updates),
@@ -171,12 +167,13 @@ def compile_steps(
 
 
 def _episode_loss(
-    method: Method, setting: Setting, params: Any, table: FeatureTable, key: jax.Array
+    lesson: Lesson, params: Any, table: FeatureTable, key: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss of one episode, and what is logged of it."""
+    method = lesson.method
     if method.loss is None:
         raise ValueError(f"{method.name} is not trained")
     draw_key, loss_key = jax.random.split(key)
-    episode = setting.sample_training(draw_key, table)
+    episode = lesson.setting.sample_training(draw_key, table)
     loss, logged = method.loss(params, episode, loss_key)
     return loss, {"loss": loss, **logged}

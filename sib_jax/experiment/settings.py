@@ -18,9 +18,9 @@ from sib_jax.methods.sib import Settings as SibSettings
 from sib_jax.report.console import log
 from sib_jax.runtime.files import one_line
 from sib_jax.sib.inner_loop import Inner
-from sib_jax.tasks import setting as settings_of_tasks
 from sib_jax.tasks.episode import Episode
-from sib_jax.tasks.setting import Setting, Task
+from sib_jax.tasks.setting import Setting, Task, has_base
+from sib_jax.tasks.setting import make as make_setting
 
 
 class Data(NamedTuple):
@@ -87,6 +87,18 @@ class Training(NamedTuple):
     val_batch: int
 
 
+class Lesson(NamedTuple):
+    """What a step of meta-training learns from.
+
+    Attributes:
+      method: what learns, for as many ways as the episodes have.
+      setting: how the episodes are drawn.
+    """
+
+    method: Method
+    setting: Setting
+
+
 class Head(NamedTuple):
     """A method, the tasks that it is for, and how it is meta-trained.
 
@@ -95,7 +107,7 @@ class Head(NamedTuple):
       method: what answers.
       setting: the tasks that it is evaluated on.
       training: how it is meta-trained.
-      learns_from: the tasks of that, one or more kinds, which its steps take in turn.
+      learns_from: one or more kinds of episodes, which the steps of that take in turn.
       chosen_on: the tasks of the validation that chooses its best epoch.
       trained_as: the first head that is trained just so: itself, or one that is evaluated on other
         queries alone.
@@ -105,7 +117,7 @@ class Head(NamedTuple):
     method: Method
     setting: Setting
     training: Training
-    learns_from: tuple[Setting, ...]
+    learns_from: tuple[Lesson, ...]
     chosen_on: Setting
     trained_as: str
 
@@ -244,18 +256,20 @@ def _head(name: str, c: Any, trained_as: str) -> Head:
             f"head {name}: {method.name} is for setting={' or '.join(method.settings)}, "
             f"not for {c.setting}"
         )
-    if optimizer.ways not in (0, c.ways):
-        trained, learned = _trained_on(c, method), learned._replace(ways=optimizer.ways)
-        method = method._replace(loss=trained.loss)
-    in_turn = [learned._replace(shots=m, total_queries=n) for m, n in optimizer.sizes_in_turn]
+    in_turn = [
+        learned._replace(ways=k, shots=m, total_queries=n) for k, m, n in optimizer.sizes_in_turn
+    ]
+    in_turn = in_turn or [learned._replace(ways=optimizer.ways or c.ways)]
+    lessons = [
+        Lesson(_for_ways(c, method, task.ways), make_setting(c.setting, _of_size(task)))
+        for task in in_turn
+    ]
     return Head(
         name=name,
         method=method,
-        setting=settings_of_tasks.make(c.setting, task),
-        learns_from=tuple(
-            settings_of_tasks.make(c.setting, _of_size(task)) for task in in_turn or [learned]
-        ),
-        chosen_on=settings_of_tasks.make(c.setting, chosen_on),
+        setting=make_setting(c.setting, task),
+        learns_from=tuple(lessons),
+        chosen_on=make_setting(c.setting, chosen_on),
         trained_as=trained_as,
         training=Training(
             seed=c.seed,
@@ -288,7 +302,7 @@ def _check_program(c: Any, method: Method, task: Task) -> None:
         return
     images = method.reads == "images"
     shape, dtype = ((c.crop, c.crop, 3), jnp.uint8) if images else ((64,), jnp.float32)
-    base = 2 * task.ways if settings_of_tasks.has_base(c.setting) else 0
+    base = 2 * task.ways if has_base(c.setting) else 0
     try:
         jax.eval_shape(functools.partial(_program, method, task, shape, dtype, base))
     except Exception as error:  # a setting that cannot work fails in any way there is
@@ -312,13 +326,15 @@ def _program(method: Method, task: Task, shape: Any, dtype: Any, base: int) -> A
     return (method.loss or method.logits)(params, episode, key)
 
 
-def _trained_on(c: Any, method: Method) -> Method:
+def _for_ways(c: Any, method: Method, ways: int) -> Method:
     """The method for the number of ways of its training episodes, where its parameters serve both.
 
     Raises:
       ConfigError: they do not, or there are none.
     """
-    other = method_of(c, c.optimizer.ways)
+    if ways == c.ways:
+        return method
+    other = method_of(c, ways)
     shape = (c.crop, c.crop, 3) if method.reads == "images" else (64,)
     base = jnp.zeros((8, *shape)) if method.reads == "features" else None
     of_both = [
@@ -329,9 +345,11 @@ def _trained_on(c: Any, method: Method) -> Method:
         why = "is not trained"
         if method.trained:
             why = f"learns for {c.ways} ways alone: the shapes of its parameters depend on them"
-        raise ConfigError(
-            f"config.optimizer.ways is {c.optimizer.ways}, but {method.name} {why}; leave it 0"
-        )
+        if c.optimizer.sizes_in_turn:
+            said, mend = f"sizes_in_turn has {ways} ways", f"have {c.ways} there"
+        else:
+            said, mend = f"ways is {ways}", "leave it 0"
+        raise ConfigError(f"config.optimizer.{said}, but {method.name} {why}; {mend}")
     return other
 
 

@@ -15,14 +15,15 @@ References:
     2204.11181). github.com/oveilleux/Realistic_Transductive_Few_Shot.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from sib_jax.methods import tim
 from sib_jax.methods.method import Method
 from sib_jax.methods.parts.untrained import untrained
-from sib_jax.methods.tim import descend, entropy, log_marginal, log_probabilities, support_loss
 from sib_jax.sib.classifier import normalize
 from sib_jax.sib.init_net import class_means
 
@@ -60,7 +61,7 @@ def alpha_entropy(log_probs: jax.Array, alpha: float) -> jax.Array:
       [..].
     """
     if alpha == 1:
-        return entropy(log_probs)
+        return tim.entropy(log_probs)
     return (1 - jnp.sum(jnp.exp(alpha * log_probs), axis=-1)) / (alpha - 1)
 
 
@@ -84,19 +85,20 @@ def logits(
     Returns:
       [n, k].
     """
-    alpha = _tuned(support.shape[0] / ways) if settings.alpha is None else settings.alpha
+    fields = settings._asdict()
+    alpha = fields.pop("alpha")
+    alpha = _tuned(support.shape[0] / ways) if alpha is None else alpha
     support, query = normalize(support), normalize(query)
-
-    def loss(weights: jax.Array) -> jax.Array:
-        found = log_probabilities(weights, query, settings.scale)
-        information = settings.marginal_weight * alpha_entropy(log_marginal(found), alpha)
-        information -= settings.conditional_weight * jnp.mean(alpha_entropy(found, alpha))
-        labelled = support_loss(weights, support, support_labels, settings.scale)
-        return settings.support_weight * labelled - information
-
     start = class_means(support, support_labels, ways)
-    weights = descend(loss, start, steps=settings.steps, step_size=settings.step_size)
-    return log_probabilities(weights, query, settings.scale)
+    weights = tim.by_gradient(
+        tim.Settings("gradient", **fields),
+        start,
+        support,
+        support_labels,
+        query,
+        functools.partial(alpha_entropy, alpha=alpha),
+    )
+    return tim.log_probabilities(weights, query, settings.scale)
 
 
 def _tuned(shots: float) -> float:

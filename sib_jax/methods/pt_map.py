@@ -112,7 +112,7 @@ def logits(
         inner = centres @ against
         lengths = jnp.sum((inner if few else centres) * centres, axis=1)
         distances = jnp.maximum(squares - 2 * inner[:, len(support) :].T + lengths[None], 0)
-        return balanced(jax.nn.log_softmax(-settings.scale * distances), settings.iterations)
+        return balanced(-settings.scale * distances, settings.iterations)
 
     def step(centres: jax.Array, _: None) -> tuple[jax.Array, None]:
         weights = jnp.exp(assign(centres))

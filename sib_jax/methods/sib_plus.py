@@ -7,7 +7,8 @@ and learns from there, and serves tasks of any number of ways:
   the fixed labels of the support examples do in k-means. With gamma = 1 a step forgets all but it.
 - xi is one small network for every pair of a query and a class, so it is equivariant to the order
   of the classes. It reads the class's log-probability at this query, at its neighbours and over all
-  queries, and that of the nearest support examples.
+  queries, and that of the nearest support examples. All are relative to 1 / k, as is what it
+  gives, so that it may learn from tasks of several k and serve them.
 - eta, gamma and the scale of the logits are learned, each step its own.
 - The synthetic gradient is that of unnormalised logits, f(x) . w: dy/dw = f(x).
 
@@ -32,6 +33,7 @@ from sib_jax.sib.classifier import normalize
 from sib_jax.sib.init_net import class_means
 from sib_jax.tasks.episode import Episode
 
+_WAYS = 5  # xi is told of more or fewer classes as if they were so many
 _SEEN = 5  # numbers that xi reads of each query and class
 
 
@@ -130,7 +132,9 @@ def logits(
     length = jnp.maximum(jnp.sum(start * start, axis=1), 1e-12)
     sharp = jnp.exp(params.sharpness)
     neighbours = _neighbours(sharp[0] * gram)
-    near_support = _log(jax.nn.softmax(sharp[1] * (unit @ unit_support.T), axis=1) @ member)
+    relative = ways / _WAYS
+    shift = math.log(relative)
+    near_support = shift + _log(jax.nn.softmax(sharp[1] * (unit @ unit_support.T), axis=1) @ member)
 
     def scores(moved: jax.Array, scale: jax.Array) -> jax.Array:
         """Scaled cosines under theta = theta^0 + moved^T F; moved [n, k]."""
@@ -144,15 +148,16 @@ def logits(
         alone = jax.nn.log_softmax(scores(moved, jnp.exp(log_scale)))
         log_p = balanced(alone, iterations)
         p = jnp.exp(log_p)
-        marginal = jnp.broadcast_to(_log(jnp.mean(jnp.exp(alone), axis=0))[None], p.shape)
-        seen = (log_p, p * ways, _log(neighbours @ p), marginal, near_support)
-        g = p + _network(params, jnp.stack(seen, axis=-1))
+        marginal = jnp.broadcast_to(_log(jnp.mean(jnp.exp(alone), axis=0))[None], p.shape) + shift
+        seen = (log_p + shift, p * ways, _log(neighbours @ p) + shift, marginal, near_support)
+        g = p + _network(params, jnp.stack(seen, axis=-1)) / relative
         kept = 1 - 2 * jax.nn.sigmoid(pull)
         return kept * moved + jnp.exp(log_step) * g / shots[None], None
 
     of_steps = (params.log_scale[:-1], params.log_step, params.pull)
     moved, _ = jax.lax.scan(step, jnp.zeros_like(at_start), of_steps)
-    return balanced(scores(moved, jnp.exp(params.log_scale[-1])), iterations)
+    found = scores(moved, jnp.exp(params.log_scale[-1]))
+    return balanced(found, iterations) if iterations else found
 
 
 def make(settings: Settings, ways: int) -> Method:

@@ -64,7 +64,7 @@ def logits(
     """
 
     def assign(scores: jax.Array) -> jax.Array:
-        return jnp.exp(balanced(jax.nn.log_softmax(scores), settings.iterations))
+        return jnp.exp(balanced(scores, settings.iterations))
 
     found = refine(
         support,

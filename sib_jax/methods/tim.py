@@ -142,6 +142,7 @@ def by_gradient(
     support: jax.Array,
     support_labels: jax.Array,
     query: jax.Array,
+    entropy: Callable[[jax.Array], jax.Array] = entropy,
 ) -> jax.Array:
     """TIM-GD: the loss minimized by Adam.
 
@@ -151,6 +152,7 @@ def by_gradient(
       support: features of unit length [m, d].
       support_labels: int [m].
       query: features of unit length [n, d].
+      entropy: of log-probabilities, [.., k] -> [..]; both terms of the queries are made of it.
 
     Returns:
       Weights [k, d].

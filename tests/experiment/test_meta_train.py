@@ -30,7 +30,7 @@ def start_of(head, table):
     weights = np.random.default_rng(1).standard_normal((8, 8)).astype(np.float32)
     params = head.method.init(jax.random.key(0), Classes((8,), 8, weights))
     optimizer = meta_train.make_optimizer(head.training.optimizer, head.method, params)
-    return optimizer, meta_train.start_state(head.method, head.setting, optimizer, params, table)
+    return optimizer, meta_train.start_state(head.learns_from[0], optimizer, params, table)
 
 
 def trained(table, calls=(6,), **fields):
@@ -38,7 +38,7 @@ def trained(table, calls=(6,), **fields):
     (head,) = settings.read(config_of(**fields)).heads
     optimizer, state = start_of(head, table)
     before = jax.tree.map(np.array, state.model)
-    run = meta_train.compile_steps(head.method, [head.setting], optimizer, head.training.batch)
+    run = meta_train.compile_steps(head.learns_from, optimizer, head.training.batch)
     first = 0
     for count in calls:
         state = run(state, table, jax.random.key(4), first, count)
@@ -71,17 +71,17 @@ def test_every_method_logs_its_loss_and_accuracy(table, method):
 
 def test_steps_take_sizes_in_turn(table):
     """Every step is that of a loop which has its size alone."""
-    sizes = ((1, 1), (1, 12), (2, 7))
+    sizes = ((3, 1, 1), (2, 1, 12), (5, 2, 7))
     fields = {"method": "sib_plus", "optimizer.lr": 0.1, "optimizer.sizes_in_turn": sizes}
     (head,) = settings.read(config_of(**fields)).heads
-    tasks = [setting.task for setting in head.learns_from]
-    assert tuple((task.shots, task.all_queries) for task in tasks) == sizes
+    tasks = [lesson.setting.task for lesson in head.learns_from]
+    assert tuple((task.ways, task.shots, task.all_queries) for task in tasks) == sizes
     assert head.chosen_on == head.setting
     optimizer, state = start_of(head, table)
-    in_turn = meta_train.compile_steps(head.method, head.learns_from, optimizer, 2)
+    in_turn = meta_train.compile_steps(head.learns_from, optimizer, 2)
     found = in_turn(jax.tree.map(jnp.copy, state), table, jax.random.key(4), 0, 5)
     for step in range(5):
         only = [head.learns_from[step % 3]]
-        run = meta_train.compile_steps(head.method, only, optimizer, 2)
+        run = meta_train.compile_steps(only, optimizer, 2)
         state = run(state, table, jax.random.key(4), step, 1)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, state)

@@ -12,12 +12,9 @@ def test_a_method_for_any_number_of_ways_learns_from_more(config, tmp_path):
     config.method = "matching"
     config.heads = (("as_many", {}), ("more", {"optimizer.ways": 5}))
     as_many, more = settings.read(config).heads
-    assert [more.learns_from[0].task.ways, more.chosen_on.task.ways, more.setting.task.ways] == [
-        5,
-        3,
-        3,
-    ]
-    assert as_many.learns_from == (as_many.chosen_on,)
+    tasks = (more.learns_from[0].setting.task, more.chosen_on.task, more.setting.task)
+    assert [task.ways for task in tasks] == [5, 3, 3]
+    assert as_many.learns_from == ((as_many.method, as_many.chosen_on),)
     rows = job.run(config, tmp_path / "run")
     assert [row["ways"] for row in rows] == [3, 3, 3, 3]
     params = [dict(np.load(tmp_path / "run" / "heads" / f"{n}.npz")) for n in ("as_many", "more")]
@@ -47,13 +44,33 @@ def test_validation_has_the_number_of_queries_that_training_has(config):
     config.heads, config.method, config.queries = (), "matching", 15
     config.optimizer.ways, config.optimizer.total_queries = 10, 150  # 10 * 15
     (head,) = settings.read(config).heads
-    tasks = [head.learns_from[0].task, head.chosen_on.task, head.setting.task]
+    tasks = [head.learns_from[0].setting.task, head.chosen_on.task, head.setting.task]
     assert [(task.ways, task.all_queries) for task in tasks] == [(10, 150), (3, 150), (3, 45)]
 
 
 def test_sizes_that_do_not_fit_are_told_by_their_field(config, tmp_path):
     config.queries = 2
-    config.heads = (("a", {"method": "sib_plus", "optimizer.sizes_in_turn": ((1, 6), (9, 12))}),)
-    message = r"sizes_in_turn has \(9, 12\), up to 13 images.* lower config.optimizer.sizes_in_turn"
+    config.method, config.optimizer.sizes_in_turn = "sib_plus", ((5, 1, 6), (3, 9, 12))
+    config.heads = ()
+    message = r"sizes_in_turn has \(3, 9, 12\), up to 13 images.* lower config\.optimizer\.sizes_in"
+    with pytest.raises(UserError, match=message):
+        job.run(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"method": "sib"}, r"sizes_in_turn has 5 ways, but SIB.* learns for 3 ways alone"),
+        ({"optimizer.ways": 5}, r"optimizer\.ways is 5, but must be 0 beside sizes_in_turn"),
+        (
+            {"optimizer.sizes_in_turn": ((3, 1, 6), (50, 1, 6))},
+            r"sizes_in_turn, of which ways is 50, but must be at most \d+, the classes",
+        ),
+    ],
+)
+def test_sizes_of_ways_that_cannot_be_are_told(config, tmp_path, fields, message):
+    config.queries, config.method, config.heads = 2, "sib_plus", ()
+    config.optimizer.sizes_in_turn = ((3, 1, 6), (5, 1, 6))
+    config.update_from_flattened_dict(fields)
     with pytest.raises(UserError, match=message):
         job.run(config, tmp_path / "run")

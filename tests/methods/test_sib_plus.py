@@ -73,11 +73,15 @@ def test_gradients():
     support, labels, query = _episode(3, 1, 2)
 
     @jax.jit
-    def loss(params):
+    def loss(params, support, query):
         scores = sib_plus.logits(params, support, labels, query, ways=3)
         return jnp.sum(jax.nn.log_softmax(scores)[:, 0])
 
-    check_grads(loss, (_params(2),), order=1, modes=["rev"], rtol=3e-2, atol=3e-2, eps=1e-3)
+    with jax.enable_x64(True):
+        arguments = jax.tree.map(
+            lambda x: jnp.asarray(x, jnp.float64), (_params(2), support, query)
+        )
+        check_grads(loss, arguments, order=1, modes=["rev"], rtol=1e-4, atol=1e-4, eps=1e-6)
 
 
 def test_equal_features_are_finite():

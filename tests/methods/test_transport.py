@@ -10,6 +10,7 @@ from sib_jax.methods.parts.transport import balanced
 
 def _written_out(scores: np.ndarray, iterations: int) -> np.ndarray:
     found = scores.astype(np.float64)
+    found -= np.logaddexp.reduce(found, axis=1, keepdims=True)
     for _ in range(iterations):
         found -= np.logaddexp.reduce(found, axis=1, keepdims=True)
         found -= np.logaddexp.reduce(found, axis=0, keepdims=True)

@@ -38,12 +38,12 @@ def case(setting, posterior):
     if (setting, posterior) == ("standard", "gaussian"):
         config.prior = "gaussian"
     (head,) = settings.read(config).heads
-    method, setting = head.method, head.setting
+    method, setting, (lesson,) = head.method, head.setting, head.learns_from
     weights = rng.standard_normal((8, 16)).astype(np.float32)
     params = method.init(jax.random.key(0), Classes((16,), 8, weights))
     optimizer = meta_train.make_optimizer(head.training.optimizer, method, params)
-    state = meta_train.start_state(method, setting, optimizer, params, train)
-    run = meta_train.compile_steps(method, [setting], optimizer, head.training.batch)
+    state = meta_train.start_state(lesson, optimizer, params, train)
+    run = meta_train.compile_steps([lesson], optimizer, head.training.batch)
     state = run(state, train, jax.random.key(0), 0, 10)
     accuracy = accuracies(
         method, state.model, setting, Sources(train, base),

@@ -26,13 +26,14 @@ def balanced(scores: jax.Array, iterations: int) -> jax.Array:
 
     Args:
       scores: [n, k].
-      iterations: how many times both are scaled; the count is fixed.
+      iterations: how many times both are scaled; the count is fixed. With 0 rows alone are, once.
 
     Returns:
       [n, k].
     """
+    found = jax.nn.log_softmax(scores, axis=1)
     if iterations == 0:
-        return scores
+        return found
     share = scores.shape[0] / scores.shape[1]
 
     def scale(log_assignment: jax.Array, times: int) -> jax.Array:
@@ -46,7 +47,7 @@ def balanced(scores: jax.Array, iterations: int) -> jax.Array:
         of_columns, of_rows = jax.lax.scan(step, start, None, length=times)
         return log_assignment + jnp.log(of_rows[-1])[:, None] + jnp.log(of_columns)[None]
 
-    found = jax.nn.log_softmax(jax.nn.log_softmax(scores, axis=1), axis=0) + math.log(share)
+    found = jax.nn.log_softmax(found, axis=0) + math.log(share)
     # A turn changes a factor by n or k at most: none overflows, or underflows, in these.
     turns = max(1, min(_ABSORB, int(60 / math.log(max(*scores.shape, 2)))))
     whole, rest = divmod(iterations - 1, turns)
