@@ -256,9 +256,8 @@ def _head(name: str, c: Any, trained_as: str) -> Head:
             f"head {name}: {method.name} is for setting={' or '.join(method.settings)}, "
             f"not for {c.setting}"
         )
-    in_turn = [
-        learned._replace(ways=k, shots=m, total_queries=n) for k, m, n in optimizer.sizes_in_turn
-    ]
+    sizes = optimizer.sizes_in_turn if method.trained else ()
+    in_turn = [learned._replace(ways=k, shots=m, total_queries=n) for k, m, n in sizes]
     in_turn = in_turn or [learned._replace(ways=optimizer.ways or c.ways)]
     lessons = [
         Lesson(_for_ways(c, method, task.ways), make_setting(c.setting, _of_size(task)))

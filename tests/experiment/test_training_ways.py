@@ -74,3 +74,10 @@ def test_sizes_of_ways_that_cannot_be_are_told(config, tmp_path, fields, message
     config.update_from_flattened_dict(fields)
     with pytest.raises(UserError, match=message):
         job.run(config, tmp_path / "run")
+
+
+def test_what_is_not_trained_minds_no_sizes(config):
+    config.heads, config.method = (), "soft_kmeans"
+    config.optimizer.sizes_in_turn = ((3, 1, 6), (5, 1, 6))
+    (head,) = settings.read(config).heads
+    assert head.learns_from == ((head.method, head.setting),)
