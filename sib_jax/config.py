@@ -242,7 +242,7 @@ _OF_DATASET: dict[str, dict[str, Any]] = {
         "pretrain.average": 0.999,
         "pretrain.jitter": 0.1,
     },
-    # The paper's backbone; the shipped one grew in two such cycles (results/backbone_training).
+    # The paper's backbone; the shipped one grew in three such cycles (results/backbone_training).
     "mini_imagenet": {
         "backbone": "conv4_128",
         "pretrain.epochs": 36,

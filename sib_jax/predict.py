@@ -248,7 +248,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--method",
         metavar="NAME",
         help="with --backbone: one that needs no training, or sib_plus where the backbone has a "
-        "head; default: that for up to 5 classes, else soft_kmeans",
+        "head; default: that for up to 20 classes, else soft_kmeans",
     )
     add(
         "--image_size",

@@ -40,7 +40,7 @@ UNTRAINED = tuple(
 
 _DEFAULT = "soft_kmeans"
 _SHIPPED = "sib_plus"  # the method of the heads that ship with backbones
-_MOST_WAYS = 5  # of such a head, which learned from 5; of 10 it is below soft k-means (RESULTS.md)
+_MOST_WAYS = 20  # of such a head: it learned from 2 to 20
 _STORED = {80: 84}  # crop -> pixels of the stored images, where a backbone's file does not tell
 
 
@@ -63,8 +63,8 @@ def load(
       backbone: without a run: the name of a shipped backbone, such as "mini_imagenet-conv4_128", an
         .npz of ours or an official .pth. Of an official netSIB*.pth, `method="sib"` takes the head.
       method: without a run: one that needs no training, or "sib_plus", for which some shipped
-        backbones have a head for up to 5 classes. Left out, that one where `ways` says that there
-        are as few, and else "soft_kmeans".
+        backbones have a head for up to 20 classes. Left out, that one where `ways` says that there
+        are no more, and else "soft_kmeans".
       image_size: without a run: pixels that images are brought to before the backbone's crop.
       ways: how many classes there will be; a head that serves them is preferred.
 
