@@ -412,7 +412,7 @@ def first_unbalanced() -> str:
 
     return table(
         "| | SIB, T = 3 | meta-trained on such episodes: SIB | SIB+ | soft k-means "
-        "| balanced k-means | best of all untrained |",
+        "| balanced k-means | best untrained one run |",
         (line(name, files, shots) for name, files in sets.items() for shots in (1, 5)),
     )
 

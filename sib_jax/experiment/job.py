@@ -420,7 +420,8 @@ def _check_fits(experiment: Experiment, data: DataSet, mode: str) -> None:
             in_turn = split == "train" and len(head.learns_from) > 1
             for task in tasks[split]:
                 ways = "ways" if task.ways == head.setting.task.ways else "optimizer.ways"
-                ways = "optimizer.sizes_in_turn, of which ways" if in_turn else ways
+                if in_turn:
+                    ways = "optimizer.sizes_in_turn, of which ways"
                 said = _in_turn_said(task) if in_turn else _size_said(task)
                 names = data.split(split).class_names
                 _check_task(task, split, names, counts[split], ways, said)
