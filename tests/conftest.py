@@ -1,11 +1,33 @@
 """Settings of every test: rank promotion is an error, and the user's cache is left alone."""
 
+import mmap
 import os
+from pathlib import Path
 
-# Tests compile far more than they run: without LLVM's expensive passes two files of them took
-# 220 s in place of 266. This is read when jax makes its first array, and by programs tests start.
-_FLAG = "--xla_llvm_disable_expensive_passes=true"
-os.environ["XLA_FLAGS"] = " ".join(filter(None, [os.environ.get("XLA_FLAGS"), _FLAG]))
+import jaxlib
+
+# Tests compile far more than they run. Plain code that is not optimized halves their time. This is
+# read when jax makes its first array, and by programs that tests start; an unknown flag ends the
+# process, and flags come and go with jaxlib's versions.
+_FLAGS = {
+    "xla_cpu_use_fusion_emitters": "false",
+    "xla_backend_optimization_level": "0",
+}
+
+
+def _known(flags: dict[str, str]) -> list[str]:
+    """Those that this jaxlib has, as XLA_FLAGS takes them."""
+    found = []
+    for library in Path(jaxlib.__path__[0]).glob("*jax_common*"):
+        with (
+            library.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
+        ):
+            found += [f"--{f}={value}" for f, value in flags.items() if text.find(f.encode()) >= 0]
+    return found
+
+
+os.environ["XLA_FLAGS"] = " ".join([*_known(_FLAGS), *os.environ.get("XLA_FLAGS", "").split()])
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -22,7 +44,7 @@ def _own_cache(tmp_path_factory):
         base = tmp_path_factory.getbasetemp()
         compiled = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(compiled))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         yield
 
 

@@ -15,8 +15,6 @@ import pytest
 from sib_jax.config import default
 from sib_jax.experiment import job
 
-# Compiling takes most of the time, and its optimizations matter little here.
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -54,7 +52,7 @@ def start(command, folder):
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
-                env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK},
+                env={**os.environ, "JAX_PLATFORMS": "cpu"},
             )
         processes.append(process)
     return processes

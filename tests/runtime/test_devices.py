@@ -61,8 +61,6 @@ at_once = devices.shared(train, mesh).features.addressable_shards
 places = {shard.data.unsafe_buffer_pointer() for shard in at_once}
 print(json.dumps({"devices": mesh.shape["episode"], "copies": len(places), **found}))
 """
-# Compiling takes most of the time, and its optimizations matter little here.
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 CASES = [("standard", "gaussian"), ("lwof", "gaussian")]
 
 
@@ -74,7 +72,7 @@ def trained(devices):
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK},
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -90,10 +90,25 @@ def _block(block: Block, x: jax.Array) -> jax.Array:
     mean, var = x.mean((0, 1, 2), keepdims=True), x.var((0, 1, 2), keepdims=True)
     scale, bias = block.scale[None, None, None], block.bias[None, None, None]
     x = (x - mean) * jax.lax.rsqrt(var + EPSILON) * scale + bias
-    n, h, w, c = x.shape
+    h, w = x.shape[1:3]
     if (h, w) != _pooled(h, w):
-        x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c).max((2, 4))
+        x = _max_pool(x)
     return jax.nn.relu(x)
+
+
+def _max_pool(x: jax.Array) -> jax.Array:
+    """2x2, a last odd row or column dropped: [n, h, w, c] -> [n, h // 2, w // 2, c].
+
+    Of equal entries the first has the gradient. That of `jnp.max` asks which entry equals the
+    maximum, and is NaN where a compiler computes the entries twice and rounds them in two ways.
+    """
+    h, w = (size // 2 * 2 for size in x.shape[1:3])
+    one, two, three, four = (x[:, i:h:2, j:w:2] for i in range(2) for j in range(2))
+    return _larger(_larger(one, two), _larger(three, four))
+
+
+def _larger(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.where(a >= b, a, b)
 
 
 def _patches(x: jax.Array) -> jax.Array:
