@@ -332,6 +332,23 @@ def unbalanced(names: Iterable[str], shots: int) -> str:
     )
 
 
+def of_queries() -> str:
+    """What the number of queries is worth, on CIFAR-FS."""
+    test = rows(["queries_cifar_fs"])
+    place = re.compile(r"(\w+)_5w(\d)s_(\d+)q")
+    found = [match.groups() for head in test if (match := place.fullmatch(head))]
+    numbers = sorted({int(n) for *_, n in found})
+
+    def line(shots: str, method: str) -> list[str]:
+        cells = (shown(test[f"{method}_5w{shots}s_{n}q"]) for n in numbers)
+        return [f"{shots}-shot", method, *cells]
+
+    return table(
+        f"| task | method | {' | '.join(map(str, numbers))} |",
+        (line(s, m) for s, m in dict.fromkeys((s, m) for m, s, _ in found)),
+    )
+
+
 def shipped_head() -> str:
     """What the head that ships with Conv4-128 reaches on tasks of many sizes."""
     found = json.loads((HERE / "shipped_head_mini_imagenet.json").read_text())
@@ -422,6 +439,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "first_unbalanced": first_unbalanced,
     "standard_mini": standard_mini,
     "lwof_mini": lwof_mini,
+    "of_queries": of_queries,
     "shipped_head": shipped_head,
     "mirrored": mirrored,
     "standard_cifar": standard_cifar,
