@@ -30,7 +30,7 @@ from sib_jax.report import markdown, observed, results, task_arrays
 from sib_jax.report.console import log, progress
 from sib_jax.report.metrics import Metrics, check_tensorboard
 from sib_jax.report.observed import Observed
-from sib_jax.runtime import devices, interrupt, shipped, weights
+from sib_jax.runtime import devices, interrupt, programs, shipped, weights
 from sib_jax.runtime.files import one_line
 from sib_jax.runtime.seeds import Stream, key
 from sib_jax.tasks.interval import interval
@@ -122,6 +122,7 @@ def _run(
         params = {}
         for head in experiment.heads:
             _stop_if_asked()
+            programs.make_room()
             params[head.name] = _params(head, workdir, of[head.method.reads], metrics, trace_to)
         if mode == "train":
             return []
@@ -129,6 +130,7 @@ def _run(
         rows, of_tasks, predicted = [], {}, {}
         about_tasks = _about_tasks(experiment, data)
         for head in experiment.heads:
+            programs.make_room()
             reached = _reached(
                 experiment, head, params[head.name], of[head.method.reads], workdir, about_tasks
             )

@@ -17,6 +17,7 @@ from sib_jax.methods.method import Method
 from sib_jax.report.observed import Observed
 from sib_jax.report.projection import plane
 from sib_jax.report.results import Row
+from sib_jax.runtime import programs
 from sib_jax.runtime.seeds import key
 from sib_jax.sib.classifier import normalize
 from sib_jax.sib.trajectory import Trajectory
@@ -77,6 +78,7 @@ def observe(
     found.about["classes"] = [*part.class_names, *(data.train.class_names if has_base else ())]
     known: dict[tuple[str, Task], Drawn] = {}
     for head in experiment.heads:
+        programs.make_room()
         sources = _on_host(of[head.method.reads].evaluation[split])
         answers, parameters = predicted[head.name], params[head.name]
         size = head.setting.name, head.setting.task
