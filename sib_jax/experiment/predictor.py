@@ -13,6 +13,7 @@ from sib_jax.backbones.pretrained import Extractor, Pretrained
 from sib_jax.data.reading.decode import fit
 from sib_jax.errors import UserError
 from sib_jax.methods import Method
+from sib_jax.runtime import programs
 from sib_jax.sib import classifier, distributions, elbo, gradient_net
 from sib_jax.sib.distributions import PointMass
 from sib_jax.sib.init_net import FromSupport
@@ -97,6 +98,7 @@ class Predictor:
         self.head, self.pretrained = head, pretrained
         self.image_size, self.remedy = image_size, remedy
         self._of_ways = functools.cache(self._compiled)
+        self._sizes: set[Any] = set()  # each was compiled for
 
     @property
     def name(self) -> str:
@@ -162,6 +164,9 @@ class Predictor:
             raise PredictionError("there are no queries")
         answer = self._of_ways(len(classes), base_classes)
         examples, queries = self._inputs(support, query)
+        if (size := (len(classes), base_classes, len(examples), len(queries))) not in self._sizes:
+            programs.make_room()
+            self._sizes.add(size)
         found, spread = answer(
             examples, jnp.asarray(rows.ravel(), jnp.int32), queries, jax.random.key(seed)
         )
