@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -33,6 +34,8 @@ class Pretrained(NamedTuple):
       weights: of the cosine classifier it was trained under, [classes, d]: the base classes of
         learning without forgetting. None where the file has none (official checkpoints).
       mirror: whether features are the mean of those of an image and of its mirror image.
+      dataset: whose classes it was trained on; None where nothing says so.
+      class_names: of these, in the order of `weights`; likewise.
     """
 
     backbone: Backbone
@@ -40,6 +43,15 @@ class Pretrained(NamedTuple):
     preprocessing: Preprocessing
     weights: jax.Array | None = None
     mirror: bool = False
+    dataset: str | None = None
+    class_names: tuple[str, ...] | None = None
+
+    def weights_of(self, dataset: str, class_names: Sequence[str]) -> jax.Array | None:
+        """`weights` where they are those of these classes; None where they are of others."""
+        if self.weights is None or len(self.weights) != len(class_names):
+            return None
+        same = self.dataset in (None, dataset)
+        return self.weights if same and self.class_names in (None, tuple(class_names)) else None
 
     @property
     def extractor(self) -> "Extractor":
@@ -84,6 +96,8 @@ def save(path: Any, pretrained: Pretrained, **about: Any) -> None:
             "classes": None if weights is None else len(weights),
             "preprocessing": pretrained.preprocessing._asdict(),
             "mirror": pretrained.mirror,
+            "dataset": pretrained.dataset,
+            "class_names": pretrained.class_names,
         },
     )
 
@@ -125,7 +139,16 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
     _check_setting(path, "final_relu", final_relu, backbone.module.final_relu)
     _check_setting(path, "crop", preprocessing.crop, backbone.image_size)
     mirror = about.get("mirror", False) is True  # files of before know no mirror images
-    return Pretrained(backbone, variables, preprocessing, weights, mirror)
+    dataset, names = about.get("dataset"), about.get("class_names")
+    return Pretrained(
+        backbone,
+        variables,
+        preprocessing,
+        weights,
+        mirror,
+        dataset if isinstance(dataset, str) else None,
+        tuple(map(str, names)) if isinstance(names, list) else None,
+    )
 
 
 def located(file: str | os.PathLike[str], dataset: str = "") -> str:

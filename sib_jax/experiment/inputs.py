@@ -59,8 +59,10 @@ def of_features(
             else:
                 assert found is not None
                 arrays[name] = features.cached(found, part, done)
-    weights = None if found is None or found.weights is None else np.asarray(found.weights)
-    return _inputs(data, parts, arrays, base_holdout, weights)
+    weights = found and found.weights_of(data.name, data.train.class_names)
+    return _inputs(
+        data, parts, arrays, base_holdout, None if weights is None else np.asarray(weights)
+    )
 
 
 def of_images(data: DataSet, base_holdout: float) -> Inputs:

@@ -188,9 +188,9 @@ def _backbone(
         return found
     if not path.exists():
         found = _pretrain(experiment, workdir, data, backbone, metrics, trace_to)
-        found = found._replace(mirror=mirror)
-        about = {"dataset": data.name, "seed": experiment.pretraining.seed}
-        about["epochs"] = experiment.pretraining.epochs
+        names = tuple(data.train.class_names)
+        found = found._replace(mirror=mirror, dataset=data.name, class_names=names)
+        about = {"seed": experiment.pretraining.seed, "epochs": experiment.pretraining.epochs}
         devices.once(pretrained.save, path, found, **about)
     elif given:
         log.info("backbone from %s: %s is not there any more", path, given)
@@ -233,6 +233,9 @@ def _pretrain(
 def _inputs(experiment: Experiment, data: DataSet, found: Pretrained | None) -> dict[str, Inputs]:
     """By what methods read; on every device once, and not for each head."""
     made = {}
+    others = found is not None and found.weights_of(data.name, data.train.class_names) is None
+    if others and any(head.setting.has_base for head in experiment.heads):
+        log.info("base classes: class means stand in for weights, which the backbone has of others")
     for reads in {head.method.reads for head in experiment.heads}:
         if reads == "images":
             of = inputs.of_images(data, experiment.base_holdout)

@@ -74,9 +74,8 @@ def init(
       initial_std: standard deviation that a Gaussian posterior starts with. Features are
         normalised, so weights have entries of about 1/sqrt(d).
       prior_std: standard deviation that the prior starts with.
-      components: components of a mixture prior.
-      base_weights: [components, d], the means that a mixture prior starts with; random unless
-        given.
+      components: of a mixture prior whose means are random.
+      base_weights: [components, d], the means that a mixture prior starts with instead.
       summary: s, further numbers that the gradient network reads of each query beside its k logits;
         1 for learning without forgetting (see `sib_jax.sib.base_classes`).
 

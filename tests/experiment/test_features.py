@@ -9,9 +9,9 @@ from sib_jax.backbones import pretrained as files
 from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.data.cache import cache_dir
-from sib_jax.data.split import Split
+from sib_jax.data.split import DataSet, Split
 from sib_jax.errors import UserError
-from sib_jax.experiment import features
+from sib_jax.experiment import features, inputs
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +64,20 @@ def test_more_images_than_a_batch(pretrained, split, monkeypatch):
     parts = features.compute(pretrained, split.images, counts.append)
     np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-5)
     assert counts == [4, 2]
+
+
+def test_base_classes_have_the_backbone_s_weights_or_else_class_means(pretrained, split):
+    data = DataSet("folder", split, split, split)
+    weights = np.eye(3, pretrained.backbone.features, dtype=np.float32)
+    means = np.stack([unit(of).mean(0) for of in np.split(features.cached(pretrained, split), 3)])
+    for dataset, wanted in (("folder", weights), ("cifar_fs", means)):
+        found = pretrained._replace(weights=weights, dataset=dataset)
+        made = inputs.of_features(data, found, 0.0, lambda: None)
+        np.testing.assert_allclose(made.classes.base_weights, unit(wanted), atol=1e-6)
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def test_features_are_computed_once(pretrained, split, monkeypatch):

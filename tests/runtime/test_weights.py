@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -50,6 +51,20 @@ def test_the_classifier_of_the_base_classes_comes_back_too(backbone, saved, tmp_
     np.testing.assert_array_equal(found.weights, weights)
     # The features do not depend on it, so neither does their cache key.
     assert found.fingerprint() == given._replace(weights=None).fingerprint()
+
+
+def test_the_classifier_is_not_taken_for_that_of_other_classes(backbone, saved, tmp_path):
+    _, variables, preprocessing = saved
+    weights = jnp.ones((3, backbone.features))
+    plain = Pretrained(backbone, variables, preprocessing, weights)
+    for found in (plain, plain._replace(dataset="folder", class_names=("a", "b", "c"))):
+        pretrained.save(tmp_path / "c.npz", found)
+        found = pretrained.load(tmp_path / "c.npz", backbone)
+        np.testing.assert_array_equal(found.weights_of("folder", ["a", "b", "c"]), weights)
+        assert found.weights_of("folder", ["a", "b"]) is None
+    assert found.weights_of("folder", ["a", "b", "d"]) is None
+    assert found.weights_of("cifar_fs", ["a", "b", "c"]) is None
+    assert plain._replace(weights=None).weights_of("folder", ["a", "b", "c"]) is None
 
 
 def test_settings_that_weights_alone_do_not_show(saved):
