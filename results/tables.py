@@ -110,14 +110,15 @@ def calibrated(row: Row | None) -> str:
 
 
 def beside(printed: str, mean: float, half: float) -> str:
-    """How we stand to what the paper prints: above, within both intervals, or so much below."""
+    """How we stand to what the paper prints: above, within the intervals, or so much below."""
     if not printed:
         return ""
     wanted, _, interval_of_it = printed.partition(" ± ")
     below = float(wanted) - mean
     if below < 0:
         return "above"
-    return "within" if below <= min(half, float(interval_of_it or 0)) else f"{below:.1f} below"
+    widest = min(half, float(interval_of_it)) if interval_of_it else half
+    return "within" if below <= widest else f"{below:.1f} below"
 
 
 def table(head: str, lines: Iterable[Iterable[str]]) -> str:

@@ -263,7 +263,7 @@ WITHOUT_FORGETTING: dict[str, Any] = {
 }
 BASE_HOLDOUT = 1 / 6  # 100 of mini-ImageNet's 600
 
-_NAME = re.compile(r"[A-Za-z0-9_=+-][A-Za-z0-9._=+-]{0,99}")
+_NAME = re.compile(r"(?!pretrain(_\d+_\d+px)?$)[A-Za-z0-9_=+-][A-Za-z0-9._=+-]{0,99}")
 
 
 class ConfigError(UserError):
@@ -308,7 +308,7 @@ def heads(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigD
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ConfigError(
                 f"config.heads has a head named {_brief(name)}; a name is letters, "
-                "digits and ._=+- and does not begin with a dot"
+                "digits and ._=+-, does not begin with a dot and is not pretrain"
             )
         if name in found:
             raise ConfigError(f"config.heads has two heads named {name!r}")

@@ -16,6 +16,7 @@ from sib_jax.config import ConfigError, describe
 from sib_jax.data import holdout
 from sib_jax.data.load import load
 from sib_jax.data.split import SPLITS, DataSet, FeatureSplit
+from sib_jax.errors import UserError
 from sib_jax.experiment import evaluated, inputs, memory, settings
 from sib_jax.experiment import workdir as files
 from sib_jax.experiment.evaluate import STREAMS, Answers, answers
@@ -39,6 +40,10 @@ from sib_jax.tasks.setting import Task
 _ANEW = "delete it, and its stage is done again from the last checkpoint"
 
 MODES = ("all", "pretrain", "train", "evaluate")
+
+
+class NotFiniteError(UserError):
+    """Answers of which no accuracy can be told."""
 
 
 def run(
@@ -324,6 +329,11 @@ def _evaluate(experiment: Experiment, head: Head, params: Any, of: Inputs) -> Re
             if split == "val":
                 fitted, answered = fit(answered, head.setting.task.ways)
             measured = measure(answered, head.setting.task.ways, fitted)
+        if strange := np.count_nonzero(~np.isfinite(measured.raw.nll)):
+            raise NotFiniteError(
+                f"head {head.name} has no finite answer to {strange} of {tasks} {split} tasks: "
+                "leave it out of config.heads, or scale its input down"
+            )
         row = _row(experiment, head, split, measured, fitted)
         row["seconds"] = round(time.monotonic() - begun, 3)
         found[split] = row, measured

@@ -4,7 +4,6 @@ sib_jax.load("runs/5w1s-glyphs-seed0")
 sib_jax.load(backbone="mini_imagenet-conv4_128", method="soft_kmeans")
 """
 
-import copy
 import functools
 import itertools
 import json
@@ -58,7 +57,7 @@ def load(
 
     Args:
       workdir: of a run, by `python -m sib_jax.main`.
-      head: which of its heads. Left out, the one of the best validation accuracy.
+      head: which of its heads. Left out, the one of the best Novel accuracy on validation.
       steps: T, which chooses among heads of SIB in place of `head`.
       backbone: without a run: the name of a shipped backbone, such as "mini_imagenet-conv4_128", an
         .npz of ours or an official .pth. Of an official netSIB*.pth, `method="sib"` takes the head.
@@ -154,7 +153,7 @@ def _eligible(
 
 
 def _best(workdir: Path, names: Sequence[str]) -> str:
-    """The head of the best validation accuracy; the last one where there is none."""
+    """The head of the best Novel accuracy on validation; the last one where there is none."""
     try:
         rows = json.loads((workdir / results.FILE).read_text())
         of_val = {r["head"]: r["novel"]["mean"] for r in rows if r["split"] == "val"}
@@ -207,7 +206,7 @@ def _head(name: str, config: Any, workdir: Path, found: Pretrained | None) -> He
     inner = _inner(config)
     return Head(
         name=name,
-        make=functools.partial(_make, config),
+        make=functools.partial(settings.method_of, config),
         params=params,
         ways=_ways_of(config, found),
         inner=inner,
@@ -220,13 +219,6 @@ def _base_names(path: Path, count: int) -> tuple[str, ...]:
     """Of the base classes; runs of earlier versions have not kept them."""
     unknown = [f"base class {i}" for i in range(count)]
     return tuple(weights.about(path).get("base_classes", unknown) if path.exists() else unknown)
-
-
-def _make(config: Any, ways: int) -> Method:
-    """The method of a head for another number of ways."""
-    config = copy.deepcopy(config)
-    config.ways = ways
-    return settings.method_of(config)
 
 
 def _shape(method: Method, config: Any, found: Pretrained | None) -> tuple[int, ...] | None:
@@ -252,7 +244,7 @@ def _params(
     with np.load(path) as stored:
         sizes = sorted({size for array in stored.values() for size in array.shape} | {1})
     shapes = [(size,) for size in sizes] if shape is None else [shape]
-    bases = sizes if base is None else [base]
+    bases = sizes if base is None else [base, *sizes]  # the backbone may know other classes
     error = None
     for of_input, count in itertools.product(shapes, bases):
         try:
@@ -293,7 +285,7 @@ def _ways_of(config: Any, found: Pretrained | None) -> int | None:
     if inner is not None and inner.steps == 0 and config.init_net == "support":
         return None
     shapes = [
-        jax.tree.map(jnp.shape, _like(_make(config, ways), shape or (8,), 1))
+        jax.tree.map(jnp.shape, _like(settings.method_of(config, ways), shape or (8,), 1))
         for ways in (config.ways, config.ways + 1)
     ]
     return None if shapes[0] == shapes[1] else config.ways

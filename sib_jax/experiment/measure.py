@@ -12,7 +12,7 @@ import numpy as np
 from sib_jax.experiment.evaluate import Answers
 from sib_jax.tasks import calibration
 
-_FITTED = 500  # tasks that choose a temperature, at least: their logits are held at once
+_FITTED = 500  # tasks that choose a temperature: their logits are held at once
 
 
 class Calibration(NamedTuple):
@@ -87,8 +87,8 @@ def fit(answers: Iterator[Answers], ways: int) -> tuple[Fitted, Iterator[Answers
         first.append(some)
         if sum(len(a.labels) for a in first) >= _FITTED:
             break
-    logits = jnp.concatenate([some.logits for some in first])
-    labels = jnp.concatenate([some.labels for some in first])
+    logits = jnp.concatenate([some.logits for some in first])[:_FITTED]
+    labels = jnp.concatenate([some.labels for some in first])[:_FITTED]
     offset = None
     if logits.shape[-1] > ways:
         rows = np.asarray(logits).reshape(-1, logits.shape[-1])

@@ -26,6 +26,7 @@ Images = np.ndarray | Sequence[np.ndarray]
 
 _BATCH = 256  # images at once
 _SAMPLES = 100  # of a Gaussian posterior, for the spread
+_NO_STEP = 2**32 - 1  # their noise is that of no inner step
 
 
 class PredictionError(UserError):
@@ -170,6 +171,10 @@ class Predictor:
         found, spread = answer(
             examples, jnp.asarray(rows.ravel(), jnp.int32), queries, jax.random.key(seed)
         )
+        if not jnp.isfinite(found).all():
+            raise PredictionError(
+                f"{self.name} has no finite answer to these: their features may be too large for it"
+            )
         return Prediction(
             (*classes.tolist(), *(self.head.base if base_classes else ())),
             np.asarray(found),
@@ -332,7 +337,7 @@ def _probabilities(
         weights = distributions.sample(posterior, noise)
         return among(classifier.logits(adapted.classifier, weights, query))
 
-    noise_key = jax.random.fold_in(key, _SAMPLES)
+    noise_key = jax.random.fold_in(key, _NO_STEP)
     noise = jax.random.normal(noise_key, (_SAMPLES, *posterior.mean.shape))
     return among(novel), jnp.std(jax.vmap(of_sample)(noise), axis=0)
 

@@ -258,7 +258,7 @@ def _head(name: str, c: Any, trained_as: str) -> Head:
         )
     sizes = optimizer.sizes_in_turn if method.trained else ()
     in_turn = [learned._replace(ways=k, shots=m, total_queries=n) for k, m, n in sizes]
-    in_turn = in_turn or [learned._replace(ways=optimizer.ways or c.ways)]
+    in_turn = in_turn or [learned._replace(ways=(method.trained and optimizer.ways) or c.ways)]
     lessons = [
         Lesson(_for_ways(c, method, task.ways), make_setting(c.setting, _of_size(task)))
         for task in in_turn
@@ -329,7 +329,7 @@ def _for_ways(c: Any, method: Method, ways: int) -> Method:
     """The method for the number of ways of its training episodes, where its parameters serve both.
 
     Raises:
-      ConfigError: they do not, or there are none.
+      ConfigError: they do not.
     """
     if ways == c.ways:
         return method
@@ -340,15 +340,15 @@ def _for_ways(c: Any, method: Method, ways: int) -> Method:
         jax.eval_shape(lambda key, m=m: m.init(key, Classes(shape, 8, base)), jax.random.key(0))
         for m in (method, other)
     ]
-    if not method.trained or of_both[0] != of_both[1]:
-        why = "is not trained"
-        if method.trained:
-            why = f"learns for {c.ways} ways alone: the shapes of its parameters depend on them"
+    if of_both[0] != of_both[1]:
         if c.optimizer.sizes_in_turn:
             said, mend = f"sizes_in_turn has {ways} ways", f"have {c.ways} there"
         else:
             said, mend = f"ways is {ways}", "leave it 0"
-        raise ConfigError(f"config.optimizer.{said}, but {method.name} {why}; {mend}")
+        raise ConfigError(
+            f"config.optimizer.{said}, but {method.name} learns for {c.ways} ways alone: the "
+            f"shapes of its parameters depend on them; {mend}"
+        )
     return other
 
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from sib_jax.methods.method import Classes, Method, cross_entropy
 from sib_jax.methods.parts import end_to_end
+from sib_jax.methods.simple_shot import squared_distances
 from sib_jax.sib.init_net import class_means
 from sib_jax.tasks.episode import Episode
 
@@ -62,8 +63,7 @@ def logits(
       [n, k].
     """
     means = class_means(support, support_labels, ways)
-    squares = jnp.sum(query * query, axis=1)[:, None] + jnp.sum(means * means, axis=1)[None]
-    return -params.scale * (squares - 2 * query @ means.T) / query.shape[1]
+    return -params.scale * squared_distances(query, means) / query.shape[1]
 
 
 def make(settings: Settings, ways: int) -> Method:

@@ -47,7 +47,7 @@ def scores(prototypes: jax.Array, features: jax.Array, *, scale: float, distance
       prototypes: [k, d].
       features: [n, d].
       scale: what the scores are multiplied with.
-      distance: "cosine", or "euclidean" for minus the squared distance.
+      distance: "cosine", or "euclidean" for minus the squared distance, relative to the nearest.
 
     Returns:
       [n, k].
@@ -58,7 +58,10 @@ def scores(prototypes: jax.Array, features: jax.Array, *, scale: float, distance
     if distance == "cosine":
         return scale * normalize(features) @ normalize(prototypes).T
     if distance == "euclidean":
-        return -scale * squared_distances(features, prototypes)
+        distances = squared_distances(features, prototypes)
+        # Before they are scaled: XLA may round the product in softmax otherwise than its maximum,
+        # and exp of the difference of two large numbers is infinite then.
+        return -scale * (distances - jnp.min(distances, axis=1, keepdims=True))
     raise ValueError(f"unknown distance {distance!r}; known are 'cosine' and 'euclidean'")
 
 

@@ -24,7 +24,7 @@ _OFFSET = {"offset": "offset of novel logits", "both_offset": "both, with it"}
 
 def write(workdir: Path, rows: Sequence[Row]) -> None:
     """Writes <workdir>/results.json: a list of rows, accuracies and `ece` in percent."""
-    files.write_text(workdir / FILE, json.dumps(list(rows), indent=1) + "\n")
+    files.write_text(workdir / FILE, json.dumps(list(rows), indent=1, allow_nan=False) + "\n")
 
 
 def summary(rows: Sequence[Row]) -> str:

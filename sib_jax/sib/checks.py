@@ -54,6 +54,8 @@ def labels(
     """
     values = None if isinstance(given, jax.core.Tracer) else np.asarray(given)
     array = jnp.asarray(given) if values is None else values
+    if not array.size:  # an empty list has no type of its own
+        array = array.astype(np.int32)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{name} must be integers in 0..{classes - 1}, got dtype {array.dtype}")
     if array.shape != of.shape[:1]:

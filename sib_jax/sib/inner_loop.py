@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sib_jax.sib import classifier, distributions, gradient_net, inner_products
+from sib_jax.sib import checks, classifier, distributions, gradient_net, inner_products
 from sib_jax.sib.classifier import Cosine
 from sib_jax.sib.distributions import PointMass, Posterior
 from sib_jax.sib.params import Params
@@ -76,6 +76,7 @@ def adapt(
         fit.
     """
     inner = Inner(steps, step_size, samples, beta, checkpoint)
+    query = checks.features("query", query)
     return adapt_with_logits(params, posterior, query, inner, key=key, summary=summary)[0]
 
 

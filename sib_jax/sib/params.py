@@ -138,6 +138,8 @@ def initial_posterior(
         labels do not fit.
       TypeError: labels are no integers.
     """
+    if support is not None and support_labels is None:
+        raise ValueError("support_labels are missing: give one label for each row of support")
     if support is not None and support_labels is not None:
         reads = isinstance(params.init_net, _init_net.FromSupport) and np.shape(support_labels) != (
             0,

@@ -117,10 +117,14 @@ def novel_offset(logits: np.ndarray, labels: np.ndarray, ways: int) -> float:
     # What an offset above the gap gains: a novel query that is then right, or a base one then lost.
     gain = (novel.argmax(axis=1) == labels).astype(int) - (base.argmax(axis=1) == labels - ways)
     edges, place = np.unique(gap, return_inverse=True)
-    right = np.cumsum(np.bincount(place, gain))  # above each edge, but for a constant
-    right = np.append(0, right)
+    gains = np.bincount(place, gain)
+    edges, gains = edges[gains != 0], gains[gains != 0]
+    if not len(edges):
+        return 0.0
+    right = np.append(0, np.cumsum(gains))  # above each edge, but for a constant
     middles = np.concatenate([[edges[0] - 1], (edges[:-1] + edges[1:]) / 2, [edges[-1] + 1]])
-    if right[np.searchsorted(edges, 0)] == right.max():
+    # An offset that equals the gap leaves a tie, which argmax gives to the novel class.
+    if right[np.searchsorted(edges, 0, side="right")] == right.max():
         return 0.0
     best = middles[right == right.max()]
     return float(best[np.abs(best).argmin()])

@@ -153,6 +153,7 @@ def test_the_table_is_written_as_markdown(rows, workdir):
         ((("a", {"ways": "x"}),), "config.heads: a: config.ways is 'x', but must be 2"),
         ((("a", {}), ("a", {})), "two heads named 'a'"),
         ((("../a", {}),), "a head named '../a'"),
+        ((("pretrain_1_48px", {}),), "a head named 'pretrain_1_48px'"),
         ((("a", {"crop": 8}),), "a changes crop, which all heads of an experiment share"),
         ((("a", 3),), "a must have a dict of fields, got 3"),
         ((3,), "config.heads is (3,), but must be a tuple of pairs"),

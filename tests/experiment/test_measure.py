@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sib_jax.errors import UserError
 from sib_jax.experiment import job
 from sib_jax.experiment.evaluate import Answers
 from sib_jax.experiment.measure import Fitted, fit, measure
@@ -42,6 +43,28 @@ def test_fitting_consumes_no_answers_and_makes_them_likelier() -> None:
     assert fitted.offset is found.both_offset is None
     assert found.scaled.nll.mean() < found.raw.nll.mean()
     assert found.scaled.ece < found.raw.ece
+
+
+def test_what_is_fitted_does_not_depend_on_the_batch() -> None:
+    one, other = (fit(iter(_answers(700, batch)), 3)[0] for batch in (50, 64))
+    assert one == other
+
+
+def test_a_head_without_finite_answers_is_named(config, tmp_path, monkeypatch) -> None:
+    class Nothing(NamedTuple):
+        pass
+
+    def make(settings: Nothing, ways: int) -> Method:
+        def logits(params, episode, key):
+            return jnp.full((episode.query.shape[0], ways), jnp.nan)
+
+        return Method("broken", no_parameters, logits)
+
+    monkeypatch.setitem(METHODS, "broken", Entry(Nothing, make))
+    config.heads = (("mine", {"method": "broken"}),)
+    with pytest.raises(UserError, match=r"head mine has no finite answer to \d+ of \d+ val tasks"):
+        job.run(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "results.json").exists()
 
 
 def test_the_offset_is_of_the_columns_of_novel_classes() -> None:

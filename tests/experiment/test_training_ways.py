@@ -25,7 +25,6 @@ def test_a_method_for_any_number_of_ways_learns_from_more(config, tmp_path):
     ("fields", "message"),
     [
         ({}, r"optimizer\.ways is 5, but SIB.* learns for 3 ways alone"),
-        ({"method": "simple_shot"}, r"optimizer\.ways is 5, but simple_shot.* is not trained"),
         (
             {"method": "matching", "optimizer.ways": 50},
             r"optimizer\.ways is 50, but must be at most \d+, the classes of the train split",
@@ -38,6 +37,14 @@ def test_what_cannot_learn_from_more_is_told(config, tmp_path, fields, message):
     with pytest.raises(UserError, match=message):
         job.run(config, tmp_path / "run")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_learns_nothing_stands_beside_what_learns_from_more(config):
+    config.queries, config.optimizer.ways = 2, 5
+    config.heads = (("untrained", {"method": "simple_shot"}), ("more", {"method": "matching"}))
+    untrained, more = settings.read(config).heads
+    assert more.learns_from[0].setting.task.ways == 5
+    assert untrained.setting.task.ways == more.setting.task.ways == 3
 
 
 def test_validation_has_the_number_of_queries_that_training_has(config):

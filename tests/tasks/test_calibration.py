@@ -83,5 +83,18 @@ def test_the_offset_has_the_most_right_answers_of_all(seed: int) -> None:
     assert right(found) == max(map(right, grid))
 
 
+def test_the_offset_is_the_middle_of_all_that_are_best() -> None:
+    """Offsets of 1 to 9 are best; a query that is wrong on both sides changes sides at 1.2."""
+    gaps, labels = np.asarray([1, 9, 1.2]), np.asarray([0, 2, 1])
+    logits = np.stack([0 * gaps, -9 + 0 * gaps, gaps], axis=1).astype(np.float32)
+    assert calibration.novel_offset(logits, labels, 2) == 5
+
+
+def test_a_tie_is_the_novel_class_s_already() -> None:
+    """At an offset of 0 the first of two equal logits is taken."""
+    logits = np.asarray([[0, -9, 0], [0, -9, 3]], np.float32)
+    assert calibration.novel_offset(logits, np.asarray([0, 2]), 2) == 0
+
+
 def test_no_offset_where_none_is_better() -> None:
     assert calibration.novel_offset(10 * np.eye(4, dtype=np.float32), np.arange(4), 2) == 0
