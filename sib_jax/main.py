@@ -139,17 +139,21 @@ def _help() -> NoReturn:
 
 def _mistake(argv: Sequence[str], error: Exception) -> str:
     """In one line, what is wrong with the flags or with the file of the config."""
+    from sib_jax import config
     from sib_jax.errors import UserError
     from sib_jax.runtime.files import one_line
 
-    given = " ".join(a for a in argv if a.startswith("--config."))
+    given = [a for a in argv if a.startswith("--config.")]
     named = [a.split("=", 1)[1] for a in argv if a.startswith("--config=")]
     file = named[-1].split(":")[0] if named else "--config"
     if isinstance(error, UserError):
         return one_line(error)
     if given and isinstance(error, AttributeError | KeyError):
         hint = re.search(r'Did you mean "\w+" instead of "\w+"\?', str(error))
-        return f"unknown field in {given}; sib_jax/config.py lists them. {hint[0] if hint else ''}"
+        known = config.fields()
+        of = [a for a in given if a.split("=")[0].removeprefix("--config.") not in known] or given
+        said = f"unknown field in {' '.join(of)}; --help lists them."
+        return f"{said} {hint[0]}" if hint else said
     if isinstance(error, flags.Error):
         return one_line(error)
     of_the_file = isinstance(error, OSError) and error.filename is not None

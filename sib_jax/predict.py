@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _SHOWN = 20  # queries of a class on the sheet
 _EXAMPLES = 5  # of a class on the sheet
+_NAMED = 5  # files in a message
+_NO_IMAGE = "which Pillow does not read (for HEIC: pip install pillow-heif)"
+_COLUMNS = ("image", "label", "probability")
 
 
 class PredictError(UserError):
@@ -36,10 +39,12 @@ class Found(NamedTuple):
     Attributes:
       names: of each as the user would write it, n of them.
       folders: the class folder that each lies in; "" for none.
+      others: files beside them that are no images.
     """
 
     names: tuple[str, ...]
     folders: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -54,6 +59,7 @@ def run(options: argparse.Namespace) -> None:
     # 1. The images are found, and mistakes in paths told, before anything slow is imported.
     support, query = find_support(options.support), find_query(options.query)
     from sib_jax.experiment.loading import load
+    from sib_jax.runtime.files import shown
 
     predictor = load(
         options.run,
@@ -68,8 +74,12 @@ def run(options: argparse.Namespace) -> None:
         raise PredictError(f"{options.run} was a run on features; images need one with a backbone")
     predictor.method(len(set(support.folders)))  # an error of numbers comes before decoding
     # 2. Decoded as the data sets are.
+    for name, images in (("support", support), ("query", query)):
+        if images.others:
+            print(f"left out of --{name}: {_listed(images.others)}, {_NO_IMAGE}")
     channels = predictor.pretrained.backbone.channels
     examples = decode(support.names, predictor.image_size, channels)
+    _check_classes(support, examples)
     queries = decode(query.names, predictor.image_size, channels)
     # 3. Predicted together: most methods learn from the queries too.
     found = predictor.predict(
@@ -79,11 +89,11 @@ def run(options: argparse.Namespace) -> None:
     truth = [folder if folder in found.classes else None for folder in query.folders]
     write_csv(Path(options.out), query.names, found)
     for line in summary(predictor, support, query, found, truth):
-        print(line)
-    print(f"wrote {options.out}")
+        print(shown(line))
+    print(f"wrote {shown(options.out)}")
     if options.sheet:
         write_sheet(Path(options.sheet), support, query, found, truth)
-        print(f"wrote {options.sheet}")
+        print(f"wrote {shown(options.sheet)}")
 
 
 def find_support(folder: str) -> Found:
@@ -105,7 +115,12 @@ def find_support(folder: str) -> Found:
         raise PredictError(
             f"--support={folder} must hold two or more class folders with images; {there} images"
         )
-    return Found(tuple(n for n, _ in inside), tuple(f for _, f in inside))
+    if empty := sorted(set(_folders(root)) - set(classes)):
+        raise PredictError(
+            f"--support={folder} has class folders without images, {_listed(empty)}: put examples "
+            f"there, or take them away{_said(found.others)}"
+        )
+    return Found(tuple(n for n, _ in inside), tuple(f for _, f in inside), found.others)
 
 
 def find_query(given: str) -> Found:
@@ -123,10 +138,11 @@ def find_query(given: str) -> Found:
         one = place.is_file()  # its name may have brackets
         matches = [str(place)] if one else sorted(glob.glob(str(place), recursive=True))
         names = tuple(n for n in matches if is_image(Path(n).name) and os.path.isfile(n))
-        found = Found(names, tuple(Path(n).parent.name for n in names))
+        others = tuple(n for n in matches if n not in names and os.path.isfile(n))
+        found = Found(names, tuple(Path(n).parent.name for n in names), others)
     if not found.names:
         what = "holds no images" if place.is_dir() else "is no folder, and matches no image files"
-        raise PredictError(f"--query={given} {what}")
+        raise PredictError(f"--query={given} {what}{_said(found.others)}")
     return found
 
 
@@ -134,23 +150,68 @@ def _below(root: Path) -> Found:
     """All images below a folder, in order, with the folder right below it that they lie in."""
     from sib_jax.data.reading import files
 
-    names = [n for n in files.directory(root).names if files.is_image(n)]
+    there = files.directory(root).names
+    names = [n for n in there if files.is_image(n)]
+    others = (str(root / n) for n in there if not files.is_image(n) and not files.is_hidden(n))
     folders = (n.split("/")[0] if "/" in n else "" for n in names)
-    return Found(tuple(str(root / n) for n in names), tuple(folders))
+    return Found(tuple(str(root / n) for n in names), tuple(folders), tuple(others))
+
+
+def _folders(root: Path) -> list[str]:
+    return [path.name for path in root.iterdir() if path.is_dir() and path.name[0] != "."]
+
+
+def _said(others: Sequence[str]) -> str:
+    return f" ({_listed(others)}: {_NO_IMAGE})" if others else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first of them."""
+    from sib_jax.runtime.files import shown
+
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(shown(name) for name in names[:_NAMED]) + more
+
+
+def _check_classes(support: Found, examples: np.ndarray) -> None:
+    """Raises `PredictError` where an image is an example of two classes, or a name is taken."""
+    if taken := set(_COLUMNS) & set(support.folders):
+        raise PredictError(
+            f"--support has a class {taken.pop()}, which is a column of the answer already: "
+            "name it otherwise"
+        )
+    known: dict[bytes, int] = {}
+    for row, pixels in enumerate(examples):
+        first = known.setdefault(pixels.tobytes(), row)
+        if support.folders[first] != support.folders[row]:
+            raise PredictError(
+                f"{support.names[first]} and {support.names[row]} are the same image, as examples "
+                "of two classes: take one away"
+            )
 
 
 def decode(names: Sequence[str], size: int, channels: int) -> np.ndarray:
     """Images as the data sets store them, uint8 [n, size, size, channels]."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from sib_jax.data.errors import DataError
     from sib_jax.data.reading import files
     from sib_jax.data.reading.decode import decode_one
 
-    def one(name: str) -> np.ndarray:
-        return decode_one(io.BytesIO(files.content(Path(name))), size, channels, name)
+    def one(name: str) -> np.ndarray | DataError:
+        try:
+            return decode_one(io.BytesIO(files.content(Path(name))), size, channels, name)
+        except DataError as error:
+            return error
 
     with ThreadPoolExecutor() as pool:  # Pillow decodes without Python's lock
-        return np.stack(list(pool.map(one, names)))
+        found = list(pool.map(one, names))
+    bad = [image for image in found if isinstance(image, DataError)]
+    if len(bad) > 1:
+        raise PredictError(f"{len(bad)} images cannot be used: {'; '.join(map(str, bad))}")
+    if bad:
+        raise bad[0]
+    return np.stack([image for image in found if not isinstance(image, DataError)])
 
 
 def write_csv(path: Path, names: Sequence[str], found: "Prediction") -> None:
@@ -160,7 +221,7 @@ def write_csv(path: Path, names: Sequence[str], found: "Prediction") -> None:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     spread = [] if found.spread is None else [f"spread {c}" for c in found.classes]
-    table.writerow(["image", "label", "probability", *found.classes, *spread])
+    table.writerow([*_COLUMNS, *found.classes, *spread])
     for row, (name, label) in enumerate(zip(names, found.labels, strict=True)):
         of = found.probabilities[row]
         values = [of.max(), *of, *([] if found.spread is None else found.spread[row])]
@@ -280,6 +341,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.error("--method goes with --backbone; a run has its heads: --head")
     if options.run is not None and options.image_size is not None:
         parser.error("--image_size goes with --backbone; a run has its own")
+    if options.sheet and not options.sheet.lower().endswith(".png"):
+        parser.error("--sheet is a PNG file: let its name end with .png")
+    if options.sheet and os.path.realpath(options.sheet) == os.path.realpath(options.out):
+        parser.error("--sheet and --out are the same file")
     if options.image_size is not None and options.image_size < 16:
         parser.error("--image_size must be 16 or more")
     return options

@@ -1,6 +1,8 @@
 """`python -m sib_jax.predict`, from folders of images to a CSV and a sheet."""
 
 import csv
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -90,6 +92,8 @@ def test_a_glob_has_no_accuracy_where_its_folders_are_no_classes(images, tmp_pat
         ({"head": "T0"}, "--head is one of a run"),
         ({"steps": "three"}, "invalid int value: 'three'"),
         ({"out": "{images}"}, "cannot be written"),
+        ({"sheet": "sheet.jpg"}, "let its name end with .png"),
+        ({"sheet": "a.png", "out": "a.png"}, "--sheet and --out are the same file"),
     ],
 )
 def test_a_mistake_is_one_line(images, tmp_path, options, message):
@@ -109,8 +113,69 @@ def test_a_mistake_is_one_line(images, tmp_path, options, message):
     assert "\n" not in said
 
 
-def test_a_damaged_image_is_named(images, tmp_path):
+def test_damaged_images_are_named(images, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     words = [BACKBONE, f"--support={images}/support", f"--query={tmp_path}"]
     with pytest.raises(SystemExit, match=r"broken\.png cannot be read as an image"):
         predict.main(words)
+    (tmp_path / "empty.png").write_bytes(b"")
+    with pytest.raises(SystemExit, match=r"2 images cannot be used: .*broken\.png.*; .*empty\.png"):
+        predict.main(words)
+
+
+def test_files_that_are_no_images_are_named(images, tmp_path, capsys):
+    (tmp_path / "query").mkdir()
+    for name in ("IMG_1.xyz", "Thumbs.db", ".hidden"):
+        (tmp_path / "query" / name).write_bytes(b"")
+    words = [BACKBONE, f"--support={images}/support", f"--query={tmp_path}/query"]
+    with pytest.raises(SystemExit, match=r"holds no images \(.*IMG_1\.xyz: which Pillow does not"):
+        predict.main(words)
+    shutil.copy(images / "query" / "red" / "0.png", tmp_path / "query")
+    predict.main([*words, f"--out={tmp_path}/out.csv"])
+    told = capsys.readouterr().out
+    assert f"left out of --query: {tmp_path}/query/IMG_1.xyz, which Pillow does not" in told
+    assert "Thumbs" not in told
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ("owls/", "class folders without images, owls: put examples there"),
+        ("owls/0.png", "are the same image, as examples of two classes"),
+        ("label/own.png", "has a class label, which is a column of the answer"),
+    ],
+)
+def test_class_folders_that_cannot_be_meant(images, tmp_path, made, message):
+    shutil.copytree(images / "support", tmp_path / "support")
+    path = tmp_path / "support" / made
+    path.parent.mkdir(exist_ok=True)
+    if made.endswith("/"):
+        path.mkdir()
+    elif path.name == "0.png":
+        shutil.copy(images / "support" / "red" / "0.png", path)
+    else:
+        Image.new("RGB", (30, 30), "green").save(path)
+    words = [BACKBONE, f"--support={tmp_path}/support", f"--query={images}/query"]
+    with pytest.raises(SystemExit, match=message):
+        predict.main(words)
+
+
+def test_names_that_are_no_text_come_back_as_they_are(images, tmp_path):
+    name = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    try:
+        with open(name, "wb") as file:
+            file.write((images / "query" / "red" / "0.png").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes text alone")
+    words = [BACKBONE, f"--support={images}/support", f"--query={tmp_path}"]
+    predict.main([*words, f"--out={tmp_path}/out.csv", f"--sheet={tmp_path}/sheet.png"])
+    assert b"caf\xe9.png,red" in (tmp_path / "out.csv").read_bytes()
+
+
+def test_photographs_in_heic_are_read_where_the_package_is(images, tmp_path, capsys):
+    pytest.importorskip("pillow_heif")
+    with Image.open(images / "query" / "red" / "0.png") as image:
+        image.save(tmp_path / "IMG_1.HEIC", format="HEIF")
+    words = [BACKBONE, f"--support={images}/support", f"--query={tmp_path}"]
+    predict.main([*words, f"--out={tmp_path}/out.csv"])
+    assert rows(tmp_path / "out.csv")[0]["label"] == "red"

@@ -226,12 +226,14 @@ def _split(split: str, part: _Part, names: _ClassNames) -> FeatureSplit:
     for start in range(0, len(features), _ROWS):
         block = np.asarray(features[start : start + _ROWS])
         sha.update(block.tobytes())
-        odd = np.flatnonzero(~np.isfinite(block).all(axis=1))
+        with np.errstate(over="ignore"):  # told of below
+            single = block.astype(np.float32, copy=False)
+        odd = np.flatnonzero(~np.isfinite(single).all(axis=1))
         if len(odd):
             row = start + odd[0]
-            value = block[odd[0]][~np.isfinite(block[odd[0]])][0]
+            value = block[odd[0]][~np.isfinite(single[odd[0]])][0]
             raise DataError(
                 f"{part.where}: row {rows[row]} holds {value} (class {class_names[labels[row]]!r} "
-                f"of {split}); features must be finite, so mend or leave out such rows"
+                f"of {split}); features must be finite in float32, so mend or leave out such rows"
             )
     return FeatureSplit(features, labels, class_names, sha.hexdigest())

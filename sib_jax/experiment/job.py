@@ -108,11 +108,14 @@ def _run(
     if isinstance(data.train, FeatureSplit):
         memory.check(experiment, data.train.features.shape[1])
     _check_fits(experiment, data, mode)
+    seen = {split: data.split(split).fingerprint for split in ("train", "val")}
+    files.check_data(seen, workdir)
     for split in SPLITS:
         part = data.split(split)
         log.info("%6s: %d classes, %d images", split, len(part.class_names), len(part.labels))
     lock.take()
     devices.once(files.write_config, config, workdir)
+    devices.once(files.write_data, seen, workdir)
     silent = not devices.is_main()
     metrics = Metrics(workdir, tensorboard=experiment.tensorboard, silent=silent)
 

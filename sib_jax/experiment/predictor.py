@@ -191,6 +191,8 @@ class Predictor:
         Args:
           images: uint8 [n, h, w, c] of any size, or a list of [h, w, c].
         """
+        if len(images) == 0 or _is_one(images):
+            raise PredictionError(f"give a list of images, got {list(np.shape(images))}")
         if self.pretrained is None:
             raise PredictionError(
                 "this run was on features: give float features [n, d] of the same model, not images"
@@ -245,6 +247,11 @@ class Predictor:
 
     def _inputs(self, support: Images, query: Images) -> tuple[np.ndarray, np.ndarray]:
         """What the method reads, of both; images go through the backbone together."""
+        for name, values in (("support", support), ("query", query)):
+            if _is_one(values):
+                raise PredictionError(
+                    f"{name} is a single one, of shape {list(np.shape(values))}: put it in a list"
+                )
         given = _is_features(support), _is_features(query)
         if given[0] != given[1]:
             raise PredictionError("support and query must both be images, or both features")
@@ -358,7 +365,15 @@ def _features(extractor: Extractor, variables: Any, images: jax.Array) -> jax.Ar
 
 
 def _is_features(values: Images) -> bool:
-    return isinstance(values, np.ndarray | jax.Array) and values.ndim == 2
+    if isinstance(values, np.ndarray | jax.Array):
+        return values.ndim == 2
+    return all(np.ndim(value) == 1 for value in values)
+
+
+def _is_one(values: Images) -> bool:
+    """An image [h, w, c] or a feature [d], where many are wanted."""
+    shape = values.shape if isinstance(values, np.ndarray | jax.Array) else ()
+    return len(shape) == 1 or (len(shape) == 3 and shape[-1] in (1, 3))
 
 
 def _is_sib(params: Any) -> bool:
@@ -377,6 +392,8 @@ def _is_sib_without_steps(params: Any, inner: Inner | None) -> bool:
 
 def _checked_labels(labels: Labels) -> np.ndarray:
     array = np.asarray(labels)
+    if array.dtype == object and all(isinstance(label, str) for label in array.flat):
+        array = array.astype(str)  # a column of a table
     if array.ndim != 1 or array.dtype.kind not in "iuUST":
         raise PredictionError(
             "support_labels must be whole numbers or strings, one for each example, got "

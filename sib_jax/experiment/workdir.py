@@ -14,6 +14,7 @@ from sib_jax.report.console import log
 from sib_jax.runtime import devices, files
 
 CONFIG = "config.json"
+DATA = "data.json"  # fingerprints of what training sees
 HEADS = "heads/heads.json"  # the fields of each head that was ever run in the folder
 LOCK = ".lock"
 BACKBONE = "backbone.npz"
@@ -95,6 +96,28 @@ def write_config(config: Any, workdir: Path) -> None:
     heads = _known_heads(workdir) | _heads(json.loads(config.to_json()))
     files.write_text(workdir / HEADS, json.dumps(heads, indent=1) + "\n")
     files.write_text(workdir / CONFIG, config.to_json(indent=1) + "\n")
+
+
+def write_data(fingerprints: Mapping[str, str], workdir: Path) -> None:
+    """Writes by what data the folder's experiment is."""
+    files.write_text(workdir / DATA, json.dumps(dict(fingerprints), indent=1) + "\n")
+
+
+def check_data(fingerprints: Mapping[str, str], workdir: Path) -> None:
+    """Raises `ConfigError` where what `workdir` holds has learned from other data.
+
+    Args:
+      fingerprints: by split.
+      workdir: the folder; runs of earlier versions have not kept any.
+    """
+    with _damage_told(workdir / DATA, "record of the data"):
+        before = _object(workdir / DATA) or {}
+    for split, fingerprint in fingerprints.items():
+        if before.get(split, fingerprint) != fingerprint:
+            raise ConfigError(
+                f"{workdir} holds a run on other data: its {split} split had other classes or "
+                "images; choose another --workdir, or delete it to start anew"
+            )
 
 
 def check_same(config: Any, workdir: Path) -> None:

@@ -84,8 +84,8 @@ def write_atomically(path: StrPath, write: Callable[[BinaryIO], object]) -> None
 
 
 def write_text(path: StrPath, text: str) -> None:
-    """Writes UTF-8 text as a whole; see `write_atomically`."""
-    write_atomically(path, lambda file: file.write(text.encode()))
+    """Writes UTF-8 text as a whole, and names of files as they are; see `write_atomically`."""
+    write_atomically(path, lambda file: file.write(text.encode(errors="surrogateescape")))
 
 
 def make_folder(path: StrPath) -> Path:

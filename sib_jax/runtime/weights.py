@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,12 @@ def _named(tree: Any) -> list[tuple[str, Any]]:
 def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     try:
         # Opened here: numpy leaves a file open that is no whole zip.
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = dict(file)
+        with open(path, "rb") as raw:
+            if not zipfile.is_zipfile(raw):  # which numpy would take for a pickle
+                raise ValueError("it is no whole zip file")
+            raw.seek(0)
+            with np.load(raw, allow_pickle=False) as file:
+                arrays = dict(file)
             if odd := [name for name, array in arrays.items() if isinstance(array, bytes)]:
                 raise ValueError(f"{odd[0]} in it is no array")
             return arrays

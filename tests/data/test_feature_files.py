@@ -187,6 +187,13 @@ def test_features_that_are_not_finite_are_named(value, tmp_path):
     _error(found, _directory(tmp_path / "d", change))
 
 
+def test_features_beyond_single_precision_are_named(tmp_path):
+    arrays = _arrays()
+    arrays["features"] = arrays["features"].astype(np.float64)
+    arrays["features"][17, 3] = 1e200
+    _error(r"row 17 holds 1e\+200 .*must be finite in float32", _file(tmp_path, **arrays))
+
+
 def test_files_that_are_none(tmp_path):
     _error(r"where are your features\?.*FILE\.npz.*experiments/5w1s\.py", "")
     _error("none.npz does not exist; --data_dir must be a FILE.npz", tmp_path / "none.npz")

@@ -241,6 +241,10 @@ def test_errors_say_what_is_wrong(tmp_path):
     root = _split_tree(tmp_path / "damaged")
     (root / "val" / "val0" / "1.png").write_bytes(b"not a png")
     _error(r"val0/1\.png cannot be read as an image.*repair or remove", root)
+
+    root = _split_tree(tmp_path / "floats")
+    Image.fromarray(np.full((20, 20), 0.5, np.float32)).save(root / "val" / "val0" / "1.tif")
+    _error(r"val0/1\.tif cannot be read .*no whole numbers: save it with 8 or 16 bits", root)
     assert not list((cache.cache_dir() / "datasets").glob("folder-*/*damaged*"))
 
     with pytest.raises(DataError, match=r"--data_dir=DIR.*experiments/5w1s\.py"):

@@ -102,6 +102,17 @@ def test_another_seed_is_another_run(reference, config, tmp_path):
     assert metrics(tmp_path / "other")[0]["loss"] != metrics(reference)[0]["loss"]
 
 
+def test_other_data_are_another_run(reference, config, tmp_path):
+    """A folder may move, but heads are not taken for those of other classes."""
+    shutil.copytree(reference, tmp_path / "run")
+    shutil.copytree(config.data_dir, tmp_path / "images")
+    config.data_dir = str(tmp_path / "images")
+    assert job.run(config, tmp_path / "run", "train") == []
+    (tmp_path / "images" / "train" / "train0").rename(tmp_path / "images" / "train" / "another")
+    with pytest.raises(UserError, match="holds a run on other data: its train split had other"):
+        job.run(config, tmp_path / "run", "train")
+
+
 @pytest.mark.parametrize("stage", ["pretrain", "T0", "T2"])
 def test_an_interrupted_run_goes_on_to_the_same_result(
     reference, config, tmp_path, monkeypatch, stage

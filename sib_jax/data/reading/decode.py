@@ -171,6 +171,8 @@ def _rgb(image: Image.Image) -> Image.Image:
     """Any mode of Pillow's as RGB, transparency on white, 16 bits scaled to 8."""
     if image.mode == "RGB":
         return image
+    if image.mode == "F":
+        raise ValueError("its pixels are no whole numbers: save it with 8 or 16 bits")
     if image.mode.startswith("I"):
         values = np.asarray(image, np.float64)
         return Image.fromarray(np.clip(values / 257, 0, 255).astype(np.uint8)).convert("RGB")

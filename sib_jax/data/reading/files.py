@@ -21,6 +21,13 @@ from typing import BinaryIO, cast
 
 from PIL import Image
 
+try:  # photographs of iPhones, where the package is there
+    import pillow_heif
+except ImportError:
+    pass
+else:
+    pillow_heif.register_heif_opener()
+
 from sib_jax.data.errors import DataError
 from sib_jax.data.reading.walk import walk
 from sib_jax.runtime.files import shown
@@ -314,9 +321,14 @@ def together(where: str, folders: Mapping[str, Files]) -> Files:
 
 def is_image(name: str) -> bool:
     """Whether a name is one of an image file, and no hidden one."""
-    path = PurePosixPath(name)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return path.suffix.lower() in Image.registered_extensions() and not hidden
+    suffix = PurePosixPath(name).suffix.lower()
+    return suffix in Image.registered_extensions() and not is_hidden(name)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or a folder that it lies in is one that systems keep for themselves."""
+    parts = PurePosixPath(name).parts
+    return any(part.startswith(".") or part in ("__MACOSX", "Thumbs.db") for part in parts)
 
 
 def is_archive(path: Path) -> bool:
