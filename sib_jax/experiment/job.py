@@ -436,7 +436,8 @@ def _check_fits(experiment: Experiment, data: DataSet, mode: str) -> None:
             tasks["val"].append(head.chosen_on.task)
         for split in SPLITS:
             in_turn = split == "train" and len(head.learns_from) > 1
-            for task in tasks[split]:
+            # The largest first: what it needs serves the others too.
+            for task in sorted(tasks[split], key=_most_images, reverse=True):
                 ways = "ways" if task.ways == head.setting.task.ways else "optimizer.ways"
                 if in_turn:
                     ways = "optimizer.sizes_in_turn, of which ways"
@@ -468,8 +469,7 @@ def _check_task(
         wanted = f"at most {len(names)}, the classes of the {split} split"
         raise ConfigError(describe(ways, task.ways, wanted))
     smallest = int(counts.argmin())
-    most = task.most_shots + task.most_queries
-    if most > counts[smallest]:
+    if _most_images(task) > counts[smallest]:
         size, lower = said
         raise ConfigError(
             f"{size}, but class {names[smallest]!r} of the {split} split has only "
@@ -477,16 +477,21 @@ def _check_task(
         )
 
 
+def _most_images(task: Task) -> int:
+    """Of one class in an episode."""
+    return task.most_shots + task.most_queries
+
+
 def _in_turn_said(task: Task) -> tuple[str, str]:
     """How large an episode of `sizes_in_turn` is, and that field."""
-    size, most = (task.ways, task.shots, task.all_queries), task.most_shots + task.most_queries
+    size, most = (task.ways, task.shots, task.all_queries), _most_images(task)
     field = "config.optimizer.sizes_in_turn"
     return f"{field} has {size}, up to {most} images of one class", field
 
 
 def _size_said(task: Task) -> tuple[str, str]:
     """How large an episode is, and the fields that make it so."""
-    most = task.most_shots + task.most_queries
+    most = _most_images(task)
     if task.total_queries:
         said = f"config.shots is {task.shots}, with {task.total_queries} queries in all"
         fields = "config.total_queries (or config.optimizer.total_queries) or config.shots"
