@@ -338,8 +338,8 @@ def from_images() -> str:
     test, val = rows(["images_cifar_fs_short"]), rows(["images_cifar_fs_short"], "val")
     on_features = rows(CIFAR_METHODS)
     return table(
-        "| method, from images | task | validation, 500 tasks | test, 2,000 tasks | NLL, ECE (test) "
-        "| on frozen features, test |",
+        "| method, from images | task | validation, 500 tasks | test, 2,000 tasks "
+        "| NLL, ECE (test) | on frozen features, test |",
         (
             [
                 row["method"],

@@ -100,7 +100,7 @@ def find_support(folder: str) -> Found:
     """The images of each class folder.
 
     Raises:
-      PredictError: there are fewer than two class folders with images.
+      PredictError: there are fewer than two class folders, one without images, or an image in none.
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
@@ -114,6 +114,11 @@ def find_support(folder: str) -> Found:
         there = f"only {classes[0]!r} has" if classes else "there are none with"
         raise PredictError(
             f"--support={folder} must hold two or more class folders with images; {there} images"
+        )
+    if loose := [n for n, f in zip(found.names, found.folders, strict=True) if not f]:
+        raise PredictError(
+            f"--support={folder} has images in no class folder, {_listed(loose)}: put them into "
+            "one, or take them away"
         )
     if empty := sorted(set(_folders(root)) - set(classes)):
         raise PredictError(
@@ -138,7 +143,8 @@ def find_query(given: str) -> Found:
         one = place.is_file()  # its name may have brackets
         matches = [str(place)] if one else sorted(glob.glob(str(place), recursive=True))
         names = tuple(n for n in matches if is_image(Path(n).name) and os.path.isfile(n))
-        others = tuple(n for n in matches if n not in names and os.path.isfile(n))
+        known = set(names)
+        others = tuple(n for n in matches if n not in known and os.path.isfile(n))
         found = Found(names, tuple(Path(n).parent.name for n in names), others)
     if not found.names:
         what = "holds no images" if place.is_dir() else "is no folder, and matches no image files"

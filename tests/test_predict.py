@@ -142,6 +142,7 @@ def test_files_that_are_no_images_are_named(images, tmp_path, capsys):
     [
         ("owls/", "class folders without images, owls: put examples there"),
         ("owls/0.png", "are the same image, as examples of two classes"),
+        ("loose.png", "has images in no class folder, .*loose.png: put them into one"),
         ("label/own.png", "has a class label, which is a column of the answer"),
     ],
 )
