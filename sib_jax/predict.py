@@ -338,7 +338,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--out", metavar="FILE", default="predictions.csv", help="default: predictions.csv")
     add("--sheet", metavar="FILE", help="a contact sheet, as PNG")
     add("--seed", type=int, default=0, help="of the samples of a Gaussian posterior")
-    options = parser.parse_args(argv)
+    options, more = parser.parse_known_args(argv)
+    if more:
+        files = any(os.path.exists(word) for word in more)
+        hint = "; a pattern goes in quotes: --query='DIR/*.jpg'" if files else ""
+        parser.error(f"unrecognized arguments: {_listed(more)}{hint}")
     if (options.run is None) == (options.backbone is None):
         parser.error("give --run=WORKDIR of a finished run, or --backbone=NAME_OR_FILE")
     if options.backbone is not None and options.head is not None:

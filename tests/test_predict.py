@@ -113,6 +113,12 @@ def test_a_mistake_is_one_line(images, tmp_path, options, message):
     assert "\n" not in said
 
 
+def test_a_pattern_that_the_shell_has_spread_out_is_told(images):
+    names = sorted(str(path) for path in images.glob("query/*/*.png"))
+    with pytest.raises(SystemExit, match=r"and 1 more; a pattern goes in quotes: --query='DIR"):
+        predict.main([BACKBONE, f"--support={images}/support", "--query", *names, names[0]])
+
+
 def test_damaged_images_are_named(images, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     words = [BACKBONE, f"--support={images}/support", f"--query={tmp_path}"]
