@@ -5,6 +5,7 @@ python -m sib_jax.predict --backbone=mini_imagenet-conv4_128 --support=DIR --que
 """
 
 import argparse
+import collections
 import csv
 import glob
 import io
@@ -26,6 +27,7 @@ _SHOWN = 20  # queries of a class on the sheet
 _EXAMPLES = 5  # of a class on the sheet
 _NAMED = 5  # files in a message
 _NO_IMAGE = "which Pillow does not read (for HEIC: pip install pillow-heif)"
+_BY_DISTANCE = ("simple_shot", "alpha_tim")  # to class means, as if all had as many examples
 _COLUMNS = ("image", "label", "probability")
 
 
@@ -261,6 +263,12 @@ def summary(
         right = sum(label == t for label, t in known)
         which = "" if len(known) == len(truth) else " that lie in a folder of a class"
         lines.append(f"accuracy {right / len(known):.1%}: {right} of {len(known)} images{which}")
+    of_class = set(collections.Counter(support.folders).values())
+    if len(of_class) > 1 and predictor.name.startswith(_BY_DISTANCE):
+        lines.append(
+            f"{predictor.name} rarely chooses a class of fewer examples than the others have; "
+            "soft_kmeans takes any number"
+        )
     both = {os.path.realpath(n) for n in support.names} & {os.path.realpath(n) for n in query.names}
     if both:
         lines.append(f"{len(both)} of the images are among the examples too")

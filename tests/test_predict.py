@@ -75,6 +75,7 @@ def test_a_glob_has_no_accuracy_where_its_folders_are_no_classes(images, tmp_pat
     told = capsys.readouterr().out
     assert "4 images" in told
     assert "accuracy " not in told
+    assert "rarely chooses a class of fewer examples" in told  # there are 2 and 3
     assert [row["label"] for row in rows(tmp_path / "out.csv")] == ["blue, dark"] * 3 + ["red"]
 
 
