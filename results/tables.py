@@ -37,6 +37,7 @@ CIFAR_METHODS = (*CIFAR, "comparison_cifar_fs", "comparison_cifar_fs_short")
 UNBALANCED_MINI = (
     "unbalanced_mini_imagenet_conv4_128",
     "unbalanced_mini_imagenet_conv4_128_sib_plus",
+    "unbalanced_mini_imagenet_conv4_128_alpha_tim",
 )
 UNBALANCED_CIFAR = ("unbalanced_cifar_fs", "unbalanced_cifar_fs_sib_plus")
 SIB = {f"standard_5w{{}}s_T{steps}": f"SIB, T = {steps}" for steps in (0, 1, 3, 5)}
