@@ -171,13 +171,14 @@ class Predictor:
         found, spread = answer(
             examples, jnp.asarray(rows.ravel(), jnp.int32), queries, jax.random.key(seed)
         )
-        if not jnp.isfinite(found).all():
+        probabilities = np.asarray(found)
+        if not np.isfinite(probabilities).all():
             raise PredictionError(
                 f"{self.name} has no finite answer to these: their features may be too large for it"
             )
         return Prediction(
             (*classes.tolist(), *(self.head.base if base_classes else ())),
-            np.asarray(found),
+            probabilities,
             None if spread is None else np.asarray(spread),
         )
 

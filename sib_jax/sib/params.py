@@ -138,12 +138,11 @@ def initial_posterior(
         labels do not fit.
       TypeError: labels are no integers.
     """
-    if support is not None and support_labels is None:
+    from_support = isinstance(params.init_net, _init_net.FromSupport)
+    if from_support and support is not None and support_labels is None:
         raise ValueError("support_labels are missing: give one label for each row of support")
     if support is not None and support_labels is not None:
-        reads = isinstance(params.init_net, _init_net.FromSupport) and np.shape(support_labels) != (
-            0,
-        )
+        reads = from_support and np.shape(support_labels) != (0,)
         support = checks.features("support", support, params.features if reads else None)
         support_labels = checks.labels(
             "support_labels",
