@@ -141,13 +141,13 @@ def _mistake(argv: Sequence[str], error: Exception) -> str:
     """In one line, what is wrong with the flags or with the file of the config."""
     from sib_jax import config
     from sib_jax.errors import UserError
-    from sib_jax.runtime.files import one_line
+    from sib_jax.runtime.files import one_line, shown
 
     given = [a for a in argv if a.startswith("--config.")]
     named = [a.split("=", 1)[1] for a in argv if a.startswith("--config=")]
     file = named[-1].split(":")[0] if named else "--config"
     if isinstance(error, UserError):
-        return one_line(error)
+        return shown(str(error))
     if given and isinstance(error, AttributeError | KeyError):
         hint = re.search(r'Did you mean "\w+" instead of "\w+"\?', str(error))
         known = config.fields()

@@ -221,7 +221,7 @@ def test_an_episode_of_lists_has_the_same_loss():
     [
         ({"ways": 2, "shots": 2, "queries": 2}, r"shots \+ queries is 2 \+ 2, .* has 3 images"),
         ({"ways": 4, "shots": 1, "queries": 1}, "ways is 4, but must be 1 to 3"),
-        ({"ways": 2, "shots": -1, "queries": 2}, r"shots \+ queries is -1 \+ 2"),
+        ({"ways": 2, "shots": -1, "queries": 2}, "shots must be at least 0, got -1"),
     ],
 )
 def test_an_episode_that_the_table_cannot_fill_is_refused(jitted, asked, message):
@@ -232,9 +232,48 @@ def test_an_episode_that_the_table_cannot_fill_is_refused(jitted, asked, message
         (jax.jit(draw) if jitted else draw)(jax.random.key(0), table)
 
 
-def test_an_empty_table_is_refused():
-    with pytest.raises(ValueError, match="at least one image"):
-        sib_jax.feature_table(np.ones((0, FEATURES)), np.zeros(0, int))
+@pytest.mark.parametrize(
+    ("features", "labels", "error", "message"),
+    [
+        (np.ones((0, 2)), np.zeros(0, int), ValueError, "at least one image"),
+        (np.ones(2), [0, 1], ValueError, r"must be \[images, d\], got shape \(2,\)"),
+        ([["a"], ["b"]], [0, 1], TypeError, "features must be numbers"),
+        ([[1.0], [np.nan]], [0, 1], ValueError, "1 of 2 images are NaN .* the first in row 1"),
+        (jnp.asarray([[jnp.inf], [1]]), [0, 1], ValueError, "the first in row 0"),
+        (np.ones((2, 1)), ["cat", "dog"], TypeError, "np.unique"),
+        (np.ones((2, 1)), [0.0, 1.0], TypeError, "labels must be integers"),
+        (np.ones((2, 1)), [-1, 0], ValueError, "ascend from 0"),
+    ],
+)
+def test_a_table_of_what_cannot_be_one_is_refused(features, labels, error, message):
+    with pytest.raises(error, match=message):
+        sib_jax.feature_table(features, labels)
+
+
+def test_a_table_takes_lists_and_the_labels_that_the_message_advises():
+    _, labels = np.unique(["cat", "cat", "dog"], return_inverse=True)
+    table = sib_jax.feature_table([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], labels)
+    assert table.counts.tolist() == [2, 1]
+    assert table.features.tolist() == [[1, 2], [3, 4], [5, 6]]
+
+
+def test_numbers_that_decide_shapes_must_be_whole_and_known():
+    with pytest.raises(TypeError, match=r"ways must be a whole number, got 5\.0"):
+        sib_jax.init(jax.random.key(0), ways=5.0, features=4)
+    params = sib_jax.init(jax.random.key(0), ways=np.int64(5), features=4)
+    assert params.ways == 5
+    table = sib_jax.feature_table(np.ones((4, 4)), [0, 0, 1, 1])
+    with pytest.raises(TypeError, match="shots must be a whole number"):
+        sib_jax.sample(jax.random.key(0), table, ways=2, shots="1", queries=1)
+    posterior = sib_jax.PointMass(jnp.ones((5, 4)))
+
+    def adapt(steps):
+        return sib_jax.adapt(params, posterior, jnp.ones((3, 4)), steps=steps, step_size=0.1)
+
+    with pytest.raises(TypeError, match=r"steps decides shapes .* static_argnames"):
+        jax.jit(adapt)(2)
+    advised = jax.jit(adapt, static_argnames="steps")(2)
+    np.testing.assert_allclose(advised.mean, adapt(2).mean, rtol=1e-5)
 
 
 def test_defaults_of_the_functions_are_those_of_the_experiments():

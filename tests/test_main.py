@@ -46,6 +46,7 @@ def run(*arguments, **env):
             "README.md is no config file, one that defines get_config() (Syn",
         ),
         (("--config=experiments",), "experiments is neither a file nor an experiment; there are"),
+        (("--config=5w1",), ", unbalanced\n"),  # the list is whole
         (("--config=experiments/5w1s.py", "--config.heads=5"), "config.heads is (5,), but must be"),
         (
             ("--config=experiments/5w1s.py", "--workdir=README.md"),

@@ -1,5 +1,6 @@
 """A contact sheet: the examples of each class, and beside them what was taken for it, as a PNG."""
 
+import functools
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import NamedTuple
 
 import matplotlib
 import numpy as np
+from matplotlib import ft2font
 from PIL import Image, ImageDraw, ImageFont
 
 from sib_jax.runtime import files
@@ -60,7 +62,7 @@ def draw(sections: Sequence[Section]) -> Image.Image:
     pen = ImageDraw.Draw(sheet)
     top = _GAP
     for section, height in zip(sections, heights, strict=True):
-        pen.text((_GAP, top), section.title, _INK, _font())
+        pen.text((_GAP, top), section.title, _INK, _font(section.title))
         row = top + _TEXT + _GAP
         for column, tile in enumerate(section.examples):
             _paste(sheet, pen, tile, column, row, _FRAME)
@@ -84,7 +86,7 @@ def _paste(
     sheet.paste(Image.fromarray(tile.image).resize((_TILE, _TILE)), (left, top))
     if frame:
         pen.rectangle((left - 3, top - 3, left + _TILE + 2, top + _TILE + 2), None, frame, 3)
-    pen.text((left, top + _TILE + 4), tile.caption, _INK, _font())
+    pen.text((left, top + _TILE + 4), tile.caption, _INK, _font(tile.caption))
 
 
 def _height(section: Section) -> int:
@@ -96,7 +98,26 @@ def _line() -> int:
     return _TILE + _TEXT + _GAP
 
 
-def _font() -> ImageFont.FreeTypeFont:
-    """matplotlib's own: Pillow's has few characters beyond ASCII."""
-    path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-    return ImageFont.truetype(str(path), _TEXT - 2)
+@functools.cache
+def _font(text: str) -> ImageFont.FreeTypeFont:
+    """matplotlib's own, and for characters that it lacks, such as Chinese, one of this machine.
+
+    Where that has none either, boxes stand for them.
+    """
+    path = str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
+    wanted = {ord(c) for c in text if c.isprintable()}
+    if not _has(path, wanted):
+        from matplotlib import font_manager  # asks the machine for its fonts
+
+        fonts = font_manager.fontManager.ttflist
+        # "Last Resort" has every character, drawn as a box.
+        others = sorted({f.fname for f in fonts if not f.name.startswith("Last Resort")})
+        path = next((other for other in others if _has(other, wanted)), path)
+    return ImageFont.truetype(path, _TEXT - 2)
+
+
+def _has(path: str, wanted: set[int]) -> bool:
+    try:
+        return wanted <= ft2font.FT2Font(path).get_charmap().keys()
+    except (OSError, RuntimeError):  # removed since matplotlib made its list, or not readable
+        return False

@@ -4,6 +4,8 @@ Constants that a jitted function closes over are known. NumPy reads them, where 
 jax.numpy on a constant would give a tracer.
 """
 
+import operator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -74,3 +76,35 @@ def labels(
             f"example: {', '.join(map(str, missing[:5]))}{', ...' if len(missing) > 5 else ''}"
         )
     return jnp.asarray(array)
+
+
+def whole(name: str, given: object, least: int) -> int:
+    """`given` as an int.
+
+    Args:
+      name: what the user calls it.
+      given: an int, or a number of NumPy or JAX that stands for one.
+      least: the smallest that may be.
+
+    Raises:
+      TypeError: no whole number, such as 5.0, or a value inside jit: it decides shapes.
+      ValueError: below `least`.
+    """
+    try:
+        number = operator.index(given)  # type: ignore[arg-type]
+    except jax.errors.TracerIntegerConversionError as error:
+        raise TypeError(
+            f"{name} decides shapes and must be a number that jit knows: close over it, or make it "
+            "one of static_argnames"
+        ) from error
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, got {given!r}") from None
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
+    return number
+
+
+def not_negative(name: str, given: ArrayLike) -> None:
+    """Raises ValueError where `given` is known, and negative or NaN somewhere."""
+    if not isinstance(given, jax.core.Tracer) and not np.all(np.asarray(given) >= 0):
+        raise ValueError(f"{name} must be 0 or more, got {given}")

@@ -1,6 +1,5 @@
 """Eq. 9: T steps on theta by synthetic gradients, from the queries without their labels."""
 
-import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -72,8 +71,9 @@ def adapt(
       theta^T, of the form of `posterior`.
 
     Raises:
-      ValueError: negative `steps`, `samples` below 1, no key for a Gaussian, or shapes that do not
-        fit.
+      TypeError: `steps` or `samples` is no whole number.
+      ValueError: negative `steps`, `step_size` or `beta`, `samples` below 1, no key for a Gaussian,
+        or shapes that do not fit.
     """
     inner = Inner(steps, step_size, samples, beta, checkpoint)
     query = checks.features("query", query)
@@ -94,7 +94,10 @@ def adapt_with_logits(
     A point mass without a KL term, under the cosine classifier, takes the fast form of
     `inner_products` where that pays, and then has its logits for nothing.
     """
-    inner = inner._replace(steps=operator.index(inner.steps))
+    inner = inner._replace(
+        steps=checks.whole("steps", inner.steps, 0),
+        samples=checks.whole("samples", inner.samples, 1),
+    )
     if summary is None:
         summary = jnp.zeros((query.shape[0], 0))
     _check(params, posterior, query, inner, key, summary)
@@ -212,10 +215,8 @@ def _check(
     summary: jax.Array,
 ) -> None:
     mean, net = posterior.mean, params.gradient_net
-    if inner.steps < 0:
-        raise ValueError(f"steps must be 0 or more, got {inner.steps}")
-    if inner.samples < 1:
-        raise ValueError(f"samples must be at least 1, got {inner.samples}")
+    checks.not_negative("step_size", inner.step_size)
+    checks.not_negative("beta", inner.beta)
     if query.ndim != 2 or mean.ndim != 2 or query.shape[1] != mean.shape[1]:
         raise ValueError(
             "query must be [n, d] and the posterior mean [k, d], for one episode (use jax.vmap for "

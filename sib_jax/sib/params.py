@@ -87,9 +87,9 @@ def init(
       >>> params.init_net.coefficient.shape
       (640,)
     """
-    for name, value in {"ways": ways, "features": features, "components": components}.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    ways = checks.whole("ways", ways, 1)
+    features = checks.whole("features", features, 1)
+    components = checks.whole("components", components, 1)
     if posterior not in ("gaussian", "point"):
         raise ValueError(f"unknown posterior {posterior!r}; known are 'gaussian' and 'point'")
     init_key, gradient_key, prior_key = jax.random.split(key, 3)
@@ -138,6 +138,7 @@ def initial_posterior(
         labels do not fit.
       TypeError: labels are no integers.
     """
+    ways = checks.whole("ways", ways, 1)
     from_support = isinstance(params.init_net, _init_net.FromSupport)
     if from_support and support is not None and support_labels is None:
         raise ValueError("support_labels are missing: give one label for each row of support")

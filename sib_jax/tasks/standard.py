@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from sib_jax.sib import checks
 from sib_jax.tasks import proportions
 from sib_jax.tasks.draw import distinct, distinct_in_blocks
 from sib_jax.tasks.episode import Episode
@@ -40,14 +41,18 @@ def sample(
       class.
 
     Raises:
-      ValueError: the table has too few classes, or one with too few images.
+      TypeError: a number of them is no whole number.
+      ValueError: one is negative, the table has too few classes, or one with too few images.
     """
-    if not 1 <= ways <= table.classes:
+    ways, shots = checks.whole("ways", ways, 1), checks.whole("shots", shots, 0)
+    queries = checks.whole("queries", queries, 0)
+    total_queries = checks.whole("total_queries", total_queries, 0)
+    if ways > table.classes:
         raise ValueError(f"ways is {ways}, but must be 1 to {table.classes}, the table's classes")
     most = proportions.most_shots(support_classes, ways, shots)
     n = total_queries or ways * queries
     most += proportions.most(query_classes, ways, n)
-    if shots < 0 or n < 0 or most > table.smallest:
+    if most > table.smallest:
         may = "" if most == shots + queries else f", of one class up to {most}"
         field = "total_queries" if total_queries else "queries"
         raise ValueError(

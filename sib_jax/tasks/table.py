@@ -41,16 +41,11 @@ def feature_table(features: np.ndarray | jax.Array, labels: np.ndarray) -> Featu
       The table, on the default device.
 
     Raises:
-      ValueError: there are no images, as many labels as features are not given, or labels do not
-        ascend.
+      TypeError: features are no numbers, or labels no integers.
+      ValueError: there are no images, features that are NaN or infinite, as many labels as features
+        are not given, or labels are negative or do not ascend.
     """
-    labels = np.asarray(labels)
-    if not len(labels):
-        raise ValueError("a table needs at least one image, got none")
-    if len(labels) != len(features):
-        raise ValueError(f"got {len(features)} features but {len(labels)} labels")
-    if np.any(np.diff(labels) < 0):
-        raise ValueError("labels must ascend: each class is one contiguous block of rows")
+    features, labels = _checked(features, labels)
     counts = np.bincount(labels)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     return FeatureTable(
@@ -59,3 +54,39 @@ def feature_table(features: np.ndarray | jax.Array, labels: np.ndarray) -> Featu
         jnp.asarray(counts, jnp.int32),
         int(counts.min()),
     )
+
+
+def _checked(
+    features: np.ndarray | jax.Array, labels: np.ndarray
+) -> tuple[np.ndarray | jax.Array, np.ndarray]:
+    labels = np.asarray(labels)
+    if not isinstance(features, jax.Array):
+        features = np.asarray(features)
+    if not len(labels):
+        raise ValueError("a table needs at least one image, got none")
+    if features.ndim < 2:
+        raise ValueError(f"features must be [images, d], got shape {features.shape}")
+    if len(labels) != len(features):
+        raise ValueError(f"got {len(features)} features but {len(labels)} labels")
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(
+            f"labels must be integers from 0, got dtype {labels.dtype}; of names, "
+            "np.unique(names, return_inverse=True) makes such"
+        )
+    if labels.ndim != 1 or labels[0] < 0 or np.any(np.diff(labels) < 0):
+        raise ValueError(
+            "labels must ascend from 0 or more, one for each image: each class is one contiguous "
+            "block of rows"
+        )
+    if not (jnp.issubdtype(features.dtype, jnp.number) or features.dtype == bool):
+        raise TypeError(f"features must be numbers, got dtype {features.dtype}")
+    known = not isinstance(features, jax.core.Tracer)
+    if known and jnp.issubdtype(features.dtype, jnp.inexact):
+        on = np if isinstance(features, np.ndarray) else jnp
+        finite = np.asarray(on.isfinite(features).reshape(len(features), -1).all(axis=1))
+        if not finite.all():
+            raise ValueError(
+                f"features of {np.sum(~finite)} of {len(finite)} images are NaN or infinite, the "
+                f"first in row {np.argmin(finite)}"
+            )
+    return features, labels

@@ -261,7 +261,7 @@ def test_bad_arguments_are_named():
         sib_jax.initial_posterior(params, episode.support, None, ways=WAYS)
     with pytest.raises(ValueError, match="pass key="):
         sib_jax.adapt(params, start, episode.query, steps=1, step_size=0.1)
-    with pytest.raises(ValueError, match="steps must be 0 or more, got -1"):
+    with pytest.raises(ValueError, match="steps must be at least 0, got -1"):
         sib_jax.adapt(params, start, episode.query, steps=-1, step_size=0.1)
     with pytest.raises(ValueError, match="samples must be at least 1"):
         sib_jax.adapt(
@@ -269,6 +269,9 @@ def test_bad_arguments_are_named():
         )
     with pytest.raises(ValueError, match="one episode"):
         sib_jax.adapt(params, start, episode.query[None], steps=1, step_size=0.1)
+    for wrong in ({"beta": -1.0}, {"step_size": jnp.asarray(-0.1)}, {"step_size": float("nan")}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be 0 or more"):
+            sib_jax.adapt(params, start, episode.query, **({"steps": 1, "step_size": 0.1} | wrong))
 
 
 def test_mixture_prior_pulls_towards_the_nearest_component():
