@@ -15,9 +15,13 @@ from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.runtime import shipped
 from sib_jax.runtime import weights as weights_file
 
-# What the official code normalises mini-ImageNet's images with (its dataset.py).
-_OFFICIAL_MEAN = (120.39586422 / 255, 115.59361427 / 255, 104.54012653 / 255)
-_OFFICIAL_STD = (70.68188272 / 255, 68.27635443 / 255, 72.54505529 / 255)
+# Mean and std that the official code normalises images with (its dataset.py): those of CIFAR, of 32
+# pixels, and those of mini-ImageNet; in 0..255.
+_OFFICIAL_CIFAR = (
+    (129.37731888, 124.10583864, 112.47758569),
+    (68.20947949, 65.43124043, 70.45866994),
+)
+_OFFICIAL = ((120.39586422, 115.59361427, 104.54012653), (70.68188272, 68.27635443, 72.54505529))
 
 
 class SettingError(weights_file.WeightsError):
@@ -117,7 +121,9 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
         from sib_jax import pytorch
 
         _, variables = pytorch.load_backbone(path, image_size=backbone.image_size)
-        preprocessing = Preprocessing(backbone.image_size, _OFFICIAL_MEAN, _OFFICIAL_STD)
+        of = _OFFICIAL_CIFAR if backbone.image_size == 32 else _OFFICIAL
+        mean, std = (tuple(value / 255 for value in values) for values in of)
+        preprocessing = Preprocessing(backbone.image_size, mean, std)
         _check_same(path, variables, backbone)
         _check_setting(path, "final_relu", True, backbone.module.final_relu)
         return Pretrained(backbone, variables, preprocessing)

@@ -145,6 +145,15 @@ def test_an_official_backbone_has_the_official_normalisation():
     np.testing.assert_allclose(mean, [120.396, 115.594, 104.540], atol=1e-3)
 
 
+def test_an_official_backbone_for_cifar_has_its_own_normalisation(tmp_path):
+    backbone = backbones.make("wrn_10_2", image_size=32)
+    variables = backbone.init(jax.random.key(0))
+    pytorch.save_backbone(tmp_path / "netFeat.pth", backbone, variables)
+    found = pretrained.open_file(tmp_path / "netFeat.pth", image_size=32).preprocessing
+    np.testing.assert_allclose(255 * np.array(found.mean), [129.377, 124.106, 112.478], atol=1e-3)
+    np.testing.assert_allclose(255 * np.array(found.std), [68.209, 65.431, 70.459], atol=1e-3)
+
+
 def test_an_official_backbone_of_another_architecture():
     with pytest.raises(UserError, match="does not hold a conv4_128"):
         pretrained.load(
