@@ -98,7 +98,6 @@ def _line() -> int:
     return _TILE + _TEXT + _GAP
 
 
-@functools.cache
 def _font(text: str) -> ImageFont.FreeTypeFont:
     """matplotlib's own, and for characters that it lacks, such as Chinese, one of this machine.
 
@@ -106,18 +105,29 @@ def _font(text: str) -> ImageFont.FreeTypeFont:
     """
     path = str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
     wanted = {ord(c) for c in text if c.isprintable()}
-    if not _has(path, wanted):
-        from matplotlib import font_manager  # asks the machine for its fonts
+    if not wanted <= _characters(path):
+        path = next((other for other in _others() if wanted <= _characters(other)), path)
+    return _open(path)
 
-        fonts = font_manager.fontManager.ttflist
-        # "Last Resort" has every character, drawn as a box.
-        others = sorted({f.fname for f in fonts if not f.name.startswith("Last Resort")})
-        path = next((other for other in others if _has(other, wanted)), path)
+
+@functools.cache
+def _open(path: str) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(path, _TEXT - 2)
 
 
-def _has(path: str, wanted: set[int]) -> bool:
+@functools.cache
+def _others() -> list[str]:
+    """The fonts that matplotlib knows of on this machine."""
+    from matplotlib import font_manager  # looks for them when it is imported
+
+    fonts = font_manager.fontManager.ttflist
+    # "Last Resort" has every character, drawn as a box.
+    return sorted({font.fname for font in fonts if not font.name.startswith("Last Resort")})
+
+
+@functools.cache
+def _characters(path: str) -> frozenset[int]:
     try:
-        return wanted <= ft2font.FT2Font(path).get_charmap().keys()
+        return frozenset(ft2font.FT2Font(path).get_charmap())
     except (OSError, RuntimeError):  # removed since matplotlib made its list, or not readable
-        return False
+        return frozenset()
