@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import NoReturn
@@ -23,6 +24,18 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Ends the process."""
         fail(f"{message}; --help tells more")
+
+
+def path(given: str) -> str:
+    """Where an option's value begins with ~ that is the home folder: shells leave it in --x=~/y."""
+    return os.path.expanduser(given)
+
+
+def seed(given: str) -> int:
+    """A number that random keys can be made of."""
+    if not given.isdecimal() or int(given) >= 2**32:
+        raise argparse.ArgumentTypeError(f"must be a whole number in 0..{2**32 - 1}, got {given}")
+    return int(given)
 
 
 def start(run: Callable[[argparse.Namespace], object], options: argparse.Namespace) -> None:

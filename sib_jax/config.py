@@ -165,7 +165,7 @@ HEAD: dict[str, Field] = {
     ),
     "support_classes": Field(
         "balanced",
-        choice("balanced", "uneven"),
+        choice(proportions.BALANCED, proportions.UNEVEN),
         "shots: of each class, or uneven: ways * shots in all, at least one of each",
     ),
     "posterior": Field("point", choice("gaussian", "point"), "q(w): point is a point mass"),

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sib_jax.command import Parser, start
+from sib_jax.command import Parser, path, start
+from sib_jax.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,8 +31,22 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     workdir = Path(options.workdir or f"runs/{Path(options.checkpoint).stem}-{options.dataset}")
     config = _config(options, backbone.name, params.ways, inner)
     files.check_same(config, workdir)  # before anything is written there
-    weights.save(files.params_file(workdir, "official"), params)
+    head = files.params_file(workdir, "official")
+    if (workdir / files.CONFIG).exists() and head.exists():
+        _check_same_head(weights.load(head, params), params, options.checkpoint, workdir)
+    weights.save(head, params)
     return job.run(config, workdir, "evaluate", report=True)
+
+
+def _check_same_head(kept: Any, params: Any, checkpoint: str, workdir: Path) -> None:
+    import jax
+    import numpy as np
+
+    if not all(map(np.array_equal, jax.tree.leaves(kept), jax.tree.leaves(params))):
+        raise UserError(
+            f"{workdir} holds a run with another head than that of {checkpoint}; choose another "
+            "--workdir, or delete it to start anew"
+        )
 
 
 def _config(options: argparse.Namespace, backbone: str, ways: int, inner: Any) -> Any:
@@ -52,13 +67,13 @@ def _config(options: argparse.Namespace, backbone: str, ways: int, inner: Any) -
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("sib_jax.evaluate", __doc__)
     add = parser.add_argument
-    add("--checkpoint", metavar="FILE", required=True, help="a netSIB*.pth")
+    add("--checkpoint", metavar="FILE", type=path, required=True, help="a netSIB*.pth")
     add("--data_dir", metavar="DIR", required=True, help="where the data set lies")
     add("--dataset", default="mini_imagenet", choices=("mini_imagenet", "cifar_fs", "folder"))
     add("--shots", type=int, default=1, help="examples of each class; default: 1")
     add("--steps", metavar="T", type=int, help="default: what the checkpoint says")
     add("--tasks", type=int, default=2000, help="test tasks; default: 2000")
-    add("--workdir", help="where results go; default: runs/CHECKPOINT-DATASET")
+    add("--workdir", type=path, help="where results go; default: runs/CHECKPOINT-DATASET")
     return parser.parse_args(argv)
 
 

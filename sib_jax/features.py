@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from sib_jax.command import Parser, start
+from sib_jax.command import Parser, path, seed, start
 from sib_jax.errors import UserError
 
 
@@ -112,15 +112,21 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--run", metavar="WORKDIR", help="its backbone on its data set, classes divided as there"
+        "--run",
+        metavar="WORKDIR",
+        type=path,
+        help="its backbone on its data set, classes divided as there",
     )
     source.add_argument(
-        "--backbone", metavar="FILE", help="a shipped one, an .npz of ours or an official .pth"
+        "--backbone",
+        metavar="FILE",
+        type=path,
+        help="a shipped one, an .npz of ours or an official .pth",
     )
     add("--data_dir", metavar="DIR", default="", help="where the data set lies; of a run, if moved")
     sets = ("mini_imagenet", "cifar_fs", "omniglot", "folder", "glyphs")
     add("--dataset", default="folder", choices=sets, help="with --backbone; default: folder")
-    add("--out", metavar="FILE.npz", required=True, help="the file to write")
+    add("--out", metavar="FILE.npz", type=path, required=True, help="the file to write")
     add("--dtype", default="float32", choices=("float32", "float16"), help="default: float32")
     add(
         "--mirror",
@@ -135,7 +141,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     add(
         "--seed",
-        type=int,
+        type=seed,
         default=0,
         help="with --backbone: divides the classes of a folder without train, val and test",
     )

@@ -14,7 +14,7 @@ from typing import NoReturn
 from absl import app, flags
 from ml_collections import config_flags
 
-from sib_jax.command import fail
+from sib_jax.command import fail, path
 from sib_jax.runtime import interrupt, shipped
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -67,9 +67,9 @@ def main(argv: Sequence[str]) -> None:
     if _DATA_DIR.value is not None:
         config.data_dir = _DATA_DIR.value
     experiment = Path(config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]).stem
-    workdir = _WORKDIR.value or f"runs/{experiment}-{config.dataset}-seed{config.seed}"
+    workdir = path(_WORKDIR.value or f"runs/{experiment}-{config.dataset}-seed{config.seed}")
     interrupt.goes_on_from(f"what is in {workdir}", together=_DISTRIBUTED.value)
-    trace = Path(_PROFILE.value) if _PROFILE.value else None
+    trace = Path(path(_PROFILE.value)) if _PROFILE.value else None
     try:
         if _DISTRIBUTED.value:
             devices.join(_ADDRESS.value, _COUNT.value, _INDEX.value)

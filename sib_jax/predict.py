@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sib_jax.command import Parser, mistakes_told
+from sib_jax.command import Parser, mistakes_told, path, seed
 from sib_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -309,7 +309,7 @@ def _thumbnail(name: str) -> np.ndarray:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("sib_jax.predict", __doc__)
     add = parser.add_argument
-    add("--run", metavar="WORKDIR", help="a finished run of sib_jax.main")
+    add("--run", metavar="WORKDIR", type=path, help="a finished run of sib_jax.main")
     add(
         "--head",
         metavar="NAME",
@@ -317,7 +317,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     add("--steps", metavar="T", type=int, help="instead of --head: the head of SIB with this T")
     add(
-        "--backbone", metavar="NAME_OR_FILE", help="instead of --run: a shipped backbone, or a file"
+        "--backbone",
+        metavar="NAME_OR_FILE",
+        type=path,
+        help="instead of --run: a shipped backbone, or a file",
     )
     add(
         "--method",
@@ -343,9 +346,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help="with a run of learning without forgetting: images may be of its training classes too",
     )
-    add("--out", metavar="FILE", default="predictions.csv", help="default: predictions.csv")
-    add("--sheet", metavar="FILE", help="a contact sheet, as PNG")
-    add("--seed", type=int, default=0, help="of the samples of a Gaussian posterior")
+    out = "default: predictions.csv"
+    add("--out", metavar="FILE", type=path, default="predictions.csv", help=out)
+    add("--sheet", metavar="FILE", type=path, help="a contact sheet, as PNG")
+    add("--seed", type=seed, default=0, help="of the samples of a Gaussian posterior")
     options, more = parser.parse_known_args(argv)
     if more:
         files = any(os.path.exists(word) for word in more)

@@ -161,7 +161,7 @@ def save_head(
 
 
 def _backbone_state(backbone: Backbone, variables: Any) -> dict[str, np.ndarray]:
-    if not backbone.module.final_relu:
+    if backbone.final_relu is False:
         raise ValueError(
             f"the official code's backbones end in a ReLU, but this {backbone.name} was trained "
             "with final_relu=False: its features would be others there"

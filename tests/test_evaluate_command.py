@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from sib_jax import evaluate
+from sib_jax.official import torch_file, torch_write
 
 CHECKPOINT = Path(__file__).parent / "parity" / "netSIBBest70.000.pth"
 
@@ -27,6 +28,14 @@ def test_the_accuracy_of_an_official_checkpoint(tmp_path):
     assert row["head"] == "official"
     assert (row["steps"], row["ways"], row["shots"], row["tasks"]) == (3, 5, 1, 20)
     assert row["novel"]["mean"] > 30  # chance is 20; the checkpoint is hardly trained
+    # Another checkpoint of that name does not take its place.
+    state, head = torch_file.read(CHECKPOINT), tmp_path / "run" / "heads" / "official.npz"
+    other, kept = tmp_path / CHECKPOINT.name, head.read_bytes()
+    torch_write.write(other, state | {"SIB": {k: v + 1 for k, v in state["SIB"].items()}})
+    words[0] = f"--checkpoint={other}"
+    with pytest.raises(SystemExit, match=r"another head than that of .*; choose another --workdir"):
+        evaluate.main([*words, "--tasks=20", f"--workdir={tmp_path}/run"])
+    assert head.read_bytes() == kept
 
 
 def test_a_mistake_is_one_line(tmp_path):

@@ -37,6 +37,12 @@ def test_the_file_is_the_features_data_set(tmp_path, backbone):
         np.testing.assert_allclose(given.features[:40], expected, rtol=1e-3, atol=1e-4)
 
 
+def test_a_tilde_is_the_home_folder(tmp_path, backbone, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    features.main(["--backbone=~/backbone.npz", "--dataset=glyphs", "--out=~/x.npz"])
+    assert (tmp_path / "x.npz").exists()
+
+
 def test_mistakes_are_one_line(tmp_path, backbone):
     out = f"--out={tmp_path}/x.npz"
     with pytest.raises(SystemExit, match=r"must end in \.npz"):
@@ -51,6 +57,8 @@ def test_mistakes_are_one_line(tmp_path, backbone):
         features.main(
             ["--backbone=mini_imagenet-conv4_64", "--dataset=glyphs", "--image_size=32", out]
         )
+    with pytest.raises(SystemExit, match=r"must be a whole number in 0.*got 4294967296"):
+        features.main(["--backbone=a", "--dataset=glyphs", f"--seed={2**32}", out])
     with pytest.raises(SystemExit, match="holds no run"):
         features.main([f"--run={tmp_path}", out])
     assert not (tmp_path / "x.npz").exists()

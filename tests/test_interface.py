@@ -222,6 +222,22 @@ def test_an_episode_of_lists_has_the_same_loss():
         ({"ways": 2, "shots": 2, "queries": 2}, r"shots \+ queries is 2 \+ 2, .* has 3 images"),
         ({"ways": 4, "shots": 1, "queries": 1}, "ways is 4, but must be 1 to 3"),
         ({"ways": 2, "shots": -1, "queries": 2}, "shots must be at least 0, got -1"),
+        (
+            {"ways": 2, "shots": 1, "queries": 1, "query_classes": "Balanced"},
+            "query_classes must be balanced, missing, or dirichlet.*; got 'Balanced'",
+        ),
+        (
+            {"ways": 2, "shots": 1, "queries": 1, "query_classes": "dirichlet:-1"},
+            "query_classes must be .*; got 'dirichlet:-1'",
+        ),
+        (
+            {"ways": 2, "shots": 1, "queries": 1, "support_classes": "even"},
+            "support_classes must be balanced or uneven; got 'even'",
+        ),
+        (
+            {"ways": 1, "shots": 1, "queries": 1, "query_classes": "missing"},
+            "the one class has no query",
+        ),
     ],
 )
 def test_an_episode_that_the_table_cannot_fill_is_refused(jitted, asked, message):
@@ -248,6 +264,47 @@ def test_an_episode_that_the_table_cannot_fill_is_refused(jitted, asked, message
 def test_a_table_of_what_cannot_be_one_is_refused(features, labels, error, message):
     with pytest.raises(error, match=message):
         sib_jax.feature_table(features, labels)
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"hidden": 0}, ValueError, "hidden must be at least 1, got 0"),
+        ({"summary": 0.5}, TypeError, r"summary must be a whole number, got 0\.5"),
+        ({"initial_std": 0}, ValueError, "initial_std must be above 0, got 0"),
+        ({"prior_std": -1.0}, ValueError, r"prior_std must be above 0, got -1\.0"),
+        ({"base_weights": [[1.0]]}, ValueError, r"base_weights must be \[components, 2\]"),
+    ],
+)
+def test_parameters_of_what_cannot_be_are_refused(changed, error, message):
+    with pytest.raises(error, match=message):
+        sib_jax.init(jax.random.key(0), ways=2, features=2, prior="mixture", **changed)
+
+
+def test_base_weights_may_be_lists():
+    weights = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    params = sib_jax.init(
+        jax.random.key(0), ways=2, features=2, prior="mixture", base_weights=weights
+    )
+    np.testing.assert_array_equal(params.prior.means, weights)
+
+
+def test_logits_and_bound_take_lists_and_refuse_what_does_not_fit():
+    params, episode = _params(), _one()
+    posterior = _theta0(params, episode)
+    lists = episode.query.tolist(), episode.query_labels.tolist()
+    chex.assert_trees_all_close(
+        sib_jax.logits(params, posterior, lists[0]),
+        sib_jax.logits(params, posterior, episode.query),
+    )
+    chex.assert_trees_all_close(
+        sib_jax.elbo(params, posterior, *lists),
+        sib_jax.elbo(params, posterior, episode.query, episode.query_labels),
+    )
+    with pytest.raises(ValueError, match=r"query_labels must lie in 0..4 for ways=5, got 1..5"):
+        sib_jax.elbo(params, posterior, episode.query, episode.query_labels + 1)
+    with pytest.raises(ValueError, match="query has features of length 7"):
+        sib_jax.logits(params, posterior, np.ones((3, 7)))
 
 
 def test_a_table_takes_lists_and_the_labels_that_the_message_advises():

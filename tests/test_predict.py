@@ -91,6 +91,7 @@ def test_a_glob_has_no_accuracy_where_its_folders_are_no_classes(images, tmp_pat
         ({"backbone": "resnet"}, "neither a file nor a shipped backbone"),
         ({"method": "sib"}, "'sib' is trained: it needs a run, or an official netSIB"),
         ({"head": "T0"}, "--head is one of a run"),
+        ({"seed": "-1"}, "must be a whole number in 0..4294967295, got -1"),
         ({"steps": "three"}, "invalid int value: 'three'"),
         ({"out": "{images}"}, "cannot be written"),
         ({"sheet": "sheet.jpg"}, "let its name end with .png"),

@@ -29,6 +29,9 @@ class Backbone:
       channels: of the images.
       features: number d of features.
       module: the Flax module.
+      stride: pixels of a side of the image for each cell of the feature map, where the features are
+        all its cells, in the order (channel, row, column); None where they are averages over it,
+        as many for images of any size.
     """
 
     name: str
@@ -36,6 +39,13 @@ class Backbone:
     channels: int
     features: int
     module: nn.Module
+    # Not shown: fingerprints of features are made of what is, and the module implies it.
+    stride: int | None = dataclasses.field(default=None, repr=False)
+
+    @property
+    def final_relu(self) -> bool | None:
+        """Whether the last block ends in a ReLU; None for a network without that choice."""
+        return getattr(self.module, "final_relu", None)
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Draws variables {"params": ..., "batch_stats": ...}, all float32."""
@@ -83,10 +93,8 @@ class Backbone:
 
     def at(self, image_size: int) -> "Backbone":
         """The same network for images of another size; its variables fit both."""
-        features = self.features
-        if isinstance(self.module, conv4.Conv4):
-            features = self.module.filters[-1] * (image_size // 16) ** 2
-        return dataclasses.replace(self, image_size=image_size, features=features)
+        channels, side = self._map(image_size)
+        return dataclasses.replace(self, image_size=image_size, features=channels * side**2)
 
     def resize(self, weights: jax.Array, image_size: int) -> jax.Array:
         """A classifier's weights for the features of another image size, interpolated.
@@ -98,14 +106,20 @@ class Backbone:
         Returns:
           [classes, d of the other size].
         """
-        other = self.at(image_size)
-        if other.features == self.features:
+        classes = len(weights)
+        channels, before = self._map(self.image_size)
+        _, after = self._map(image_size)
+        if before == after:
             return weights
-        classes, channels = len(weights), self.module.filters[-1]
-        before, after = self.image_size // 16, image_size // 16
         maps = weights.reshape(classes, channels, before, before)
         shape = (classes, channels, after, after)
         return jax.image.resize(maps, shape, "linear").reshape(classes, -1)
+
+    def _map(self, image_size: int) -> tuple[int, int]:
+        """Channels of the features, and the side of their map, for images of a size."""
+        if self.stride is None:
+            return self.features, 1
+        return self.features // (self.image_size // self.stride) ** 2, image_size // self.stride
 
     def _check(self, images: jax.Array) -> None:
         wanted = (self.image_size, self.image_size, self.channels)
@@ -157,13 +171,14 @@ def make(
     if name in conv4.FILTERS:
         if first_stride is not None:
             raise ValueError(f"first_stride is for wide residual networks, not for {name}")
-        if image_size < 16:
-            raise ValueError(f"{name} wants images of 16 pixels or more, got {image_size}")
+        if image_size < conv4.STRIDE:
+            raise ValueError(
+                f"{name} wants images of {conv4.STRIDE} pixels or more, got {image_size}"
+            )
         filters = conv4.FILTERS[name]
-        features = filters[-1] * (image_size // 16) ** 2
-        return Backbone(
-            name, image_size, channels, features, conv4.Conv4(filters, final_relu, dtype)
-        )
+        features = filters[-1] * (image_size // conv4.STRIDE) ** 2
+        module = conv4.Conv4(filters, final_relu, dtype)
+        return Backbone(name, image_size, channels, features, module, conv4.STRIDE)
     if match is None:
         known = ", ".join([*conv4.FILTERS, "wrn_<depth>_<width> such as wrn_28_10"])
         raise ValueError(f"unknown backbone {name!r}; known are {known}")
@@ -171,8 +186,8 @@ def make(
     if first_stride is None:
         first_stride = 1 if image_size <= 32 else 2
     _check_wrn(name, depth, width, first_stride)
-    module = wide_resnet.WideResNet(depth, width, first_stride, final_relu, dtype)
-    return Backbone(name, image_size, channels, 64 * width, module)
+    wide = wide_resnet.WideResNet(depth, width, first_stride, final_relu, dtype)
+    return Backbone(name, image_size, channels, 64 * width, wide)
 
 
 def _check_wrn(name: str, depth: int, width: int, first_stride: int) -> None:

@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 from sib_jax.backbones.layers import BatchNorm, Conv
 
 FILTERS = {"conv4_64": (64, 64, 64, 64), "conv4_128": (64, 64, 128, 128)}
+STRIDE = 16  # of four poolings
 
 
 class Conv4(nn.Module):

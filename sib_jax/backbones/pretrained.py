@@ -96,7 +96,7 @@ def save(path: Any, pretrained: Pretrained, **about: Any) -> None:
         {
             **about,
             "backbone": pretrained.backbone.name,
-            "final_relu": pretrained.backbone.module.final_relu,
+            "final_relu": pretrained.backbone.final_relu,
             "classes": None if weights is None else len(weights),
             "preprocessing": pretrained.preprocessing._asdict(),
             "mirror": pretrained.mirror,
@@ -125,7 +125,7 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
         mean, std = (tuple(value / 255 for value in values) for values in of)
         preprocessing = Preprocessing(backbone.image_size, mean, std)
         _check_same(path, variables, backbone)
-        _check_setting(path, "final_relu", True, backbone.module.final_relu)
+        _check_setting(path, "final_relu", True, backbone.final_relu)
         return Pretrained(backbone, variables, preprocessing)
     like = jax.eval_shape(backbone.init, jax.random.key(0))
     about = weights_file.about(path)
@@ -142,7 +142,7 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
         raise weights_file.WeightsError(
             f"{path} does not say with what preprocessing it was trained"
         ) from error
-    _check_setting(path, "final_relu", final_relu, backbone.module.final_relu)
+    _check_setting(path, "final_relu", final_relu, backbone.final_relu)
     _check_setting(path, "crop", preprocessing.crop, backbone.image_size)
     mirror = about.get("mirror", False) is True  # files of before know no mirror images
     dataset, names = about.get("dataset"), about.get("class_names")
@@ -163,7 +163,7 @@ def located(file: str | os.PathLike[str], dataset: str = "") -> str:
     The name may do without its data set, as "conv4_128": it is that of `dataset`, or of the one
     file that ends with it.
     """
-    name = os.fspath(file)
+    name = os.path.expanduser(file)
     if os.path.isfile(name):
         return name
     known, stem = shipped.weights(), name.removesuffix(".npz")

@@ -530,7 +530,8 @@ def _check_stages(experiment: Experiment, workdir: Path, mode: str) -> None:
             wanted = f"an existing .npz or .pth file, or one of {', '.join(shipped.weights())}"
             raise ConfigError(describe("backbone_file", given, wanted))
     elif start and not kept.exists() and not os.path.isfile(start):
-        raise ConfigError(describe("pretrain.start", start, "an existing .npz file"))
+        wanted = f"an existing .npz file, or one of {', '.join(shipped.weights())}"
+        raise ConfigError(describe("pretrain.start", start, wanted))
     elif mode in ("train", "evaluate") and experiment.data.name != "features":
         needed[kept] = "pretrain"
     if mode == "evaluate":

@@ -84,7 +84,7 @@ def load(
     if workdir is not None:
         if backbone is not None or method is not None or image_size is not None:
             raise ConfigError("backbone, method and image_size are for use without a run")
-        return _of_run(Path(workdir), head, steps, ways)
+        return _of_run(Path(workdir).expanduser(), head, steps, ways)
     if head is not None:
         raise ConfigError("a head is one of a run: give its workdir")
     assert backbone is not None

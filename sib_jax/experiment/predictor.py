@@ -163,6 +163,8 @@ class Predictor:
             raise PredictionError("examples of 2 classes or more are needed, got 1")
         if len(query) == 0:
             raise PredictionError("there are no queries")
+        if not 0 <= seed < 2**32:
+            raise PredictionError(f"seed must be a whole number in 0..{2**32 - 1}, got {seed}")
         answer = self._of_ways(len(classes), base_classes)
         examples, queries = self._inputs(support, query)
         if (size := (len(classes), base_classes, len(examples), len(queries))) not in self._sizes:
@@ -260,7 +262,13 @@ class Predictor:
         if given[0] and reads == "images":
             raise PredictionError(f"head {self.head.name} reads images, not features")
         if given[0]:
-            return self._checked_features(support), self._checked_features(query)
+            both = self._checked_features(support), self._checked_features(query)
+            if both[0].shape[1] != both[1].shape[1]:
+                raise PredictionError(
+                    f"support has features of length {both[0].shape[1]}, query of "
+                    f"{both[1].shape[1]}: they must be of the same model"
+                )
+            return both
         if reads == "images" and self.pretrained is not None:
             channels = self.pretrained.backbone.channels
             parts = (prepare(part, self.image_size, channels) for part in (support, query))
@@ -269,6 +277,10 @@ class Predictor:
         return found[: len(support)], found[len(support) :]
 
     def _checked_features(self, features: Images) -> np.ndarray:
+        lengths = sorted({np.size(feature) for feature in features})
+        if len(lengths) > 1:
+            shown = ", ".join(map(str, lengths[:5]))
+            raise PredictionError(f"features must all have one length, got {shown}")
         array = np.asarray(features, np.float32)
         of_backbone = None if self.pretrained is None else self.pretrained.backbone.features
         wanted = self.head.features or of_backbone

@@ -203,8 +203,8 @@ def take_backbone(c: Any, workdir: Path, given: Collection[str]) -> None:
     if not c.backbone_file or path is None:
         return
     backbone = pretrained.open_file(path, image_size=c.crop).backbone
-    for field, held in (("backbone", backbone.name), ("final_relu", backbone.module.final_relu)):
-        if field not in given and c[field] != held:
+    for field, held in (("backbone", backbone.name), ("final_relu", backbone.final_relu)):
+        if held is not None and field not in given and c[field] != held:
             log.info("config.%s is %s: that of %s", field, held, c.backbone_file)
             c[field] = held
 
@@ -217,6 +217,7 @@ def _backbone(c: Any) -> BackboneSettings:
 def _pretraining(c: Any) -> Pretraining:
     fields = c.pretrain.to_dict()
     growth = tuple(map(tuple, fields.pop("growth")))
+    fields["start"] = fields["start"] and pretrained.located(fields["start"], c.dataset)
     return Pretraining(seed=c.seed, crop=c.crop, growth=growth, **fields)
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sib_jax.command import Parser, start
+from sib_jax.command import Parser, path, start
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("sib_jax.report", __doc__)
     add = parser.add_argument
-    add("workdirs", metavar="WORKDIR", nargs="+", help="of a finished run")
+    add("workdirs", metavar="WORKDIR", type=path, nargs="+", help="of a finished run")
     add(
         "--against",
         metavar="HEAD",
@@ -54,6 +54,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add(
         "--out",
         metavar="FILE",
+        type=path,
         default="comparison.html",
         help="of a comparison; default: comparison.html. A single run has its report.html",
     )

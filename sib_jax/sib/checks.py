@@ -104,6 +104,12 @@ def whole(name: str, given: object, least: int) -> int:
     return number
 
 
+def positive(name: str, given: ArrayLike) -> None:
+    """Raises ValueError where `given` is known, and 0, negative or NaN somewhere."""
+    if not isinstance(given, jax.core.Tracer) and not np.all(np.asarray(given) > 0):
+        raise ValueError(f"{name} must be above 0, got {given}")
+
+
 def not_negative(name: str, given: ArrayLike) -> None:
     """Raises ValueError where `given` is known, and negative or NaN somewhere."""
     if not isinstance(given, jax.core.Tracer) and not np.all(np.asarray(given) >= 0):

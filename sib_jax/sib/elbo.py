@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from sib_jax.sib import base_classes, checks, classifier, distributions
 from sib_jax.sib.distributions import PointMass, Posterior
@@ -56,7 +57,14 @@ def elbo(
 
     Returns:
       The bound, and its two parts (log-likelihood, KL).
+
+    Raises:
+      ValueError: shapes or labels that do not fit, a Gaussian posterior without a key.
+      TypeError: labels are no integers.
     """
+    query = checks.features("query", query, posterior.mean.shape[-1])
+    ways, base = posterior.mean.shape[0], 0 if base_logits is None else base_logits.shape[1]
+    query_labels = _checked_labels(query_labels, query, ways, base)
 
     def log_likelihood(scores: jax.Array) -> jax.Array:
         if base_logits is not None:
@@ -193,14 +201,13 @@ def _checked(params: Params, episode: Episode) -> Episode:
     """With arrays in place of lists; `initial_posterior` looks at its support set."""
     base = 0 if episode.base is None else len(episode.base)
     query = checks.features("query", episode.query, params.features)
-    query_labels = checks.labels(
-        "query_labels",
-        episode.query_labels,
-        query,
-        params.ways + base,
-        known_as=f"ways={params.ways}" + (f" and {base} base classes" if base else ""),
-    )
+    query_labels = _checked_labels(episode.query_labels, query, params.ways, base)
     return episode._replace(query=query, query_labels=query_labels)
+
+
+def _checked_labels(labels: ArrayLike, query: jax.Array, ways: int, base: int) -> jax.Array:
+    known_as = f"ways={ways}" + (f" and {base} base classes" if base else "")
+    return checks.labels("query_labels", labels, query, ways + base, known_as=known_as)
 
 
 def _joined(novel: jax.Array, base: jax.Array | None) -> jax.Array:

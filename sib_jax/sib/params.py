@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from sib_jax.sib import checks
 from sib_jax.sib import classifier as _classifier
@@ -55,7 +56,7 @@ def init(
     initial_std: float = 0.01,
     prior_std: float = 1.0,
     components: int = 64,
-    base_weights: jax.Array | None = None,
+    base_weights: ArrayLike | None = None,
     summary: int = 0,
 ) -> Params:
     """Parameters before any training.
@@ -82,6 +83,10 @@ def init(
     Returns:
       `Params`; float32 throughout.
 
+    Raises:
+      TypeError: a number that decides shapes is no whole number.
+      ValueError: one that is too small, an unknown word, base_weights of another shape.
+
     Examples:
       >>> params = init(jax.random.key(0), ways=5, features=640)
       >>> params.init_net.coefficient.shape
@@ -90,6 +95,11 @@ def init(
     ways = checks.whole("ways", ways, 1)
     features = checks.whole("features", features, 1)
     components = checks.whole("components", components, 1)
+    summary = checks.whole("summary", summary, 0)
+    if hidden is not None:
+        hidden = checks.whole("hidden", hidden, 1)
+    checks.positive("initial_std", initial_std)
+    checks.positive("prior_std", prior_std)
     if posterior not in ("gaussian", "point"):
         raise ValueError(f"unknown posterior {posterior!r}; known are 'gaussian' and 'point'")
     init_key, gradient_key, prior_key = jax.random.split(key, 3)
@@ -166,7 +176,11 @@ def logits(params: Params, posterior: Posterior, query: jax.Array) -> jax.Array:
 
     Returns:
       [n, k].
+
+    Raises:
+      ValueError: the queries are no [n, d] of the posterior's d.
     """
+    query = checks.features("query", query, posterior.mean.shape[-1])
     return _classifier.logits(params.classifier, posterior.mean, query)
 
 
@@ -176,7 +190,7 @@ def _prior(
     features: int,
     std: float,
     components: int,
-    means: jax.Array | None,
+    means: ArrayLike | None,
 ) -> Prior | None:
     log_std = jnp.full((features,), jnp.log(std))
     if kind is None:
@@ -186,6 +200,7 @@ def _prior(
     if kind == "mixture":
         if means is None:
             means = jax.random.normal(key, (components, features)) / jnp.sqrt(features)
+        means = jnp.asarray(means, jnp.float32)
         if means.ndim != 2 or means.shape[1] != features:
             raise ValueError(f"base_weights must be [components, {features}], got {means.shape}")
         return Mixture(means, log_std)

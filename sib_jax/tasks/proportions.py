@@ -6,12 +6,20 @@ References:
     authors draw query images that may be support images too; here they never are.
 """
 
+import re
+
 import jax
 import jax.numpy as jnp
 
-BALANCED, MISSING, DIRICHLET = "balanced", "missing", "dirichlet:"
+BALANCED, UNEVEN, MISSING, DIRICHLET = "balanced", "uneven", "missing", "dirichlet:"
 PATTERN = rf"{BALANCED}|{MISSING}|{DIRICHLET}(?!0*\.?0*$)[0-9]{{1,4}}(\.[0-9]{{1,4}})?"
 WANTED = "balanced, missing, or dirichlet:<alpha> such as dirichlet:2"
+
+
+def check(name: str, shares: str) -> None:
+    """Raises ValueError where `shares` is none of those that `counts` knows."""
+    if not isinstance(shares, str) or not re.fullmatch(PATTERN, shares):
+        raise ValueError(f"{name} must be {WANTED}; got {shares!r}")
 
 
 def counts(key: jax.Array, shares: str, classes: int, total: int) -> jax.Array:

@@ -7,7 +7,7 @@ from sib_jax.sib import checks
 from sib_jax.tasks import proportions
 from sib_jax.tasks.draw import distinct, distinct_in_blocks
 from sib_jax.tasks.episode import Episode
-from sib_jax.tasks.proportions import BALANCED
+from sib_jax.tasks.proportions import BALANCED, MISSING, UNEVEN
 from sib_jax.tasks.table import FeatureTable
 
 
@@ -42,11 +42,17 @@ def sample(
 
     Raises:
       TypeError: a number of them is no whole number.
-      ValueError: one is negative, the table has too few classes, or one with too few images.
+      ValueError: one is negative, shares are of an unknown kind, the table has too few classes, or
+        one with too few images.
     """
     ways, shots = checks.whole("ways", ways, 1), checks.whole("shots", shots, 0)
     queries = checks.whole("queries", queries, 0)
     total_queries = checks.whole("total_queries", total_queries, 0)
+    proportions.check("query_classes", query_classes)
+    if support_classes not in (BALANCED, UNEVEN):
+        raise ValueError(f"support_classes must be {BALANCED} or {UNEVEN}; got {support_classes!r}")
+    if query_classes == MISSING and ways == 1:
+        raise ValueError("query_classes is missing, but then the one class has no query: ways is 1")
     if ways > table.classes:
         raise ValueError(f"ways is {ways}, but must be 1 to {table.classes}, the table's classes")
     most = proportions.most_shots(support_classes, ways, shots)

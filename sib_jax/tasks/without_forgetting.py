@@ -11,7 +11,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from sib_jax.sib import checks
 from sib_jax.tasks.draw import distinct
 from sib_jax.tasks.episode import Episode
 from sib_jax.tasks.standard import sample
@@ -33,7 +35,17 @@ def sample_training(
 
     Returns:
       Episode whose first half of queries is of the novel classes.
+
+    Raises:
+      TypeError, ValueError: as `standard.sample`, or no class or too few images are left as base
+        (numbers of images are not known where the table is an argument of a jitted function).
     """
+    ways = checks.whole("ways", ways, 1)
+    if ways >= table.classes:
+        raise ValueError(
+            f"ways is {ways}, but must be below {table.classes}, the table's classes: others stay "
+            "base classes"
+        )
     class_key, novel_key, base_key = jax.random.split(key, 3)
     order = jax.random.permutation(class_key, table.classes)
     novel, base = order[:ways], order[ways:]
@@ -42,6 +54,7 @@ def sample_training(
         _classes(table, novel),
         _classes(table, base),
         base,
+        _fewest(table, table.classes - ways),
         shots,
         queries,
         others,
@@ -69,6 +82,10 @@ def sample_evaluation(
       shots: support examples of each novel class.
       queries: queries of each; and as many of all base classes together as of all novel ones.
       **others: how many are of each novel class, or in all, see `standard.sample`.
+
+    Raises:
+      TypeError, ValueError: as `standard.sample`, or the base table has too few images (numbers are
+        not known where it is an argument of a jitted function).
     """
     class_key, novel_key, base_key = jax.random.split(key, 3)
     novel = distinct(class_key, novel_table.classes, ways)
@@ -78,6 +95,7 @@ def sample_evaluation(
         _classes(novel_table, novel),
         base_table,
         base,
+        _fewest(base_table, base_table.classes),
         shots,
         queries,
         others,
@@ -88,20 +106,34 @@ def _classes(table: FeatureTable, classes: jax.Array) -> FeatureTable:
     return dataclasses.replace(table, starts=table.starts[classes], counts=table.counts[classes])
 
 
+def _fewest(table: FeatureTable, classes: int) -> int:
+    """Images of so many classes, of any choice; of all rows where numbers are not known."""
+    if isinstance(table.counts, jax.core.Tracer):
+        return table.features.shape[0]
+    return int(np.sort(np.asarray(table.counts))[:classes].sum())
+
+
 def _sample(
     keys: tuple[jax.Array, jax.Array],
     novel: FeatureTable,
     base: FeatureTable,
     components: jax.Array,
+    fewest: int,
     shots: int,
     queries: int,
     others: dict[str, Any],
 ) -> Episode:
     ways = novel.classes
     task = sample(keys[0], novel, ways=ways, shots=shots, queries=queries, **others)
+    n = task.query.shape[0]
+    if n > fewest:
+        raise ValueError(
+            f"an episode has {n} queries of base classes, as many as of novel ones, but their "
+            f"table may have only {fewest} images for them: lower queries"
+        )
     # Distinct images, every image of every base class equally likely.
     ends = jnp.cumsum(base.counts)
-    drawn = distinct(keys[1], ends[-1], task.query.shape[0])
+    drawn = distinct(keys[1], ends[-1], n)
     label = jnp.searchsorted(ends, drawn, side="right")
     rows = base.starts[label] + drawn - (ends[label] - base.counts[label])
     return Episode(

@@ -5,8 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
-from sib_jax import backbones
+from sib_jax import backbones, pytorch
+from sib_jax.backbones import Backbone, pretrained
+from sib_jax.backbones.layers import BatchNorm
+from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.official import names as official_names
 
 HERE = pathlib.Path(__file__).parents[1] / "parity"
@@ -209,6 +213,29 @@ def test_images_of_another_shape():
     variables = jax.eval_shape(backbone.init, jax.random.key(0))
     with pytest.raises(ValueError, match=r"wants images \[b, 32, 32, 3\], got \[2, 3, 32, 32\]"):
         backbone.apply(variables, jnp.zeros((2, 3, 32, 32)))
+
+
+class Averages(nn.Module):
+    """A network of somebody else: no field of ours, no feature map."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return nn.Dense(4)(BatchNorm()(x, train).mean((1, 2)))
+
+
+def test_a_backbone_of_ones_own_has_a_file_and_any_image_size(tmp_path):
+    own = Backbone("averages", 8, 3, 4, Averages())
+    variables = own.init(jax.random.key(0))
+    preprocessing = Preprocessing(8, (0.5,) * 3, (0.25,) * 3)
+    saved = pretrained.Pretrained(own, variables, preprocessing, jnp.ones((2, 4)))
+    pretrained.save(tmp_path / "own.npz", saved)
+    found = pretrained.load(tmp_path / "own.npz", own)
+    images = jax.random.uniform(jax.random.key(1), (2, 8, 8, 3))
+    np.testing.assert_array_equal(own.apply(found.variables, images), own.apply(variables, images))
+    assert own.at(16).apply(variables, jnp.ones((2, 16, 16, 3))).shape == (2, own.at(16).features)
+    np.testing.assert_array_equal(own.resize(saved.weights, 16), saved.weights)
+    with pytest.raises(ValueError, match="official"):
+        pytorch.save_backbone(tmp_path / "own.pth", own, variables)
 
 
 class TestOfficialNames:

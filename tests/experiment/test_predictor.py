@@ -200,6 +200,13 @@ def test_a_run_on_features(tmp_path):
             sib_jax.load(run, head)(np.ones((3, 5)), [0, 1, 2], np.ones((2, 5)))
     with pytest.raises(UserError, match="nothing in this run tells the length"):
         sib_jax.load(run, "prototypes").input_shape()
+    with pytest.raises(UserError, match="support has features of length 5, query of 6"):
+        sib_jax.load(run, "kmeans")(np.ones((2, 5)), [0, 1], np.ones((2, 6)))
+    with pytest.raises(UserError, match="must all have one length, got 5, 6"):
+        sib_jax.load(run, "kmeans")([np.ones(5), np.ones(6)], [0, 1], np.ones((2, 6)))
+    for seed in (-1, 2**32):
+        with pytest.raises(UserError, match=f"seed must be a whole .* got {seed}"):
+            sib_jax.load(run, "T2")(query[:3], [0, 1, 2], query, seed=seed)
     images = np.ones((3, 4, 4, 3), np.uint8)
     with pytest.raises(UserError, match="give float features"):
         sib_jax.load(run, "T2")(images, [0, 1, 2], images)

@@ -84,3 +84,25 @@ def test_without_base_classes_there_is_one_accuracy():
     found = accuracies(np.eye(WAYS, dtype=np.float32), np.array([0, 1, 1]), WAYS)
     assert found.keys() == {"novel"}
     np.testing.assert_allclose(found["novel"], 2 / 3)
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+def test_too_few_base_images_are_told(table, jitted):
+    few = feature_table(np.ones((5, FEATURES), np.float32), np.arange(5))
+
+    def draw(key):
+        return without_forgetting.sample_evaluation(key, table, few, **SIZE)
+
+    with pytest.raises(ValueError, match=r"12 queries of base classes, .* only 5 images"):
+        (jax.jit(draw) if jitted else draw)(jax.random.key(0))
+    # Of two other classes the smallest have 5 images each.
+    larger = feature_table(
+        np.ones((60, FEATURES), np.float32), np.repeat(np.arange(5), [5, 20, 5, 20, 10])
+    )
+    with pytest.raises(ValueError, match=r"12 queries of base classes, .* only 10 images"):
+        without_forgetting.sample_training(jax.random.key(0), larger, ways=WAYS, shots=1, queries=4)
+
+
+def test_some_classes_must_stay_base(table):
+    with pytest.raises(ValueError, match="ways is 8, but must be below 8"):
+        without_forgetting.sample_training(jax.random.key(0), table, **SIZE | {"ways": CLASSES})
