@@ -8,7 +8,7 @@ from sib_jax.runtime import huge_pages, shipped
 USAGE = """\
 sib_jax learns new classes from a few examples and the unlabelled images to be classified.
 
-  sib_jax train --config=5w1s                        try it: trains on embedded data, a minute
+  sib_jax train --config=5w1s                        try it: trains on embedded data, minutes
   sib_jax train --config=5w1s:folder --data_dir=DIR  train on your images, one folder a class
   sib_jax predict --run=WORKDIR --support=DIR --query=DIR
                                                      sort images by a few examples of each class

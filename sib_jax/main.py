@@ -1,6 +1,6 @@
 """Trains few-shot learners, or goes on with a run, and prints a table of their accuracies.
 
-python -m sib_jax.main --config=5w1s                        embedded data, a minute
+python -m sib_jax.main --config=5w1s                        embedded data, minutes
 python -m sib_jax.main --config=5w1s:folder --data_dir=DIR  your images, one folder a class
 python -m sib_jax.predict --help                            sort images by what was trained
 """
