@@ -12,6 +12,7 @@ import math
 import multiprocessing
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import ours
@@ -29,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
     flags.add_argument("--toy", action="store_true", help="sizes that take seconds, to rehearse")
     args = flags.parse_args(argv)
     about = timing.describe()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for batch in args.batches:
         found = {count: _in_own_process(count, batch, args.toy) for count in args.devices}
         rows += [

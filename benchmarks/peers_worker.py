@@ -58,8 +58,7 @@ def realistic(request: dict[str, Any], draw: Tasks) -> Run:
         _package(f"src.{part}", f"{request['checkout']}/src/{part}")
     module = importlib.import_module(f"src.methods.{request['module']}")
     silent = types.SimpleNamespace(info=lambda *_: None, del_logger=lambda: None)
-    module.Logger = lambda *_: silent
-    module.tqdm = lambda iterable, **_: iterable
+    vars(module).update(Logger=lambda *_: silent, tqdm=lambda iterable, **_: iterable)
     shots, batch = request["shots"], request["batch"]
     settings = types.SimpleNamespace(
         batch_size=batch,

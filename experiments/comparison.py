@@ -9,12 +9,14 @@ the weight generators and SIB beside base classes learn without forgetting, and 
 is that of the standard setting. Systems with a network of their own are in experiments/images.py.
 """
 
+from typing import Any
+
 import ml_collections
 
 from sib_jax.config import BASE_HOLDOUT, WITHOUT_FORGETTING, default
 
 GENERATOR = {"method": "weight_generator", "setting": "lwof"}
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "sib_T0": {"inner.steps": 0},
     "sib_T3": {"inner.steps": 3},
     "sib_T5": {"inner.steps": 5},

@@ -9,11 +9,13 @@ at hand, and so answer the queries of an episode together. MAML, its first-order
 meta-learner LSTM have 32 filters, the others those of Conv4-64.
 """
 
+from typing import Any
+
 import ml_collections
 
 from sib_jax.config import default
 
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "maml": {"method": "maml"},
     "maml_first_order": {"method": "maml", "maml.order": 1},
     "anil": {"method": "anil", "anil.end_to_end": True},

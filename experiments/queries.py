@@ -5,12 +5,14 @@ python -m sib_jax.main --config=experiments/queries.py:mini_imagenet --data_dir=
 5-way, 1-shot and 5-shot. SIB is meta-trained once for each number of shots, on 75 queries.
 """
 
+from typing import Any
+
 import ml_collections
 
 from sib_jax.config import default
 
 QUERIES = (1, 5, 15, 40, 75, 150)
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "sib_T0": {"inner.steps": 0},
     "sib_T3": {"inner.steps": 3},
     # Nothing of these is trained.

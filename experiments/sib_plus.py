@@ -7,11 +7,13 @@ SIB+ (`sib_jax/methods/sib_plus.py`) begins as soft k-means, or as balanced k-me
 assignments, and learns from there.
 """
 
+from typing import Any
+
 import ml_collections
 
 from sib_jax.config import BASE_HOLDOUT, default
 
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "soft_kmeans": {"method": "soft_kmeans"},
     "sinkhorn_kmeans": {"method": "sinkhorn_kmeans"},
     "sib_T5": {"inner.steps": 5},

@@ -9,6 +9,8 @@ for both kinds of tasks. The Gaussian posteriors have learned from balanced ones
 weight 1e-4 or 1e-2.
 """
 
+from typing import Any
+
 import ml_collections
 
 from sib_jax.config import default
@@ -19,7 +21,7 @@ GAUSSIAN = {
     "optimizer.query_classes": "balanced",
 }
 QUERIES = {"balanced": "balanced", "dirichlet": "dirichlet:2"}
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "sib": {"optimizer.query_classes": "balanced"},
     "sib_unbalanced": {"optimizer.query_classes": "dirichlet:2"},
     "sib_plus_unbalanced": {
