@@ -31,7 +31,12 @@ Row = dict[str, Any]
 
 MINI = ("mini_imagenet_conv4_128", "sib_plus_conv4_128", "sib_plus_balanced_conv4_128")
 MINI_LWOF = ("mini_imagenet_conv4_128_lwof", "mini_imagenet_conv4_128_lwof_T1_T5")
-MINI_METHODS = (*MINI, "comparison_mini_imagenet", "peers_mini_imagenet")
+MINI_METHODS = (
+    *MINI,
+    "comparison_mini_imagenet",
+    "peers_mini_imagenet",
+    "comparison_mini_imagenet_short",
+)
 CIFAR = ("cifar_fs", "cifar_fs_sib_plus")
 CIFAR_METHODS = (*CIFAR, "comparison_cifar_fs", "comparison_cifar_fs_short")
 UNBALANCED_MINI = (
