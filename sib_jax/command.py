@@ -27,7 +27,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def path(given: str) -> str:
-    """Where an option's value begins with ~ that is the home folder: shells leave it in --x=~/y."""
+    """Of a file or folder. A ~ is the home folder, which shells leave in --x=~/y as it is."""
+    if not given:
+        raise argparse.ArgumentTypeError("is empty: is a variable of the shell unset?")
     return os.path.expanduser(given)
 
 
@@ -40,20 +42,31 @@ def seed(given: str) -> int:
 
 def start(run: Callable[[argparse.Namespace], object], options: argparse.Namespace) -> None:
     """Runs a command whose log is shown; a mistake of the user ends it with one line."""
-    from sib_jax.report import console
-
-    console.start()
     with mistakes_told():
+        from sib_jax.report import console
+
+        console.start()
         run(options)
 
 
 @contextlib.contextmanager
 def mistakes_told() -> Iterator[None]:
-    """A `UserError` within it ends the process with its message."""
+    """A `UserError` within it ends the process with its message, and so does Ctrl-C."""
+    from sib_jax.runtime.interrupt import Interrupted
+
     try:
         yield
     except UserError as error:
         fail(str(error))
+    except BrokenPipeError:  # whoever reads the output has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a folder that may not be looked at, a name too long
+        if error.filename is None:
+            raise
+        fail(f"{error.filename} cannot be used: {error.strerror}")
+    except (KeyboardInterrupt, Interrupted):
+        print("sib_jax: interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 def fail(message: str) -> NoReturn:

@@ -21,15 +21,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Makes a run of the checkpoint's backbone and head, and evaluates it; its results.json."""
     from sib_jax import pytorch
-    from sib_jax.experiment import job
+    from sib_jax.experiment import job, loading
     from sib_jax.experiment import workdir as files
     from sib_jax.runtime import weights
 
     params = pytorch.load_head(options.checkpoint)
-    backbone, _ = pytorch.read_backbone(options.checkpoint)
     inner = pytorch.load_inner(options.checkpoint)
     workdir = Path(options.workdir or f"runs/{Path(options.checkpoint).stem}-{options.dataset}")
-    config = _config(options, backbone.name, params.ways, inner)
+    config = _config(options, params.ways, inner)
+    backbone, _ = pytorch.read_backbone(options.checkpoint, image_size=config.crop)
+    loading.check_official_size(options.checkpoint, params, backbone)
+    config.backbone = backbone.name
     files.check_same(config, workdir)  # before anything is written there
     head = files.params_file(workdir, "official")
     if (workdir / files.CONFIG).exists() and head.exists():
@@ -49,13 +51,15 @@ def _check_same_head(kept: Any, params: Any, checkpoint: str, workdir: Path) -> 
         )
 
 
-def _config(options: argparse.Namespace, backbone: str, ways: int, inner: Any) -> Any:
+def _config(options: argparse.Namespace, ways: int, inner: Any) -> Any:
     """The official recipe, as far as evaluation knows it."""
     from sib_jax.config import default
 
     config = default(options.dataset)
     config.data_dir, config.backbone_file = options.data_dir, options.checkpoint
-    config.backbone, config.final_relu = backbone, True
+    if options.image_size is not None:
+        config.image_size, config.crop = options.image_size, min(options.image_size, config.crop)
+    config.final_relu = True
     config.ways, config.shots = ways, options.shots
     config.inner.steps = inner.steps if options.steps is None else options.steps
     config.inner.step_size = inner.step_size
@@ -70,6 +74,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--checkpoint", metavar="FILE", type=path, required=True, help="a netSIB*.pth")
     add("--data_dir", metavar="DIR", required=True, help="where the data set lies")
     add("--dataset", default="mini_imagenet", choices=("mini_imagenet", "cifar_fs", "folder"))
+    size = "pixels that images are brought to: 32 for a checkpoint of CIFAR-FS; default: 84 or 32"
+    add("--image_size", metavar="N", type=int, help=size)
     add("--shots", type=int, default=1, help="examples of each class; default: 1")
     add("--steps", metavar="T", type=int, help="default: what the checkpoint says")
     add("--tasks", type=int, default=2000, help="test tasks; default: 2000")

@@ -125,7 +125,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     add("--data_dir", metavar="DIR", default="", help="where the data set lies; of a run, if moved")
     sets = ("mini_imagenet", "cifar_fs", "omniglot", "folder", "glyphs")
-    add("--dataset", default="folder", choices=sets, help="with --backbone; default: folder")
+    add("--dataset", choices=sets, help="with --backbone; default: folder")
     add("--out", metavar="FILE.npz", type=path, required=True, help="the file to write")
     add("--dtype", default="float32", choices=("float32", "float16"), help="default: float32")
     add(
@@ -142,10 +142,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add(
         "--seed",
         type=seed,
-        default=0,
         help="with --backbone: divides the classes of a folder without train, val and test",
     )
     options = parser.parse_args(argv)
+    for name in ("dataset", "mirror", "image_size", "seed"):
+        if options.run is not None and getattr(options, name) not in (None, False):
+            parser.error(f"--{name} goes with --backbone; a run has its own")
+    options.dataset, options.seed = options.dataset or "folder", options.seed or 0
     if Path(options.out).suffix != ".npz":
         parser.error(f"--out is {options.out}, but must end in .npz")
     return options

@@ -89,12 +89,16 @@ def _check_flags(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         fail(f"unexpected arguments {argv[1:]}; every option starts with --")
     if _CONFIG.value is None:
+        if flags.FLAGS["config"].present:
+            fail("get_config() of the file in --config returned nothing: let it return the config")
         fail(
             "which experiment? For example: --config=experiments/5w1s.py. There are "
             f"{', '.join(shipped.experiments())}"
         )
     if _PROFILE.value and _MODE.value == "evaluate":
         fail("--profile traces training, of which --mode=evaluate does none")
+    if _ADDRESS.value and not re.fullmatch(r".+:\d{1,5}", _ADDRESS.value):
+        fail(f"--coordinator_address is {_ADDRESS.value}, but must be HOST:PORT, as 10.0.0.1:1234")
     cluster = (_ADDRESS.value, _COUNT.value, _INDEX.value)
     if cluster != (None, None, None) and not _DISTRIBUTED.value:
         fail("--coordinator_address, --process_count and --process_id go with --distributed")
@@ -148,7 +152,10 @@ def _mistake(argv: Sequence[str], error: Exception) -> str:
     file = named[-1].split(":")[0] if named else "--config"
     if isinstance(error, UserError):
         return shown(str(error))
-    if given and isinstance(error, AttributeError | KeyError):
+    while "whilst parsing config file" in str(error) and isinstance(error.__context__, Exception):
+        error = error.__context__  # what get_config raised
+    lacks_config = "no attribute 'get_config'" in str(error)
+    if not lacks_config and given and isinstance(error, AttributeError | KeyError):
         hint = re.search(r'Did you mean "\w+" instead of "\w+"\?', str(error))
         known = config.fields()
         of = [a for a in given if a.split("=")[0].removeprefix("--config.") not in known] or given

@@ -11,6 +11,7 @@ import glob
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _SHOWN = 20  # queries of a class on the sheet
 _EXAMPLES = 5  # of a class on the sheet
 _NAMED = 5  # files in a message
-_NO_IMAGE = "which Pillow does not read (for HEIC: pip install pillow-heif)"
+_NO_IMAGE = "named like no image that Pillow reads (for HEIC: pip install pillow-heif)"
 _BY_DISTANCE = ("simple_shot", "alpha_tim")  # to class means, as if all had as many examples
 _COLUMNS = ("image", "label", "probability")
 
@@ -60,6 +61,7 @@ def run(options: argparse.Namespace) -> None:
     """Predicts and writes what the options ask for."""
     # 1. The images are found, and mistakes in paths told, before anything slow is imported.
     support, query = find_support(options.support), find_query(options.query)
+    _check_outputs(options, support, query)
     from sib_jax.experiment.loading import load
     from sib_jax.runtime.files import shown
 
@@ -104,7 +106,7 @@ def find_support(folder: str) -> Found:
     Raises:
       PredictError: there are fewer than two class folders, one without images, or an image in none.
     """
-    root = Path(folder).expanduser()
+    root = Path(folder)
     if not root.is_dir():
         raise PredictError(
             f"--support={folder} is no folder; it must hold one folder of examples for each class"
@@ -138,7 +140,7 @@ def find_query(given: str) -> Found:
     """
     from sib_jax.data.reading.files import is_image
 
-    place = Path(given).expanduser()
+    place = Path(given)
     if place.is_dir():
         found = _below(place)
     else:
@@ -181,6 +183,14 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(shown(name) for name in names[:_NAMED]) + more
 
 
+def _check_outputs(options: argparse.Namespace, support: Found, query: Found) -> None:
+    """Raises `PredictError` where an image would be overwritten."""
+    images = {os.path.realpath(name) for name in (*support.names, *query.names)}
+    for name in ("out", "sheet"):
+        if (given := getattr(options, name)) and os.path.realpath(given) in images:
+            raise PredictError(f"--{name}={given} is one of the images: name another file")
+
+
 def _check_classes(support: Found, examples: np.ndarray) -> None:
     """Raises `PredictError` where an image is an example of two classes, or a name is taken."""
     if taken := set(_COLUMNS) & set(support.folders):
@@ -202,6 +212,8 @@ def decode(names: Sequence[str], size: int, channels: int) -> np.ndarray:
     """Images as the data sets store them, uint8 [n, size, size, channels]."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from PIL import Image
+
     from sib_jax.data.errors import DataError
     from sib_jax.data.reading import files
     from sib_jax.data.reading.decode import decode_one
@@ -212,7 +224,10 @@ def decode(names: Sequence[str], size: int, channels: int) -> np.ndarray:
         except DataError as error:
             return error
 
-    with ThreadPoolExecutor() as pool:  # Pillow decodes without Python's lock
+    with (
+        warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),
+        ThreadPoolExecutor() as pool,  # Pillow decodes without Python's lock
+    ):
         found = list(pool.map(one, names))
     bad = [image for image in found if isinstance(image, DataError)]
     if len(bad) > 1:
@@ -334,10 +349,17 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         type=int,
         help="with --backbone: what images are scaled to; 32 for an official backbone of CIFAR-FS",
     )
-    add("--support", metavar="DIR", required=True, help="one folder of examples for each class")
+    add(
+        "--support",
+        metavar="DIR",
+        type=path,
+        required=True,
+        help="one folder of examples for each class",
+    )
     add(
         "--query",
         metavar="DIR_OR_GLOB",
+        type=path,
         required=True,
         help="the images to sort; in folders named like the classes, the accuracy is told too",
     )

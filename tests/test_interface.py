@@ -192,6 +192,11 @@ def test_a_posterior_of_other_ways_is_refused():
             ValueError,
             "query_labels must lie in 0..4 for ways=5, got 1..5",
         ),
+        (
+            {"query": np.ones((0, FEATURES)), "query_labels": []},
+            ValueError,
+            "the episode has no queries",
+        ),
         ({"query_labels": ["cat"] * 15}, TypeError, "query_labels must be integers in 0..4"),
         ({"support_labels": ["cat"] * 10}, TypeError, "support_labels must be integers in 0..4"),
         ({"query_labels": np.ones(15)}, TypeError, "query_labels must be integers .* float64"),
@@ -279,6 +284,17 @@ def test_a_table_of_what_cannot_be_one_is_refused(features, labels, error, messa
 def test_parameters_of_what_cannot_be_are_refused(changed, error, message):
     with pytest.raises(error, match=message):
         sib_jax.init(jax.random.key(0), ways=2, features=2, prior="mixture", **changed)
+
+
+def test_double_precision_is_of_all_or_nothing():
+    with jax.enable_x64(True):
+        weights = np.ones((3, FEATURES), np.float32)
+        params = sib_jax.init(
+            jax.random.key(0), ways=WAYS, features=FEATURES, prior="mixture", base_weights=weights
+        )
+        assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float64)}
+        table = sib_jax.feature_table(np.ones((30, FEATURES)), np.repeat(np.arange(6), 5))
+        sib_jax.sample(jax.random.key(0), table, ways=WAYS, shots=2, queries=3)  # without a warning
 
 
 def test_base_weights_may_be_lists():

@@ -72,6 +72,7 @@ def test_a_mistake_ends_in_one_message(arguments, message):
         ("def get_config():\n    raise OSError(5, 'no\\nway')", "[Errno 5] no)"),
         ("import not_a_module", "(ModuleNotFoundError: No module named 'not_a_module')"),
         ("def get_config():\n    return 5", "is no config file"),
+        ("def get_config(one, two):\n    return one", "get_config() missing 2 required"),
     ],
 )
 def test_a_config_file_that_fails(tmp_path, content, message, monkeypatch):

@@ -94,6 +94,9 @@ def test_a_glob_has_no_accuracy_where_its_folders_are_no_classes(images, tmp_pat
         ({"seed": "-1"}, "must be a whole number in 0..4294967295, got -1"),
         ({"steps": "three"}, "invalid int value: 'three'"),
         ({"out": "{images}"}, "cannot be written"),
+        ({"out": "{images}/support/red/0.png"}, "is one of the images: name another file"),
+        ({"sheet": "{images}/query/red/1.png"}, "is one of the images: name another file"),
+        ({"support": ""}, "is empty"),
         ({"sheet": "sheet.jpg"}, "let its name end with .png"),
         ({"sheet": "a.png", "out": "a.png"}, "--sheet and --out are the same file"),
     ],
@@ -136,12 +139,12 @@ def test_files_that_are_no_images_are_named(images, tmp_path, capsys):
     for name in ("IMG_1.xyz", "Thumbs.db", ".hidden"):
         (tmp_path / "query" / name).write_bytes(b"")
     words = [BACKBONE, f"--support={images}/support", f"--query={tmp_path}/query"]
-    with pytest.raises(SystemExit, match=r"holds no images \(.*IMG_1\.xyz: which Pillow does not"):
+    with pytest.raises(SystemExit, match=r"holds no images \(.*IMG_1\.xyz: named like no image"):
         predict.main(words)
     shutil.copy(images / "query" / "red" / "0.png", tmp_path / "query")
     predict.main([*words, f"--out={tmp_path}/out.csv"])
     told = capsys.readouterr().out
-    assert f"left out of --query: {tmp_path}/query/IMG_1.xyz, which Pillow does not" in told
+    assert f"left out of --query: {tmp_path}/query/IMG_1.xyz, named like no image" in told
     assert "Thumbs" not in told
 
 

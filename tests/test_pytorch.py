@@ -10,6 +10,7 @@ import pytest
 
 import sib_jax
 from sib_jax import backbones, pytorch
+from sib_jax.config import ConfigError
 from sib_jax.official import torch_file
 from sib_jax.sib.inner_loop import Inner
 
@@ -129,6 +130,21 @@ def test_what_the_official_code_lacks_is_not_written(tmp_path):
     params = sib_jax.init(jax.random.key(0), ways=2, features=3, posterior="gaussian")
     with pytest.raises(ValueError, match="a point mass from the support set"):
         pytorch.save_head(tmp_path / "b.pth", params)
+
+
+def test_a_head_for_images_of_another_size_is_told(tmp_path):
+    backbone = backbones.make("conv4_64", image_size=32)
+    variables = backbone.init(jax.random.key(0))
+    params = sib_jax.init(jax.random.key(1), ways=2, features=backbone.features)
+    path = tmp_path / "netSIB.pth"
+    pytorch.save_head(path, params, backbone, variables)
+    with pytest.raises(ConfigError, match=r"length 256, .* gives 1600; give image_size=32"):
+        sib_jax.load(backbone=path, method="sib")
+    with pytest.raises(ConfigError, match="steps must be 0 or more, got -1"):
+        sib_jax.load(backbone=path, method="sib", image_size=32, steps=-1)
+    images = np.zeros((2, 32, 32, 3), np.uint8)
+    found = sib_jax.load(backbone=path, method="sib", image_size=32)(images, [0, 1], images)
+    assert found.shape == (2, 2)
 
 
 def test_missing_parts_are_named():

@@ -47,6 +47,7 @@ def write(path: str | Path, predictor: "Predictor", ways: int | None) -> None:
     """
     from sib_jax.experiment.predictor import PredictionError
 
+    path = Path(path).expanduser()
     ways = ways or predictor.head.ways
     if ways is None:
         raise PredictionError("for how many classes? This head serves any number: give ways=K")

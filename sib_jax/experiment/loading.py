@@ -19,7 +19,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sib_jax import config as configs
-from sib_jax.backbones import pretrained
+from sib_jax.backbones import Backbone, pretrained
 from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.config import ConfigError
 from sib_jax.experiment import settings
@@ -30,6 +30,7 @@ from sib_jax.report import results
 from sib_jax.runtime import shipped, weights
 from sib_jax.runtime.files import shown
 from sib_jax.sib.inner_loop import Inner
+from sib_jax.sib.params import Params
 from sib_jax.tasks.setting import has_base
 
 UNTRAINED = tuple(
@@ -40,6 +41,7 @@ UNTRAINED = tuple(
 _DEFAULT = "soft_kmeans"
 _SHIPPED = "sib_plus"  # the method of the heads that ship with backbones
 _MOST_WAYS = 20  # of such a head: it learned from 2 to 20
+_OFFICIAL_SIZES = (32, 80)  # what the official code's backbones see
 _STORED = {80: 84}  # crop -> pixels of the stored images, where a backbone's file does not tell
 
 
@@ -84,7 +86,7 @@ def load(
     if workdir is not None:
         if backbone is not None or method is not None or image_size is not None:
             raise ConfigError("backbone, method and image_size are for use without a run")
-        return _of_run(Path(workdir).expanduser(), head, steps, ways)
+        return _of_run(Path(os.path.expanduser(workdir)), head, steps, ways)
     if head is not None:
         raise ConfigError("a head is one of a run: give its workdir")
     assert backbone is not None
@@ -113,7 +115,10 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
     """
     path = workdir / files.CONFIG
     if not path.is_file():
-        what = "holds no run: it has no config.json" if workdir.is_dir() else "does not exist"
+        if workdir.is_dir():
+            what = "holds no run: it has no config.json"
+        else:
+            what = "is a file" if workdir.exists() else "does not exist"
         raise ConfigError(f"{shown(workdir)} {what}; give the --workdir of a finished run")
     try:
         stored = files.completed(json.loads(path.read_text()))
@@ -341,7 +346,7 @@ def _of_backbone(
     method = method or (_SHIPPED if shipped_head and few else _DEFAULT)
     if method == "sib":
         remedy = f"; use {backbone} with a method that serves any number such as {_DEFAULT}"
-        return Predictor(_official_head(backbone, steps), found, size, lambda: remedy)
+        return Predictor(_official_head(backbone, steps, found), found, size, lambda: remedy)
     there = (*([_SHIPPED] if shipped_head else []), *UNTRAINED)
     if method not in there:
         known = "unknown" if method not in METHODS else "trained, so it needs a run"
@@ -375,7 +380,18 @@ def _sib_plus_head(path: Path, found: Pretrained) -> Head:
     return Head(_SHIPPED, make, params, None, features=length, most_ways=_MOST_WAYS)
 
 
-def _official_head(path: str | os.PathLike[str], steps: int | None) -> Head:
+def check_official_size(path: str | os.PathLike[str], params: Params, backbone: Backbone) -> None:
+    """Raises `ConfigError` where the head is not for features of images of this size."""
+    if params.features != backbone.features:
+        sizes = [s for s in _OFFICIAL_SIZES if backbone.at(s).features == params.features]
+        raise ConfigError(
+            f"{path} has a head for features of length {params.features}, but for images of "
+            f"{backbone.image_size} pixels its backbone gives {backbone.features}"
+            + (f"; give image_size={sizes[0]}" if sizes else "")
+        )
+
+
+def _official_head(path: str | os.PathLike[str], steps: int | None, found: Pretrained) -> Head:
     """Of a netSIB*.pth, with its own T unless another is given."""
     from sib_jax import pytorch
     from sib_jax.methods import sib
@@ -384,7 +400,10 @@ def _official_head(path: str | os.PathLike[str], steps: int | None) -> Head:
         raise ConfigError(
             f"method 'sib' is trained: it needs a run, or an official netSIB*.pth, not {path}"
         )
+    if steps is not None and steps < 0:
+        raise ConfigError(f"steps must be 0 or more, got {steps}")
     params = pytorch.load_head(path)
+    check_official_size(path, params, found.backbone)
     inner = pytorch.load_inner(path)
     inner = inner if steps is None else inner._replace(steps=steps)
     ways = params.ways if inner.steps else None

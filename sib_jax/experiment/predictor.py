@@ -151,6 +151,8 @@ class Predictor:
                 f"head {self.head.name} was not trained beside base classes; "
                 "one of setting lwof is (--config=experiments/lwof_5w1s.py)"
             )
+        if len(support) == 0:
+            raise PredictionError("there are no examples")
         labels = _checked_labels(support_labels)
         classes, rows = np.unique(labels, return_inverse=True)
         if base_classes and (both := set(classes.tolist()) & set(self.head.base)):
@@ -163,8 +165,8 @@ class Predictor:
             raise PredictionError("examples of 2 classes or more are needed, got 1")
         if len(query) == 0:
             raise PredictionError("there are no queries")
-        if not 0 <= seed < 2**32:
-            raise PredictionError(f"seed must be a whole number in 0..{2**32 - 1}, got {seed}")
+        if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+            raise PredictionError(f"seed must be a whole number in 0..{2**32 - 1}, got {seed!r}")
         answer = self._of_ways(len(classes), base_classes)
         examples, queries = self._inputs(support, query)
         if (size := (len(classes), base_classes, len(examples), len(queries))) not in self._sizes:

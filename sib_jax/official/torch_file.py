@@ -66,6 +66,7 @@ def read(path: str | os.PathLike[str]) -> Any:
       UnsafeFileError: the file names something other than tensors and plain values.
       TorchFileError: the file is missing, damaged, or no PyTorch file.
     """
+    path = os.path.expanduser(path)
     where = shown(path)
     try:
         _check_regular(path, where)

@@ -34,6 +34,7 @@ def write(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
     Raises:
       FileError: the path cannot be written.
     """
+    path = os.path.expanduser(path)
     pickle = _Pickle()
     pickle.dictionary(content)
     entries = {"data.pkl": pickle.ended(), "byteorder": b"little", "version": b"3\n"}

@@ -50,15 +50,21 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="HEAD",
         help="of the first run, what all are compared with; default: its best on validation",
     )
-    add("--split", choices=("val", "test"), default="test", help="what is compared; default: test")
+    add("--split", choices=("val", "test"), help="what is compared; default: test")
     add(
         "--out",
         metavar="FILE",
         type=path,
-        default="comparison.html",
         help="of a comparison; default: comparison.html. A single run has its report.html",
     )
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    for name in ("against", "split", "out"):
+        if len(options.workdirs) == 1 and getattr(options, name) is not None:
+            parser.error(f"--{name} is of a comparison: give two runs or more")
+    options.split, options.out = options.split or "test", options.out or "comparison.html"
+    if Path(options.out).is_dir():
+        parser.error(f"--out={options.out} is a folder: name a file")
+    return options
 
 
 if __name__ == "__main__":

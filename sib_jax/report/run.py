@@ -47,7 +47,10 @@ def read(workdir: Path) -> Run:
     """
     path = workdir / results.FILE
     if not path.is_file():
-        what = f"has no {results.FILE}" if workdir.is_dir() else "does not exist"
+        if workdir.is_dir():
+            what = f"has no {results.FILE}"
+        else:
+            what = "is a file" if workdir.exists() else "does not exist"
         raise ReportError(f"{shown(workdir)} {what}; give the --workdir of a finished run")
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))

@@ -127,7 +127,7 @@ def negative_elbo(
 
     Raises:
       ValueError: the episode's ways, features or labels do not fit the parameters or each other, a
-        Gaussian posterior without a key, an empty support set that is needed.
+        Gaussian posterior without a key, no queries, an empty support set that is needed.
       TypeError: labels are no integers.
     """
     episode = _checked(params, episode)
@@ -201,6 +201,8 @@ def _checked(params: Params, episode: Episode) -> Episode:
     """With arrays in place of lists; `initial_posterior` looks at its support set."""
     base = 0 if episode.base is None else len(episode.base)
     query = checks.features("query", episode.query, params.features)
+    if not query.shape[0]:
+        raise ValueError("the episode has no queries, which the bound is a sum over")
     query_labels = _checked_labels(episode.query_labels, query, params.ways, base)
     return episode._replace(query=query, query_labels=query_labels)
 

@@ -81,7 +81,7 @@ def init(
         1 for learning without forgetting (see `sib_jax.sib.base_classes`).
 
     Returns:
-      `Params`; float32 throughout.
+      `Params`; float32 throughout (float64 with `jax_enable_x64`).
 
     Raises:
       TypeError: a number that decides shapes is no whole number.
@@ -150,6 +150,10 @@ def initial_posterior(
     """
     ways = checks.whole("ways", ways, 1)
     from_support = isinstance(params.init_net, _init_net.FromSupport)
+    if not from_support and ways != params.ways:
+        raise ValueError(f"ways is {ways}, but these parameters are for {params.ways}")
+    if isinstance(params.init_net, _init_net.FromQuery) and query is not None:
+        query = checks.features("query", query, params.features)
     if from_support and support is not None and support_labels is None:
         raise ValueError("support_labels are missing: give one label for each row of support")
     if support is not None and support_labels is not None:
@@ -200,7 +204,7 @@ def _prior(
     if kind == "mixture":
         if means is None:
             means = jax.random.normal(key, (components, features)) / jnp.sqrt(features)
-        means = jnp.asarray(means, jnp.float32)
+        means = jnp.asarray(means, float)
         if means.ndim != 2 or means.shape[1] != features:
             raise ValueError(f"base_weights must be [components, {features}], got {means.shape}")
         return Mixture(means, log_std)

@@ -37,9 +37,11 @@ def distinct_in_blocks(
       int32 [draws].
     """
     draws = order.shape[0]
-    number = jnp.arange(draws)
+    number, order = jnp.arange(draws, dtype=jnp.int32), order.astype(jnp.int32)
+    starts = starts.astype(jnp.int32)
     places = starts + order
-    targets = starts + jax.random.randint(key, (draws,), order, sizes)  # swapped with `places`
+    shifts = jax.random.randint(key, (draws,), order, sizes, jnp.int32)
+    targets = starts + shifts  # swapped with `places`
 
     def value_at(place: jax.Array, swaps: jax.Array, moved: jax.Array) -> jax.Array:
         # What stands at `place` after the first `swaps` swaps: what the last one put there.

@@ -79,6 +79,11 @@ def test_errors_say_what_to_do():
     with pytest.raises(ValueError, match="pass query="):
         sib_jax.initial_posterior(_params("query"), None, None, ways=WAYS)
     features = _features(0, 2)
+    for kind in ("query", "global"):
+        with pytest.raises(ValueError, match=f"ways is {WAYS + 1}, but .* are for {WAYS}"):
+            sib_jax.initial_posterior(_params(kind), None, None, ways=WAYS + 1, query=features)
+    with pytest.raises(ValueError, match="query has features of length"):
+        sib_jax.initial_posterior(_params("query"), None, None, ways=WAYS, query=features[:, :1])
     with pytest.raises(ValueError, match=r"0\.\.2 for ways=3, got 0\.\.3"):
         sib_jax.initial_posterior(_params("support"), features, jnp.asarray([0, 3]), ways=WAYS)
     with pytest.raises(TypeError, match="integers"):

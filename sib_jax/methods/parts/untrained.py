@@ -24,6 +24,8 @@ def untrained(name: str, logits: Callable[..., jax.Array], settings: Any, ways: 
 
     def of_episode(params: dict[str, jax.Array], episode: Episode, key: jax.Array) -> jax.Array:
         del params, key
+        if not episode.query.shape[0]:
+            raise ValueError("the episode has no queries")
         return logits(settings, episode.support, episode.support_labels, episode.query, ways=ways)
 
     return Method(name, no_parameters, of_episode)

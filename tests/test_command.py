@@ -1,0 +1,46 @@
+"""What the commands share: how a mistake, Ctrl-C or a reader that has enough ends one."""
+
+import subprocess
+import sys
+
+import pytest
+
+from sib_jax import command
+from sib_jax.report import __main__ as report_command
+
+
+def test_control_c_ends_in_a_line(capsys):
+    with pytest.raises(SystemExit) as ended, command.mistakes_told():
+        raise KeyboardInterrupt
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "sib_jax: interrupted\n"
+
+
+def test_a_path_that_the_system_refuses_is_told(tmp_path):
+    message = "cannot be used: File name too long"
+    with pytest.raises(SystemExit, match=message), command.mistakes_told():
+        (tmp_path / ("x" * 300)).open()
+
+
+def test_an_error_of_ours_keeps_its_traceback():
+    with pytest.raises(OSError, match="of no file"), command.mistakes_told():
+        raise OSError("of no file")
+
+
+def test_a_reader_that_has_read_enough(tmp_path):
+    program = f"{sys.executable} -m sib_jax.report --help | true"
+    done = subprocess.run(program, shell=True, capture_output=True, text=True, cwd=tmp_path)
+    assert "Traceback" not in done.stderr
+
+
+def test_an_empty_path_is_no_folder():
+    parser = command.Parser("sib_jax.any", "")
+    parser.add_argument("--run", type=command.path)
+    with pytest.raises(SystemExit, match="is empty: is a variable of the shell unset"):
+        parser.parse_args(["--run="])
+
+
+@pytest.mark.parametrize("option", ["--out=x.html", "--against=T0", "--split=val"])
+def test_a_report_of_one_run_takes_no_option_of_a_comparison(option):
+    with pytest.raises(SystemExit, match="is of a comparison: give two runs or more"):
+        report_command.main(["runs/one", option])
