@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+from sib_jax.command import in_its_process
 from sib_jax.runtime import huge_pages, shipped
 
 USAGE = """\
@@ -29,7 +30,7 @@ def script() -> None:
     """The console script `sib_jax`; training gains from huge pages, which need a new start."""
     if sys.argv[1:2] == ["train"]:
         huge_pages.restart_with("sib_jax", script=True)
-    main()
+    in_its_process(main)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -83,4 +84,4 @@ def _train(words: list[str]) -> None:
 
 if __name__ == "__main__":
     huge_pages.restart_with("sib_jax")
-    main()
+    in_its_process(main)

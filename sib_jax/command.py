@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from sib_jax.errors import UserError
+from sib_jax.runtime import interrupt
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,6 +41,12 @@ def seed(given: str) -> int:
     return int(given)
 
 
+def in_its_process(main: Callable[[], object]) -> None:
+    """Runs a command that has this process for itself: there Ctrl-C ends it with one line."""
+    interrupt.watch()
+    main()
+
+
 def start(run: Callable[[argparse.Namespace], object], options: argparse.Namespace) -> None:
     """Runs a command whose log is shown; a mistake of the user ends it with one line."""
     with mistakes_told():
@@ -51,9 +58,7 @@ def start(run: Callable[[argparse.Namespace], object], options: argparse.Namespa
 
 @contextlib.contextmanager
 def mistakes_told() -> Iterator[None]:
-    """A `UserError` within it ends the process with its message, and so does Ctrl-C."""
-    from sib_jax.runtime.interrupt import Interrupted
-
+    """A `UserError` within it ends the process with its message."""
     try:
         yield
     except UserError as error:
@@ -64,9 +69,9 @@ def mistakes_told() -> Iterator[None]:
         if error.filename is None:
             raise
         fail(f"{error.filename} cannot be used: {error.strerror}")
-    except (KeyboardInterrupt, Interrupted):
-        print("sib_jax: interrupted", file=sys.stderr)
-        sys.exit(130)
+    except interrupt.Interrupted:
+        interrupt.tell()
+        sys.exit(interrupt.status())
 
 
 def fail(message: str) -> NoReturn:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sib_jax.command import Parser, path, start
+from sib_jax.command import Parser, in_its_process, path, start
 from sib_jax.errors import UserError
 
 
@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     from sib_jax import pytorch
     from sib_jax.experiment import job, loading
     from sib_jax.experiment import workdir as files
-    from sib_jax.runtime import weights
+    from sib_jax.runtime import interrupt, weights
 
     params = pytorch.load_head(options.checkpoint)
     inner = pytorch.load_inner(options.checkpoint)
@@ -37,6 +37,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     if (workdir / files.CONFIG).exists() and head.exists():
         _check_same_head(weights.load(head, params), params, options.checkpoint, workdir)
     weights.save(head, params)
+    interrupt.goes_on_from(f"what is in {workdir}")
     return job.run(config, workdir, "evaluate", report=True)
 
 
@@ -84,4 +85,4 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    in_its_process(main)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sib_jax.command import Parser, mistakes_told, path, seed
+from sib_jax.command import Parser, in_its_process, mistakes_told, path, seed
 from sib_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -395,4 +395,4 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    in_its_process(main)

@@ -9,9 +9,11 @@ import sys
 
 from sib_jax.runtime import huge_pages, interrupt
 
+_OTHERS = tuple(f"sib_jax.{name}" for name in ("predict", "features", "report", "evaluate"))
+
 _module = huge_pages.module(sys.orig_argv[1:])
 if _module in ("sib_jax", "sib_jax.main"):
     huge_pages.restart_with(_module)
     interrupt.watch()
-elif sys.argv and os.path.basename(sys.argv[0]) in ("sib_jax", "sib-jax"):
+elif _module in _OTHERS or (sys.argv and os.path.basename(sys.argv[0]) in ("sib_jax", "sib-jax")):
     interrupt.watch()

@@ -27,7 +27,7 @@ _number: int = signal.SIGTERM  # the signal that came first
 _asked = 0  # how often
 _stage = False  # one is at work that saves a checkpoint when it is asked to stop
 _patience = _PATIENCE
-_place = "where it was"
+_place = "the start"
 _telling = threading.Lock()
 
 
