@@ -276,6 +276,7 @@ def test_a_table_of_what_cannot_be_one_is_refused(features, labels, error, messa
     [
         ({"hidden": 0}, ValueError, "hidden must be at least 1, got 0"),
         ({"summary": 0.5}, TypeError, r"summary must be a whole number, got 0\.5"),
+        ({"initial_std": None}, TypeError, "initial_std must be a number, got None"),
         ({"initial_std": 0}, ValueError, "initial_std must be above 0, got 0"),
         ({"prior_std": -1.0}, ValueError, r"prior_std must be above 0, got -1\.0"),
         ({"base_weights": [[1.0]]}, ValueError, r"base_weights must be \[components, 2\]"),
@@ -343,6 +344,10 @@ def test_numbers_that_decide_shapes_must_be_whole_and_known():
     def adapt(steps):
         return sib_jax.adapt(params, posterior, jnp.ones((3, 4)), steps=steps, step_size=0.1)
 
+    with pytest.raises(TypeError, match=r"step_size must be a number, got '0\.1'"):
+        sib_jax.adapt(params, posterior, jnp.ones((3, 4)), steps=1, step_size="0.1")
+    half = sib_jax.adapt(params, posterior, jnp.ones((3, 4)), steps=1, step_size=jnp.bfloat16(0.1))
+    assert half.mean.shape == (5, 4)
     with pytest.raises(TypeError, match=r"steps decides shapes .* static_argnames"):
         jax.jit(adapt)(2)
     advised = jax.jit(adapt, static_argnames="steps")(2)

@@ -81,6 +81,9 @@ def load(
       >>> predictor.classes(["cat", "dog", "cat"])
       ('cat', 'dog')
     """
+    for name, value in {"steps": steps, "image_size": image_size, "ways": ways}.items():
+        if value is not None and not isinstance(value, int | np.integer):
+            raise ConfigError(f"{name} must be a whole number, got {value!r}")
     if workdir is None and backbone is None:
         raise ConfigError("which run, or which backbone? Give a workdir, or backbone=NAME_OR_FILE")
     if workdir is not None:

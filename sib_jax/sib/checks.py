@@ -105,12 +105,19 @@ def whole(name: str, given: object, least: int) -> int:
 
 
 def positive(name: str, given: ArrayLike) -> None:
-    """Raises ValueError where `given` is known, and 0, negative or NaN somewhere."""
-    if not isinstance(given, jax.core.Tracer) and not np.all(np.asarray(given) > 0):
+    """Raises ValueError where `given` is known, and 0, negative or NaN somewhere; or TypeError."""
+    if not isinstance(given, jax.core.Tracer) and not np.all(_number(name, given) > 0):
         raise ValueError(f"{name} must be above 0, got {given}")
 
 
 def not_negative(name: str, given: ArrayLike) -> None:
-    """Raises ValueError where `given` is known, and negative or NaN somewhere."""
-    if not isinstance(given, jax.core.Tracer) and not np.all(np.asarray(given) >= 0):
+    """Raises ValueError where `given` is known, and negative or NaN somewhere; or TypeError."""
+    if not isinstance(given, jax.core.Tracer) and not np.all(_number(name, given) >= 0):
         raise ValueError(f"{name} must be 0 or more, got {given}")
+
+
+def _number(name: str, given: ArrayLike) -> np.ndarray:
+    array = np.asarray(given)
+    if array.dtype.kind not in "biufV":  # V: bfloat16 and the like
+        raise TypeError(f"{name} must be a number, got {given!r}")
+    return array

@@ -224,6 +224,8 @@ def test_without_a_run(episode):
         sib_jax.load(backbone="mini_imagenet-conv4_64", method="matching")
     with pytest.raises(UserError, match="a file nor a shipped backbone; there is cifar_fs-"):
         sib_jax.load(backbone="resnet")
+    with pytest.raises(UserError, match="image_size must be a whole number, got '84'"):
+        sib_jax.load(backbone="mini_imagenet-conv4_64", image_size="84")
     with pytest.raises(UserError, match="sees images of 80 pixels, but image_size is 32"):
         sib_jax.load(backbone="mini_imagenet-conv4_64", image_size=32)
 
