@@ -6,7 +6,7 @@ One backbone, trained on five sixths of the images of each training class, serve
 last sixth are the base queries. A backbone that you have goes in with --config.backbone_file=FILE.
 Untrained soft and balanced k-means stand beside SIB: what adaptation is worth without learning it.
 
-On 2 CPU cores (AMD EPYC) mini-ImageNet takes 4 to 8 minutes for a standard head of the paper's
+On 2 CPU cores (AMD EPYC) mini-ImageNet takes 5 to 9 minutes for a standard head of the paper's
 480,000 episodes; reckoned from the rates of shorter runs, 2 hours for the backbone before that, and
 an hour for a head without forgetting. RESULTS.md has the command of a shorter schedule, which is
 as good to 0.3 points.

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 
-from sib_jax.command import in_its_process
 from sib_jax.runtime import huge_pages, shipped
 
 USAGE = """\
@@ -30,7 +29,7 @@ def script() -> None:
     """The console script `sib_jax`; training gains from huge pages, which need a new start."""
     if sys.argv[1:2] == ["train"]:
         huge_pages.restart_with("sib_jax", script=True)
-    in_its_process(main)
+    main()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -84,4 +83,4 @@ def _train(words: list[str]) -> None:
 
 if __name__ == "__main__":
     huge_pages.restart_with("sib_jax")
-    in_its_process(main)
+    main()

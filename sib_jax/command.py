@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from sib_jax.errors import UserError
-from sib_jax.runtime import interrupt
+from sib_jax.runtime import interrupt, seeds
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,15 +36,11 @@ def path(given: str) -> str:
 
 def seed(given: str) -> int:
     """A number that random keys can be made of."""
-    if not given.isdecimal() or int(given) >= 2**32:
-        raise argparse.ArgumentTypeError(f"must be a whole number in 0..{2**32 - 1}, got {given}")
+    if not given.isdecimal() or int(given) > seeds.LARGEST:
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number in 0..{seeds.LARGEST}, got {given}"
+        )
     return int(given)
-
-
-def in_its_process(main: Callable[[], object]) -> None:
-    """Runs a command that has this process for itself: there Ctrl-C ends it with one line."""
-    interrupt.watch()
-    main()
 
 
 def start(run: Callable[[argparse.Namespace], object], options: argparse.Namespace) -> None:

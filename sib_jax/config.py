@@ -24,6 +24,7 @@ from sib_jax.field import (
     whole,
 )
 from sib_jax.methods import METHODS
+from sib_jax.runtime import seeds
 from sib_jax.runtime.files import shown
 from sib_jax.tasks import proportions
 from sib_jax.tasks.setting import SETTINGS, has_base
@@ -73,7 +74,7 @@ _HEADS = several(
 
 # What all heads of an experiment share.
 EXPERIMENT: dict[str, Field] = {
-    "seed": Field(0, whole(0, 2**32 - 1), "every random choice is a function of it"),
+    "seed": Field(0, whole(0, seeds.LARGEST), "every random choice is a function of it"),
     "dataset": Field("glyphs", choice(*DATASETS), "the data set"),
     "data_dir": Field("", text(), "where the user's data lie; the flag --data_dir fills it"),
     "image_size": Field(84, _PIXELS, "pixels; images are stored as squares of this size"),

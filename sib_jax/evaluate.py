@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sib_jax.command import Parser, in_its_process, path, start
+from sib_jax.command import Parser, path, start
 from sib_jax.errors import UserError
 
 
@@ -85,4 +85,4 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    in_its_process(main)
+    main()

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from sib_jax.command import Parser, in_its_process, path, seed, start
+from sib_jax.command import Parser, path, seed, start
 from sib_jax.errors import UserError
 
 
@@ -155,4 +155,4 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    in_its_process(main)
+    main()

@@ -11,14 +11,13 @@ import glob
 import io
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sib_jax.command import Parser, in_its_process, mistakes_told, path, seed
+from sib_jax.command import Parser, mistakes_told, path, seed
 from sib_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -212,11 +211,9 @@ def decode(names: Sequence[str], size: int, channels: int) -> np.ndarray:
     """Images as the data sets store them, uint8 [n, size, size, channels]."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from PIL import Image
-
     from sib_jax.data.errors import DataError
     from sib_jax.data.reading import files
-    from sib_jax.data.reading.decode import decode_one
+    from sib_jax.data.reading.decode import decode_one, too_large_refused
 
     def one(name: str) -> np.ndarray | DataError:
         try:
@@ -225,7 +222,7 @@ def decode(names: Sequence[str], size: int, channels: int) -> np.ndarray:
             return error
 
     with (
-        warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),
+        too_large_refused(),
         ThreadPoolExecutor() as pool,  # Pillow decodes without Python's lock
     ):
         found = list(pool.map(one, names))
@@ -395,4 +392,4 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    in_its_process(main)
+    main()

@@ -1,6 +1,5 @@
-"""What the commands share: how a mistake, Ctrl-C or a reader that has enough ends one."""
+"""What the commands share: how a mistake or a reader that has enough ends one."""
 
-import signal
 import subprocess
 import sys
 
@@ -8,19 +7,6 @@ import pytest
 
 from sib_jax import command
 from sib_jax.report import __main__ as report_command
-
-
-@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs POSIX signals")
-def test_control_c_ends_a_command_in_a_line():
-    program = (
-        "import os, signal, time\n"
-        "from sib_jax.command import in_its_process\n"
-        "def main():\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(60)\n"
-        "in_its_process(main)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 130
-    assert done.stderr == "sib_jax: interrupted; the same command goes on from the start\n"
 
 
 def test_a_path_that_the_system_refuses_is_told(tmp_path):

@@ -95,10 +95,9 @@ def test_a_config_file_that_fails(tmp_path, content, message, monkeypatch):
     assert "\n" not in str(raised.value)
 
 
-def start(tmp_path):
-    command = ["-m", "sib_jax.main", "--config=experiments/5w1s.py", f"--workdir={tmp_path}/run"]
+def start(module, *options):
     return subprocess.Popen(
-        [sys.executable, *command],
+        [sys.executable, "-m", module, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -121,7 +120,7 @@ def wait_for_handler(process):
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("moment", ["imports", "first log line"])
 def test_a_signal_ends_the_command_in_one_line(tmp_path, number, status, moment):
-    process = start(tmp_path)
+    process = start("sib_jax.main", "--config=experiments/5w1s.py", f"--workdir={tmp_path}/run")
     if moment == "imports":
         wait_for_handler(process)
     else:
@@ -131,6 +130,17 @@ def test_a_signal_ends_the_command_in_one_line(tmp_path, number, status, moment)
     assert process.returncode == status
     assert said.startswith("sib_jax: interrupted; the same command goes on from ")
     assert said.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+@pytest.mark.parametrize("module", ["predict", "features", "report", "evaluate"])
+def test_control_c_ends_the_other_commands_so_too(module):
+    process = start(f"sib_jax.{module}", "--help")
+    wait_for_handler(process)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "sib_jax: interrupted; the same command goes on from the start\n"
 
 
 def test_every_experiment_is_accepted_by_the_check():

@@ -28,7 +28,7 @@ from sib_jax.experiment.predictor import Head, Predictor
 from sib_jax.methods import METHODS, Classes, Method, sib_plus
 from sib_jax.report import results
 from sib_jax.runtime import shipped, weights
-from sib_jax.runtime.files import shown
+from sib_jax.runtime.files import shown, why_lacking
 from sib_jax.sib.inner_loop import Inner
 from sib_jax.sib.params import Params
 from sib_jax.tasks.setting import has_base
@@ -118,10 +118,7 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
     """
     path = workdir / files.CONFIG
     if not path.is_file():
-        if workdir.is_dir():
-            what = "holds no run: it has no config.json"
-        else:
-            what = "is a file" if workdir.exists() else "does not exist"
+        what = why_lacking(workdir, f"holds no run: it has no {files.CONFIG}")
         raise ConfigError(f"{shown(workdir)} {what}; give the --workdir of a finished run")
     try:
         stored = files.completed(json.loads(path.read_text()))

@@ -13,7 +13,7 @@ from sib_jax.backbones.pretrained import Extractor, Pretrained
 from sib_jax.data.reading.decode import fit
 from sib_jax.errors import UserError
 from sib_jax.methods import Method
-from sib_jax.runtime import programs
+from sib_jax.runtime import programs, seeds
 from sib_jax.sib import classifier, distributions, elbo, gradient_net
 from sib_jax.sib.distributions import PointMass
 from sib_jax.sib.init_net import FromSupport
@@ -165,8 +165,10 @@ class Predictor:
             raise PredictionError("examples of 2 classes or more are needed, got 1")
         if len(query) == 0:
             raise PredictionError("there are no queries")
-        if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-            raise PredictionError(f"seed must be a whole number in 0..{2**32 - 1}, got {seed!r}")
+        if not isinstance(seed, int | np.integer) or not 0 <= seed <= seeds.LARGEST:
+            raise PredictionError(
+                f"seed must be a whole number in 0..{seeds.LARGEST}, got {seed!r}"
+            )
         answer = self._of_ways(len(classes), base_classes)
         examples, queries = self._inputs(support, query)
         if (size := (len(classes), base_classes, len(examples), len(queries))) not in self._sizes:
@@ -279,7 +281,8 @@ class Predictor:
         return found[: len(support)], found[len(support) :]
 
     def _checked_features(self, features: Images) -> np.ndarray:
-        lengths = sorted({np.size(feature) for feature in features})
+        listed = not isinstance(features, np.ndarray | jax.Array)
+        lengths = sorted({np.size(feature) for feature in features}) if listed else []
         if len(lengths) > 1:
             shown = ", ".join(map(str, lengths[:5]))
             raise PredictionError(f"features must all have one length, got {shown}")

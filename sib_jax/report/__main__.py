@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sib_jax.command import Parser, in_its_process, path, start
+from sib_jax.command import Parser, path, start
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -68,4 +68,4 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    in_its_process(main)
+    main()

@@ -10,7 +10,7 @@ from sib_jax.errors import UserError
 from sib_jax.report import metrics, observed, results, task_arrays
 from sib_jax.report.observed import Observed
 from sib_jax.report.results import Row
-from sib_jax.runtime.files import shown
+from sib_jax.runtime.files import shown, why_lacking
 from sib_jax.runtime.weights import WeightsError
 
 
@@ -47,10 +47,7 @@ def read(workdir: Path) -> Run:
     """
     path = workdir / results.FILE
     if not path.is_file():
-        if workdir.is_dir():
-            what = f"has no {results.FILE}"
-        else:
-            what = "is a file" if workdir.exists() else "does not exist"
+        what = why_lacking(workdir, f"has no {results.FILE}")
         raise ReportError(f"{shown(workdir)} {what}; give the --workdir of a finished run")
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))

@@ -329,6 +329,13 @@ def shown(path: StrPath) -> str:
     return text if len(text) <= 400 else f"{text[:200]}...{text[-197:]}"
 
 
+def why_lacking(folder: Path, lacks: str) -> str:
+    """In words, why a file is not in a folder: it `lacks` it, or is none."""
+    if folder.is_dir():
+        return lacks
+    return "is a file" if folder.exists() else "does not exist"
+
+
 def one_line(error: BaseException) -> str:
     """What an error of somebody else says, in one line of reasonable length."""
     lines = (str(error) or type(error).__name__).splitlines()

@@ -4,6 +4,9 @@ import enum
 
 import jax
 
+LARGEST = 2**32 - 1
+"""The largest seed that a key is made of; the smallest is 0."""
+
 
 class Stream(enum.IntEnum):
     """What a key is for. The numbers are part of every result: they never change."""

@@ -51,10 +51,9 @@ def _on_all_cores(work: Callable[..., None], items: Iterable[tuple], count: int)
         None, "decoding", count, unit=" images", disable=not sys.stderr.isatty(), leave=False
     )
     # The first error ends all: what has not begun is dropped.
-    # Filters of warnings are of the process, so they are set here, not in the threads.
     with (
         bar,
-        warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),
+        too_large_refused(),
         concurrent.futures.ThreadPoolExecutor(cores) as pool,
     ):
         try:
@@ -67,6 +66,11 @@ def _on_all_cores(work: Callable[..., None], items: Iterable[tuple], count: int)
                 running = _first_done(running, bar)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def too_large_refused() -> warnings.catch_warnings:
+    """Around threads that call `decode_one`: filters of warnings are of the process, not theirs."""
+    return warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning)
 
 
 def _first_done(
