@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from sib_jax.command import Parser, path, start
-from sib_jax.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -22,8 +21,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Makes a run of the checkpoint's backbone and head, and evaluates it; its results.json."""
     from sib_jax import pytorch
     from sib_jax.experiment import job, loading
-    from sib_jax.experiment import workdir as files
-    from sib_jax.runtime import interrupt, weights
+    from sib_jax.runtime import interrupt
 
     params = pytorch.load_head(options.checkpoint)
     inner = pytorch.load_inner(options.checkpoint)
@@ -32,24 +30,8 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     backbone, _ = pytorch.read_backbone(options.checkpoint, image_size=config.crop)
     loading.check_official_size(options.checkpoint, params, backbone)
     config.backbone = backbone.name
-    files.check_same(config, workdir)  # before anything is written there
-    head = files.params_file(workdir, "official")
-    if (workdir / files.CONFIG).exists() and head.exists():
-        _check_same_head(weights.load(head, params), params, options.checkpoint, workdir)
-    weights.save(head, params)
     interrupt.goes_on_from(f"what is in {workdir}")
-    return job.run(config, workdir, "evaluate", report=True)
-
-
-def _check_same_head(kept: Any, params: Any, checkpoint: str, workdir: Path) -> None:
-    import jax
-    import numpy as np
-
-    if not all(map(np.array_equal, jax.tree.leaves(kept), jax.tree.leaves(params))):
-        raise UserError(
-            f"{workdir} holds a run with another head than that of {checkpoint}; choose another "
-            "--workdir, or delete it to start anew"
-        )
+    return job.run(config, workdir, "evaluate", report=True, heads={"official": params})
 
 
 def _config(options: argparse.Namespace, ways: int, inner: Any) -> Any:

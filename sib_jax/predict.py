@@ -7,6 +7,7 @@ python -m sib_jax.predict --backbone=mini_imagenet-conv4_128 --support=DIR --que
 import argparse
 import collections
 import csv
+import functools
 import glob
 import io
 import os
@@ -27,7 +28,9 @@ _SHOWN = 20  # queries of a class on the sheet
 _EXAMPLES = 5  # of a class on the sheet
 _NAMED = 5  # files in a message
 _NO_IMAGE = "named like no image that Pillow reads (for HEIC: pip install pillow-heif)"
+_NO_MORE = "links to what is counted already, or to nothing"
 _BY_DISTANCE = ("simple_shot", "alpha_tim")  # to class means, as if all had as many examples
+_STDOUT = "-"
 _COLUMNS = ("image", "label", "probability")
 
 
@@ -42,11 +45,13 @@ class Found(NamedTuple):
       names: of each as the user would write it, n of them.
       folders: the class folder that each lies in; "" for none.
       others: files beside them that are no images.
+      links: beside them, to what is counted already or not there.
     """
 
     names: tuple[str, ...]
     folders: tuple[str, ...]
     others: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -62,8 +67,9 @@ def run(options: argparse.Namespace) -> None:
     support, query = find_support(options.support), find_query(options.query)
     _check_outputs(options, support, query)
     from sib_jax.experiment.loading import load
-    from sib_jax.runtime.files import shown
+    from sib_jax.runtime import files
 
+    tell = functools.partial(print, file=sys.stderr if options.out == _STDOUT else sys.stdout)
     predictor = load(
         options.run,
         options.head,
@@ -79,7 +85,9 @@ def run(options: argparse.Namespace) -> None:
     # 2. Decoded as the data sets are.
     for name, images in (("support", support), ("query", query)):
         if images.others:
-            print(f"left out of --{name}: {_listed(images.others)}, {_NO_IMAGE}")
+            tell(f"left out of --{name}: {_listed(images.others)}, {_NO_IMAGE}")
+        if images.links:
+            tell(f"left out of --{name}: {_listed(images.links)}, {_NO_MORE}")
     channels = predictor.pretrained.backbone.channels
     examples = decode(support.names, predictor.image_size, channels)
     _check_classes(support, examples)
@@ -90,13 +98,18 @@ def run(options: argparse.Namespace) -> None:
     )
     # 4. Told.
     truth = [folder if folder in found.classes else None for folder in query.folders]
-    write_csv(Path(options.out), query.names, found)
+    table = as_csv(query.names, found)
+    if options.out == _STDOUT:
+        sys.stdout.buffer.write(files.encoded(table))
+    else:
+        files.write_text(options.out, table)
     for line in summary(predictor, support, query, found, truth):
-        print(shown(line))
-    print(f"wrote {shown(options.out)}")
+        tell(files.shown(line))
+    if options.out != _STDOUT:
+        tell(f"wrote {files.shown(options.out)}")
     if options.sheet:
         write_sheet(Path(options.sheet), support, query, found, truth)
-        print(f"wrote {shown(options.sheet)}")
+        tell(f"wrote {files.shown(options.sheet)}")
 
 
 def find_support(folder: str) -> Found:
@@ -128,7 +141,8 @@ def find_support(folder: str) -> Found:
             f"--support={folder} has class folders without images, {_listed(empty)}: put examples "
             f"there, or take them away{_said(found.others)}"
         )
-    return Found(tuple(n for n, _ in inside), tuple(f for _, f in inside), found.others)
+    names, folders = (tuple(part) for part in zip(*inside, strict=True))
+    return found._replace(names=names, folders=folders)
 
 
 def find_query(given: str) -> Found:
@@ -158,12 +172,20 @@ def find_query(given: str) -> Found:
 def _below(root: Path) -> Found:
     """All images below a folder, in order, with the folder right below it that they lie in."""
     from sib_jax.data.reading import files
+    from sib_jax.data.reading.walk import walk
 
-    there = files.directory(root).names
+    with files.reading(root):
+        walked = walk(root, [""], leave=True)
+    there = [n for n in walked.names[""] if not files.is_hidden(n)]
     names = [n for n in there if files.is_image(n)]
-    others = (str(root / n) for n in there if not files.is_image(n) and not files.is_hidden(n))
-    folders = (n.split("/")[0] if "/" in n else "" for n in names)
-    return Found(tuple(str(root / n) for n in names), tuple(folders), tuple(others))
+    folders = tuple(n.split("/")[0] if "/" in n else "" for n in names)
+    others = [n for n in there if not files.is_image(n)]
+    links = [n for n in (*walked.again, *walked.broken) if not files.is_hidden(n)]
+    return Found(_at(root, names), folders, _at(root, others), _at(root, links))
+
+
+def _at(root: Path, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(str(root / name) for name in names)
 
 
 def _folders(root: Path) -> list[str]:
@@ -234,10 +256,8 @@ def decode(names: Sequence[str], size: int, channels: int) -> np.ndarray:
     return np.stack([image for image in found if not isinstance(image, DataError)])
 
 
-def write_csv(path: Path, names: Sequence[str], found: "Prediction") -> None:
+def as_csv(names: Sequence[str], found: "Prediction") -> str:
     """A line for each query: image, label, probability, one probability a class, and its spread."""
-    from sib_jax.runtime import files
-
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     spread = [] if found.spread is None else [f"spread {c}" for c in found.classes]
@@ -246,7 +266,7 @@ def write_csv(path: Path, names: Sequence[str], found: "Prediction") -> None:
         of = found.probabilities[row]
         values = [of.max(), *of, *([] if found.spread is None else found.spread[row])]
         table.writerow([name, label, *(f"{value:.4f}" for value in values)])
-    files.write_text(path, text.getvalue())
+    return text.getvalue()
 
 
 def summary(
@@ -365,7 +385,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help="with a run of learning without forgetting: images may be of its training classes too",
     )
-    out = "default: predictions.csv"
+    out = "default: predictions.csv; - for the standard output"
     add("--out", metavar="FILE", type=path, default="predictions.csv", help=out)
     add("--sheet", metavar="FILE", type=path, help="a contact sheet, as PNG")
     add("--seed", type=seed, default=0, help="of the samples of a Gaussian posterior")

@@ -33,7 +33,7 @@ def test_the_accuracy_of_an_official_checkpoint(tmp_path):
     other, kept = tmp_path / CHECKPOINT.name, head.read_bytes()
     torch_write.write(other, state | {"SIB": {k: v + 1 for k, v in state["SIB"].items()}})
     words[0] = f"--checkpoint={other}"
-    with pytest.raises(SystemExit, match=r"another head than that of .*; choose another --workdir"):
+    with pytest.raises(SystemExit, match=r"another head official; choose another --workdir"):
         evaluate.main([*words, "--tasks=20", f"--workdir={tmp_path}/run"])
     assert head.read_bytes() == kept
 
@@ -45,3 +45,6 @@ def test_a_mistake_is_one_line(tmp_path):
     backbone = CHECKPOINT.with_name("netFeatBest64.653.pth")
     with pytest.raises(SystemExit, match="no official head"):
         evaluate.main([*words, f"--checkpoint={backbone}"])
+    with pytest.raises(SystemExit, match="holds no mini-ImageNet"):
+        evaluate.main([*words, f"--checkpoint={CHECKPOINT}"])
+    assert not (tmp_path / "run" / "heads").exists()

@@ -58,6 +58,21 @@ def test_folders_to_csv_summary_and_sheet(images, tmp_path, capsys):
         assert image.width > 1000
 
 
+def test_the_table_goes_to_the_standard_output_and_links_are_told(images, tmp_path, capsysbinary):
+    query = tmp_path / "query"
+    shutil.copytree(images / "query", query)
+    (query / "red" / "twice.png").symlink_to("0.png")
+    (query / "red" / "gone.png").symlink_to("nowhere.png")
+    words = [BACKBONE, f"--support={images}/support", f"--query={query}"]
+    predict.main([*words, f"--out={tmp_path}/out.csv"])
+    told = capsysbinary.readouterr().out.decode()
+    assert f"left out of --query: {query}/red/twice.png, {query}/red/gone.png, links to" in told
+    predict.main([*words, "--out=-"])
+    written = capsysbinary.readouterr()
+    assert written.out == (tmp_path / "out.csv").read_bytes()
+    assert "accuracy 100.0%" in written.err.decode()
+
+
 def test_a_glob_has_no_accuracy_where_its_folders_are_no_classes(images, tmp_path, capsys):
     loose = tmp_path / "loose"
     loose.mkdir()
@@ -94,6 +109,7 @@ def test_a_glob_has_no_accuracy_where_its_folders_are_no_classes(images, tmp_pat
         ({"seed": "-1"}, "must be a whole number in 0..4294967295, got -1"),
         ({"steps": "three"}, "invalid int value: 'three'"),
         ({"out": "{images}"}, "cannot be written"),
+        ({"out": "/dev/null"}, "it is a device or pipe, not a file"),
         ({"out": "{images}/support/red/0.png"}, "is one of the images: name another file"),
         ({"sheet": "{images}/query/red/1.png"}, "is one of the images: name another file"),
         ({"support": ""}, "is empty"),

@@ -3,8 +3,9 @@
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -52,6 +53,7 @@ def run(
     mode: str = "all",
     trace_to: Path | None = None,
     report: bool = False,
+    heads: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[results.Row]:
     """Runs a config, or one stage of it; finished stages in `workdir` are not repeated.
 
@@ -62,6 +64,7 @@ def run(
       mode: "all", or one stage: "pretrain", "train" (meta-training) or "evaluate".
       trace_to: gets traces of a few steps of each training, see `runtime.trace`.
       report: also write report.html and its pictures; what fails there is told, and ends no run.
+      heads: parameters of heads that were trained elsewhere, by name; `workdir` keeps them.
 
     Returns:
       The rows of results.json; none where `mode` stops earlier.
@@ -75,7 +78,7 @@ def run(
     with files.Lock(workdir) as lock:
         if devices.anywhere(workdir.is_dir()):
             lock.take()
-        return _run(config, experiment, workdir, lock, mode, trace_to, report)
+        return _run(config, experiment, workdir, lock, mode, trace_to, report, heads)
 
 
 def _run(
@@ -86,11 +89,13 @@ def _run(
     mode: str,
     trace_to: Path | None,
     report: bool,
+    heads: Mapping[str, Any],
 ) -> list[results.Row]:
     # 1. Everything that can be wrong is found before any work.
     begun = time.monotonic()
     files.check_same(config, workdir)
-    _check_stages(experiment, workdir, mode)
+    _check_stages(experiment, workdir, mode, heads)
+    _check_same_heads(heads, workdir)
     if experiment.tensorboard:
         check_tensorboard()
     none = experiment.data.name == "features" or not _reads_features(experiment)
@@ -116,6 +121,7 @@ def _run(
     lock.take()
     devices.once(files.write_config, config, workdir)
     devices.once(files.write_data, seen, workdir)
+    devices.once(_keep_heads, heads, workdir)
     silent = not devices.is_main()
     metrics = Metrics(workdir, tensorboard=experiment.tensorboard, silent=silent)
 
@@ -416,6 +422,24 @@ def _check_same_backbone(given: str, found: Pretrained, path: Path, backbone: Ba
         )
 
 
+def _keep_heads(heads: Mapping[str, Any], workdir: Path) -> None:
+    for name, given in heads.items():
+        if not (path := files.params_file(workdir, name)).exists():
+            weights.save(path, given)
+
+
+def _check_same_heads(heads: Mapping[str, Any], workdir: Path) -> None:
+    for name, given in heads.items():
+        path = files.params_file(workdir, name)
+        if path.exists():
+            kept = _kept(weights.load, path, given)
+            if not all(map(np.array_equal, jax.tree.leaves(kept), jax.tree.leaves(given))):
+                raise ConfigError(
+                    f"{workdir} holds a run with another head {name}; choose another --workdir, or "
+                    "delete it to start anew"
+                )
+
+
 def _check_fits(experiment: Experiment, data: DataSet, mode: str) -> None:
     """Episodes must fit into every split."""
     of_features = isinstance(data.train, FeatureSplit)
@@ -516,7 +540,9 @@ def _check_base(task: Task, counts: np.ndarray, held: int) -> None:
         )
 
 
-def _check_stages(experiment: Experiment, workdir: Path, mode: str) -> None:
+def _check_stages(
+    experiment: Experiment, workdir: Path, mode: str, heads: Mapping[str, Any]
+) -> None:
     """What `mode` builds upon must be there."""
     if mode not in MODES:
         raise ConfigError(f"mode is {mode!r}, but must be one of {', '.join(MODES)}")
@@ -535,7 +561,7 @@ def _check_stages(experiment: Experiment, workdir: Path, mode: str) -> None:
     elif mode in ("train", "evaluate") and experiment.data.name != "features":
         needed[kept] = "pretrain"
     if mode == "evaluate":
-        trained = [head.name for head in experiment.heads if head.method.trained]
+        trained = [h.name for h in experiment.heads if h.method.trained and h.name not in heads]
         needed |= {files.params_file(workdir, name): "train" for name in trained}
     for path, stage in needed.items():
         if not path.exists():

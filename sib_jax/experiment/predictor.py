@@ -151,6 +151,8 @@ class Predictor:
                 f"head {self.head.name} was not trained beside base classes; "
                 "one of setting lwof is (--config=experiments/lwof_5w1s.py)"
             )
+        _check_many(support, "support")
+        _check_many(query, "query")
         if len(support) == 0:
             raise PredictionError("there are no examples")
         labels = _checked_labels(support_labels)
@@ -198,8 +200,9 @@ class Predictor:
         Args:
           images: uint8 [n, h, w, c] of any size, or a list of [h, w, c].
         """
-        if len(images) == 0 or _is_one(images):
-            raise PredictionError(f"give a list of images, got {list(np.shape(images))}")
+        _check_many(images, "images")
+        if len(images) == 0:
+            raise PredictionError("there are no images")
         if self.pretrained is None:
             raise PredictionError(
                 "this run was on features: give float features [n, d] of the same model, not images"
@@ -254,11 +257,6 @@ class Predictor:
 
     def _inputs(self, support: Images, query: Images) -> tuple[np.ndarray, np.ndarray]:
         """What the method reads, of both; images go through the backbone together."""
-        for name, values in (("support", support), ("query", query)):
-            if _is_one(values):
-                raise PredictionError(
-                    f"{name} is a single one, of shape {list(np.shape(values))}: put it in a list"
-                )
         given = _is_features(support), _is_features(query)
         if given[0] != given[1]:
             raise PredictionError("support and query must both be images, or both features")
@@ -388,10 +386,15 @@ def _is_features(values: Images) -> bool:
     return all(np.ndim(value) == 1 for value in values)
 
 
-def _is_one(values: Images) -> bool:
-    """An image [h, w, c] or a feature [d], where many are wanted."""
+def _check_many(values: Images, name: str) -> None:
+    """Raises `PredictionError` for an image [h, w, c] or a feature [d], where many are wanted."""
+    if not hasattr(values, "__len__"):  # an image of Pillow, an iterator
+        raise PredictionError(
+            f"{name} must be an array or a list, got {type(values).__name__}: put it in a list"
+        )
     shape = values.shape if isinstance(values, np.ndarray | jax.Array) else ()
-    return len(shape) == 1 or (len(shape) == 3 and shape[-1] in (1, 3))
+    if len(shape) == 1 or (len(shape) == 3 and shape[-1] in (1, 3)):
+        raise PredictionError(f"{name} is a single one, of shape {list(shape)}: put it in a list")
 
 
 def _is_sib(params: Any) -> bool:

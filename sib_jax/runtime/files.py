@@ -56,7 +56,7 @@ def write_atomically(path: StrPath, write: Callable[[BinaryIO], object]) -> None
     """Writes a file as a whole: whatever happens, `path` holds the old content or the new.
 
     The folder is made where it is missing. A link is followed, and the file it leads to replaced;
-    permissions of a file that is there are kept.
+    permissions of a file that is there are kept, and one that may not be written is left alone.
 
     Args:
       path: of the file.
@@ -67,8 +67,8 @@ def write_atomically(path: StrPath, write: Callable[[BinaryIO], object]) -> None
       FileError: the path cannot be written; one line names it, the reason and what to do.
     """
     with writing(path):
+        mode = _mode_of_regular(Path(path))
         target = Path(os.path.realpath(path))
-        mode = _mode_of_regular(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         sweep(target.parent, target.name)
         with _temporary_file(target) as (file, temporary):
@@ -85,7 +85,12 @@ def write_atomically(path: StrPath, write: Callable[[BinaryIO], object]) -> None
 
 def write_text(path: StrPath, text: str) -> None:
     """Writes UTF-8 text as a whole, and names of files as they are; see `write_atomically`."""
-    write_atomically(path, lambda file: file.write(text.encode(errors="surrogateescape")))
+    write_atomically(path, lambda file: file.write(encoded(text)))
+
+
+def encoded(text: str) -> bytes:
+    """UTF-8, and names of files as they are on the disk."""
+    return text.encode(errors="surrogateescape")
 
 
 def make_folder(path: StrPath) -> Path:
@@ -364,6 +369,8 @@ def _mode_of_regular(path: Path) -> int | None:
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "it is a device or pipe, not a file")
+    if not os.access(path, os.W_OK):  # to rename over it would need no such permission
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
     return stat.S_IMODE(mode)
 
 

@@ -259,6 +259,8 @@ def test_a_shipped_backbone_s_own_head_is_taken_for_up_to_20_classes(episode):
         (np.zeros((2, 9, 9, 3), "u1"), [0, 0], np.zeros((1, 9, 9, 3), "u1"), "2 classes or more"),
         (np.zeros((2, 9, 9, 3), "u1"), [0, 1], [], "no queries"),
         (np.zeros((2, 9, 9, 3), "u1"), [0.5, 1], np.zeros((1, 9, 9, 3), "u1"), "whole numbers or"),
+        (np.zeros((2, 9, 9, 3), "u1"), [0, 1], np.zeros((9, 9, 3), "u1"), "query is a single one"),
+        (np.zeros((2, 9, 9, 3), "u1"), [0, 1], Image.new("L", (9, 9)), "got Image: put it in a li"),
     ],
 )
 def test_mistakes(support, labels, query, message):

@@ -75,6 +75,27 @@ def test_errors_of_the_disk_are_one_line(tmp_path, monkeypatch, number, kind, ma
     assert _left(tmp_path) == ["a"]
 
 
+def test_what_may_not_be_written_stays(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("old")
+    path.chmod(0o444)
+    if os.access(path, os.W_OK):
+        pytest.skip("whoever runs this may write everything")
+    with pytest.raises(FileError, match=r"a cannot be written: Permission denied; choose a"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+
+
+def test_a_pipe_behind_a_link_is_told():
+    reader, writer = os.pipe()
+    try:
+        with pytest.raises(FileError, match="it is a device or pipe, not a file"):
+            write_text(f"/dev/fd/{writer}", "x")
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
 def test_a_really_full_disk(tmp_path):
     # A limit on the size of files is the full disk that needs no rights.
     program = """
