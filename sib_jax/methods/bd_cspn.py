@@ -30,8 +30,9 @@ import jax
 import jax.numpy as jnp
 
 from sib_jax.methods.method import Method
+from sib_jax.methods.parts.examples import Examples, cosines, mean_weights, prepare
 from sib_jax.methods.parts.untrained import untrained
-from sib_jax.methods.simple_shot import squared_distances, transform
+from sib_jax.methods.simple_shot import transform
 from sib_jax.sib.classifier import normalize
 from sib_jax.sib.init_net import class_means
 
@@ -108,32 +109,35 @@ def rectified(
 
 
 def rectified_as_code(
-    support: jax.Array,
-    support_labels: jax.Array,
-    query: jax.Array,
-    *,
-    ways: int,
-    scale: float = 10.0,
+    examples: Examples, support_labels: jax.Array, *, ways: int, scale: float = 10.0
 ) -> jax.Array:
     """Prototypes in the form of LaplacianShot's code.
 
     Args:
-      support: features [m, d].
+      examples: m support examples, then n queries that are not shifted.
       support_labels: int [m], in 0..ways-1.
-      query: features [n, d], shifted.
       ways: k.
       scale: of the cosine in the weights.
 
     Returns:
-      [k, d].
+      The prototypes as weights of the examples, [k, m + n].
     """
-    means = class_means(support, support_labels, ways)
-    examples = jnp.concatenate([support, query])
-    nearness = scale * normalize(examples) @ normalize(means).T
-    member = jax.nn.one_hot(jnp.argmax(nearness, axis=1), ways, dtype=nearness.dtype)
-    count = jnp.sum(member, axis=0)[:, None]
-    weighted = (member * jax.nn.softmax(nearness, axis=1)).T @ examples
-    return jnp.where(count > 0, weighted / jnp.maximum(count, 1), means)
+    shots, total = support_labels.shape[0], examples.vectors.shape[0]
+    number = jnp.arange(total)
+    is_query = (number >= shots).astype(examples.squares.dtype)
+    means = mean_weights(examples, support_labels, ways)
+    move = jnp.where(number < shots, 1 / max(shots, 1), -1 / (total - shots))
+    # What the shift x_i + move changes in inner products with the means, and in lengths.
+    inner, squares = examples.inner(examples.combined(jnp.concatenate([means, move[None]])))
+    of_move, inner = inner[-1], inner[:-1]
+    inner += (means @ of_move)[:, None] * is_query[None]
+    shifted = examples.squares + is_query * (2 * of_move + squares[-1])
+    nearness = scale * cosines(inner, squares[:-1], shifted)  # [k, m + n]
+    member = jax.nn.one_hot(jnp.argmax(nearness, axis=0), ways, dtype=nearness.dtype, axis=0)
+    count = jnp.sum(member, axis=1, keepdims=True)
+    weights = member * jax.nn.softmax(nearness, axis=0) / jnp.maximum(count, 1)
+    weights += (weights @ is_query)[:, None] * move[None]
+    return jnp.where(count > 0, weights, means)
 
 
 def logits(
@@ -162,8 +166,8 @@ def logits(
       ValueError: the form is unknown.
     """
     support, query = transform(support, query, normalization=settings.normalization, centre=centre)
-    moved = shift(support, query)
     if settings.form == "paper":
+        moved = shift(support, query)
         prototypes = rectified(
             support,
             support_labels,
@@ -174,10 +178,9 @@ def logits(
         )
         return settings.scale * normalize(moved) @ normalize(prototypes).T
     if settings.form == "code":
-        prototypes = rectified_as_code(
-            support, support_labels, moved, ways=ways, scale=settings.scale
-        )
-        return -squared_distances(query, prototypes)
+        examples = prepare(jnp.concatenate([support, query]), ways=ways, passes=4)
+        weights = rectified_as_code(examples, support_labels, ways=ways, scale=settings.scale)
+        return -examples.squared_distances(examples.combined(weights))[:, len(support) :].T
     raise ValueError(f"unknown form {settings.form!r}; known are 'paper' and 'code'")
 
 

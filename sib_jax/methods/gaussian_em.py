@@ -102,49 +102,51 @@ def logits(
       Log-probabilities [n, k].
     """
     support, query = normalize(support), normalize(query)
-    member = jax.nn.one_hot(support_labels, ways, dtype=support.dtype)  # [m, k]
+    # Labels are [k, n]: XLA is faster with long rows.
+    member = jax.nn.one_hot(support_labels, ways, dtype=support.dtype, axis=0)  # [k, m]
     start = normalize(class_means(support, support_labels, ways))
-    guess = jax.nn.log_softmax(settings.scale * query @ start.T, axis=1)
+    guess = jax.nn.log_softmax(settings.scale * start @ query.T, axis=0)
 
     neighbours = max(settings.neighbours, 1)  # a divisor; 0 of them have no say either way
     among = affinity(query, query, settings.neighbours, same=True)
     among = (among + among.T) / (2 * neighbours)
     to_support = affinity(support, query, settings.neighbours)
-    by_support = to_support.T @ member / (2 * neighbours)
+    by_support = member @ to_support / (2 * neighbours)
 
     of_query = 1 / query.shape[0]
     of_support = LIKELIHOOD_TEMPERATURE * settings.support_weight / support.shape[0]
     examples = jnp.concatenate([query, support])
     labelled = of_support * member
+    # Labels of an example sum to 1, so what is summed over classes stays.
+    squares = of_query * jnp.sum(query**2, axis=0) + of_support * jnp.sum(support**2, axis=0)
+    total = 1 + of_support * support.shape[0]
 
     def label(log_labels: jax.Array, means: jax.Array, variance: jax.Array) -> jax.Array:
-        precision = 1 / variance
         # |x - m|^2 in units of the variance; x . x is the same for all classes.
-        cross = (query * precision[None]) @ means.T
-        square = jnp.sum(means * means * precision[None], axis=1)
-        likelihood = (cross - square[None] / 2) / LIKELIHOOD_TEMPERATURE
+        scaled = means / variance[None]
+        lengths = jnp.sum(means * scaled, axis=1, keepdims=True)
+        likelihood = (scaled @ query.T - lengths / 2) / LIKELIHOOD_TEMPERATURE
         fixed = settings.prior * guess + likelihood + by_support
 
         def step(log_labels: jax.Array, _: None) -> tuple[jax.Array, None]:
-            return jax.nn.log_softmax(fixed + among @ jnp.exp(log_labels), axis=1), None
+            return jax.nn.log_softmax(fixed + jnp.exp(log_labels) @ among, axis=0), None
 
         return jax.lax.scan(step, log_labels, None, length=settings.label_steps)[0]
 
     def moments(log_labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-        weights = jnp.concatenate([of_query * jnp.exp(log_labels), labelled])  # [n + m, k]
-        means = normalize(weights.T @ examples)
+        weights = jnp.concatenate([of_query * jnp.exp(log_labels), labelled], axis=1)  # [k, n + m]
+        sums = weights @ examples
+        means = normalize(sums)
         # Sum over examples and classes of weight (x - m)^2, for each dimension.
-        squares = jnp.sum(weights, axis=1) @ examples**2 + jnp.sum(weights, axis=0) @ means**2
-        cross = jnp.sum((weights.T @ examples) * means, axis=0)
-        variance = (squares - 2 * cross) / jnp.sum(weights)
-        return means, jnp.maximum(variance, 1e-6)
+        of_means = jnp.sum(weights, axis=1) @ means**2 - 2 * jnp.sum(sums * means, axis=0)
+        return means, jnp.maximum((squares + of_means) / total, 1e-6)
 
     def step(log_labels: jax.Array, _: None) -> tuple[jax.Array, None]:
         return label(log_labels, *moments(log_labels)), None
 
     dimension = query.shape[1]
     first = label(guess, start, jnp.full((dimension,), 1 / dimension, query.dtype))
-    return jax.lax.scan(step, first, None, length=settings.steps)[0]
+    return jax.lax.scan(step, first, None, length=settings.steps)[0].T
 
 
 def make(settings: Settings, ways: int) -> Method:

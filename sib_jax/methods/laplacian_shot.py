@@ -24,11 +24,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sib_jax.methods.bd_cspn import rectified_as_code, shift
+from sib_jax.methods.bd_cspn import rectified_as_code
 from sib_jax.methods.method import Method
+from sib_jax.methods.parts.examples import Examples, mean_weights
 from sib_jax.methods.parts.untrained import untrained
-from sib_jax.methods.simple_shot import squared_distances, transform
-from sib_jax.sib.init_net import class_means
+from sib_jax.methods.simple_shot import transform
 
 
 class Settings(NamedTuple):
@@ -49,21 +49,21 @@ class Settings(NamedTuple):
     normalization: str = "CL2N"
 
 
-def affinity(query: jax.Array, neighbours: int) -> jax.Array:
+def affinity(products: jax.Array, neighbours: int) -> jax.Array:
     """Which queries are the nearest neighbours of which.
 
     Args:
-      query: features [n, d].
+      products: inner products of every query with every one, [n, n].
       neighbours: of each; n - 1 where that is less.
 
     Returns:
       [n, n]: 1 where the column is among the nearest of the row, 0 elsewhere and on the diagonal.
     """
-    number = query.shape[0]
-    itself = jnp.eye(number, dtype=bool)
-    distances = jnp.where(itself, jnp.inf, squared_distances(query, query))
-    nearest = jax.lax.top_k(-distances, min(neighbours, number - 1))[1]
-    return jnp.sum(jax.nn.one_hot(nearest, number, dtype=query.dtype), axis=1)
+    number = products.shape[0]
+    nearness = 2 * products - jnp.diagonal(products)[None]  # minus the squared distance, and |q|^2
+    nearness = jnp.where(jnp.eye(number, dtype=bool), -jnp.inf, nearness)
+    nearest = jax.lax.top_k(nearness, min(neighbours, number - 1))[1]
+    return jnp.sum(jax.nn.one_hot(nearest, number, dtype=products.dtype), axis=1)
 
 
 def logits(
@@ -92,18 +92,22 @@ def logits(
     if weight is None:
         weight = 0.7 if support.shape[0] <= ways else 0.3
     support, query = transform(support, query, normalization=settings.normalization, centre=centre)
+    given = jnp.concatenate([support, query])
+    products = given @ given.T
+    examples = Examples(given, jnp.diagonal(products), products)
     if settings.rectify:
-        moved = shift(support, query)
-        prototypes = rectified_as_code(support, support_labels, moved, ways=ways)
+        weights = rectified_as_code(examples, support_labels, ways=ways)
     else:
-        prototypes = class_means(support, support_labels, ways)
-    near = -squared_distances(query, prototypes)
-    neighbourhood = weight * affinity(query, settings.neighbours)
+        weights = mean_weights(examples, support_labels, ways)
+    shots = support.shape[0]
+    # [k, n] from here: XLA is twice as fast with long rows.
+    near = -examples.squared_distances(examples.combined(weights))[:, shots:]
+    neighbourhood = weight * affinity(products[shots:, shots:], settings.neighbours).T
 
     def step(log_labels: jax.Array, _: None) -> tuple[jax.Array, None]:
-        return jax.nn.log_softmax(near + neighbourhood @ jnp.exp(log_labels), axis=1), None
+        return jax.nn.log_softmax(near + jnp.exp(log_labels) @ neighbourhood, axis=0), None
 
-    return jax.lax.scan(step, jax.nn.log_softmax(near, axis=1), None, length=settings.steps)[0]
+    return jax.lax.scan(step, jax.nn.log_softmax(near, axis=0), None, length=settings.steps)[0].T
 
 
 def make(settings: Settings, ways: int) -> Method:

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from sib_jax.methods.method import Method
+from sib_jax.methods.parts.examples import mean_weights, prepare
 from sib_jax.methods.parts.transport import balanced
 from sib_jax.methods.parts.untrained import untrained
 from sib_jax.sib.classifier import normalize
@@ -98,30 +99,20 @@ def logits(
     query = centred(power_transform(query, settings.power))
     member = jax.nn.one_hot(support_labels, ways, dtype=support.dtype)
     count = jnp.sum(member, axis=0)[:, None]
-    # Centres stay sums of the examples. Where these are few, coefficients [k, m + n] and inner
-    # products stand for centres [k, d], and a step costs nothing that grows with d.
-    examples = jnp.concatenate([support, query])
-    few = examples.shape[0] <= examples.shape[1]
-    against = examples @ examples.T if few else examples.T
-    squares = jnp.sum(query * query, axis=1)[:, None]
-
-    def combined(weights: jax.Array) -> jax.Array:
-        return weights if few else weights @ examples
+    passes = 2 * settings.steps + 1
+    examples = prepare(jnp.concatenate([support, query]), ways=ways, passes=passes)
 
     def assign(centres: jax.Array) -> jax.Array:
-        inner = centres @ against
-        lengths = jnp.sum((inner if few else centres) * centres, axis=1)
-        distances = jnp.maximum(squares - 2 * inner[:, len(support) :].T + lengths[None], 0)
+        distances = examples.squared_distances(centres)[:, len(support) :].T
         return balanced(-settings.scale * distances, settings.iterations)
 
     def step(centres: jax.Array, _: None) -> tuple[jax.Array, None]:
         weights = jnp.exp(assign(centres))
         total = count + jnp.sum(weights, axis=0)[:, None]
-        means = combined(jnp.concatenate([member, weights]).T / total)
+        means = examples.combined(jnp.concatenate([member, weights]).T / total)
         return centres + settings.rate * (means - centres), None
 
-    start = jnp.concatenate([member, jnp.zeros((len(query), ways), query.dtype)]).T
-    start = combined(start / jnp.maximum(count, 1))
+    start = examples.combined(mean_weights(examples, support_labels, ways))
     return assign(jax.lax.scan(step, start, None, length=settings.steps)[0])
 
 

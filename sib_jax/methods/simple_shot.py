@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 from sib_jax.methods.method import Method
 from sib_jax.methods.parts.untrained import untrained
-from sib_jax.sib.classifier import normalize
+from sib_jax.sib.classifier import inverse_length, normalize
 from sib_jax.sib.init_net import class_means
 
 NORMALIZATIONS = ("UN", "L2N", "CL2N")
@@ -59,17 +59,22 @@ def transform(
     Raises:
       ValueError: the normalization is unknown.
     """
+    support, query = _centred(support, query, normalization, centre)
+    return (support, query) if normalization == "UN" else (normalize(support), normalize(query))
+
+
+def _centred(
+    support: jax.Array, query: jax.Array, normalization: str, centre: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
     if normalization not in NORMALIZATIONS:
         raise ValueError(
             f"unknown normalization {normalization!r}; known are 'UN', 'L2N' and 'CL2N'"
         )
-    if normalization == "UN":
+    if normalization != "CL2N":
         return support, query
-    if normalization == "CL2N":
-        if centre is None:
-            centre = jnp.mean(jnp.concatenate([support, query]), axis=0)
-        support, query = support - centre[None], query - centre[None]
-    return normalize(support), normalize(query)
+    if centre is None:
+        centre = jnp.mean(jnp.concatenate([support, query]), axis=0)
+    return support - centre[None], query - centre[None]
 
 
 def squared_distances(features: jax.Array, centres: jax.Array) -> jax.Array:
@@ -111,8 +116,14 @@ def logits(
     Returns:
       [n, k].
     """
-    support, query = transform(support, query, normalization=settings.normalization, centre=centre)
-    return -squared_distances(query, class_means(support, support_labels, ways))
+    support, query = _centred(support, query, settings.normalization, centre)
+    if settings.normalization == "UN":
+        return -squared_distances(query, class_means(support, support_labels, ways))
+    # A query's length is divided out of its k products, not of its d entries: half of the time.
+    means = class_means(normalize(support), support_labels, ways)
+    inverse = inverse_length(query)
+    products = (query @ means.T) * inverse
+    return -jnp.maximum(1 + jnp.sum(means * means, axis=1)[None] - 2 * products, 0)
 
 
 def make(settings: Settings, ways: int) -> Method:

@@ -64,7 +64,7 @@ def logits(
     """
 
     def assign(scores: jax.Array) -> jax.Array:
-        return jnp.exp(balanced(scores, settings.iterations))
+        return jnp.exp(balanced(scores.T, settings.iterations)).T
 
     found = refine(
         support,
@@ -76,7 +76,7 @@ def logits(
         scale=settings.scale,
         distance=settings.distance,
     )
-    return balanced(found, settings.iterations)
+    return balanced(found.T, settings.iterations)
 
 
 def make(settings: Settings, ways: int) -> Method:

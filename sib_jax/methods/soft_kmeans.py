@@ -14,6 +14,7 @@ References:
     1803.00676). github.com/renmengye/few-shot-ssl-public.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,8 +22,8 @@ import jax
 import jax.numpy as jnp
 
 from sib_jax.methods.method import Method
+from sib_jax.methods.parts.examples import Examples, prepare
 from sib_jax.methods.parts.untrained import untrained
-from sib_jax.methods.simple_shot import squared_distances
 from sib_jax.sib.classifier import normalize
 
 
@@ -40,28 +41,31 @@ class Settings(NamedTuple):
     distance: str = "cosine"
 
 
-def scores(prototypes: jax.Array, features: jax.Array, *, scale: float, distance: str) -> jax.Array:
-    """How near each example is to each prototype, before softmax.
+def scores(
+    examples: Examples, prototypes: jax.Array, queries: int, *, scale: float, distance: str
+) -> jax.Array:
+    """How near each query is to each prototype, before softmax.
 
     Args:
-      prototypes: [k, d].
-      features: [n, d].
+      examples: m support examples, then the queries.
+      prototypes: combinations of them.
+      queries: n.
       scale: what the scores are multiplied with.
       distance: "cosine", or "euclidean" for minus the squared distance, relative to the nearest.
 
     Returns:
-      [n, k].
+      [k, n].
 
     Raises:
       ValueError: the distance is unknown.
     """
     if distance == "cosine":
-        return scale * normalize(features) @ normalize(prototypes).T
+        return scale * examples.cosines(prototypes)[:, -queries:]
     if distance == "euclidean":
-        distances = squared_distances(features, prototypes)
+        distances = examples.squared_distances(prototypes)[:, -queries:]
         # Before they are scaled: XLA may round the product in softmax otherwise than its maximum,
         # and exp of the difference of two large numbers is infinite then.
-        return -scale * (distances - jnp.min(distances, axis=1, keepdims=True))
+        return -scale * (distances - jnp.min(distances, axis=0, keepdims=True))
     raise ValueError(f"unknown distance {distance!r}; known are 'cosine' and 'euclidean'")
 
 
@@ -82,30 +86,34 @@ def refine(
       support: features [m, d].
       support_labels: int [m], in 0..ways-1.
       query: features [n, d].
-      assign: scores [n, k] -> assignments [n, k].
+      assign: scores [k, n] -> assignments [k, n].
       ways: k.
       steps: how often the prototypes are computed anew.
       scale: of the scores.
       distance: "cosine" (features of unit length are averaged) or "euclidean".
 
     Returns:
-      [n, k].
+      [k, n], with which XLA is faster than with [n, k].
     """
     if distance == "cosine":
         support, query = normalize(support), normalize(query)
-    member = jax.nn.one_hot(support_labels, ways, dtype=support.dtype)  # [m, k]
-    total, count = member.T @ support, jnp.sum(member, axis=0)[:, None]
+    given = jnp.concatenate([support, query])
+    examples = prepare(given, ways=ways, passes=2 * steps + 1)
+    member = jax.nn.one_hot(support_labels, ways, dtype=given.dtype, axis=0)  # [k, m]
 
-    def of(prototypes: jax.Array) -> jax.Array:
-        return scores(prototypes, query, scale=scale, distance=distance)
+    def means(assigned: jax.Array) -> jax.Array:
+        weights = jnp.concatenate([member, assigned], axis=1)
+        total = jnp.sum(weights, axis=1, keepdims=True)
+        return examples.combined(weights / jnp.maximum(total, 1e-12))
+
+    def seen(prototypes: jax.Array) -> jax.Array:
+        return scores(examples, prototypes, query.shape[0], scale=scale, distance=distance)
 
     def step(prototypes: jax.Array, _: None) -> tuple[jax.Array, None]:
-        weights = assign(of(prototypes))
-        counts = count + jnp.sum(weights, axis=0)[:, None]
-        return (total + weights.T @ query) / jnp.maximum(counts, 1e-12), None
+        return means(assign(seen(prototypes))), None
 
-    means = total / jnp.maximum(count, 1)
-    return of(jax.lax.scan(step, means, None, length=steps)[0])
+    start = means(jnp.zeros((ways, query.shape[0]), given.dtype))
+    return seen(jax.lax.scan(step, start, None, length=steps)[0])
 
 
 def logits(
@@ -132,12 +140,12 @@ def logits(
         support,
         support_labels,
         query,
-        jax.nn.softmax,
+        functools.partial(jax.nn.softmax, axis=0),
         ways=ways,
         steps=settings.steps,
         scale=settings.scale,
         distance=settings.distance,
-    )
+    ).T
 
 
 def make(settings: Settings, ways: int) -> Method:

@@ -187,7 +187,7 @@ def by_alternation(
       Weights [k, d].
     """
     ways, shots = weights.shape[0], support.shape[0]
-    member = jax.nn.one_hot(support_labels, ways, dtype=support.dtype)
+    member = jax.nn.one_hot(support_labels, ways, dtype=support.dtype, axis=0)  # [k, m]
     of_support = settings.support_weight / (1 + settings.conditional_weight)
     of_query = shots / query.shape[0]
     share = settings.marginal_weight / (1 + settings.marginal_weight)
@@ -198,20 +198,20 @@ def by_alternation(
 
     def step(coefficients: jax.Array, _: None) -> tuple[jax.Array, None]:
         inner = coefficients @ products  # [k, k + m + n]
-        lengths = jnp.sum(inner * coefficients, axis=1)
-        log_probs = jax.nn.log_softmax(settings.scale * (inner.T - lengths[None] / 2), axis=1)
-        of_labelled, found = log_probs[ways : ways + shots], log_probs[ways + shots :]
+        lengths = jnp.sum(inner * coefficients, axis=1, keepdims=True)
+        log_probs = jax.nn.log_softmax(settings.scale * (inner - lengths / 2), axis=0)
+        of_labelled, found = log_probs[:, ways : ways + shots], log_probs[:, ways + shots :]
         sharper = (1 + settings.conditional_weight) * found
-        shared = share * jax.nn.logsumexp(sharper, axis=0, keepdims=True)
-        labels = jax.nn.softmax(sharper - shared, axis=1)
+        shared = share * jax.nn.logsumexp(sharper, axis=1, keepdims=True)
+        labels = jax.nn.softmax(sharper - shared, axis=0)
         # Sums over examples of label * feature + p * (weight - feature).
         p_support, p_query = jnp.exp(of_labelled), jnp.exp(found)
-        own = of_support * jnp.sum(p_support, axis=0) + of_query * jnp.sum(p_query, axis=0)
+        own = of_support * jnp.sum(p_support, axis=1) + of_query * jnp.sum(p_query, axis=1)
         of_features = jnp.concatenate(
-            [of_support * (member - p_support).T, of_query * (labels - p_query).T], axis=1
+            [of_support * (member - p_support), of_query * (labels - p_query)], axis=1
         )
         total = (own[:, None] * coefficients).at[:, ways:].add(of_features)
-        count = of_support * jnp.sum(member, axis=0) + of_query * jnp.sum(labels, axis=0)
+        count = of_support * jnp.sum(member, axis=1) + of_query * jnp.sum(labels, axis=1)
         return total / count[:, None], None
 
     steps = 150 if settings.steps is None else settings.steps

@@ -41,11 +41,16 @@ def normalize(x: jax.Array) -> jax.Array:
 
     At least float32: squares of half precision overflow from 256 on.
     """
+    return x * inverse_length(x)
+
+
+def inverse_length(x: jax.Array) -> jax.Array:
+    """What `normalize` multiplies with: [..., 1], at least float32."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     square = jnp.sum(x * x, axis=-1, keepdims=True)
     # Two choices: derivatives of rsqrt at zero are infinite, also where they are multiplied by 0.
     short = square < 1e-24
-    return x * jnp.where(short, 1e12, jax.lax.rsqrt(jnp.where(short, 1, square)))
+    return jnp.where(short, 1e12, jax.lax.rsqrt(jnp.where(short, 1, square)))
 
 
 def prepare(classifier: Classifier, features: jax.Array) -> jax.Array:

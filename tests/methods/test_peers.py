@@ -21,6 +21,7 @@ from sib_jax.methods import (
     soft_kmeans,
     tim,
 )
+from sib_jax.methods.parts import examples
 from sib_jax.tasks.episode import Episode
 
 PARITY = Path(__file__).parents[1] / "parity"
@@ -98,8 +99,8 @@ def test_bd_cspn_rectifies_as_the_code_does(shots):
 
     def prototypes(support, labels, query):
         support, query = simple_shot.transform(support, query, normalization="CL2N", centre=centre)
-        moved = bd_cspn.shift(support, query)
-        return bd_cspn.rectified_as_code(support, labels, moved, ways=WAYS)
+        given = examples.prepare(jnp.concatenate([support, query]), ways=WAYS, passes=4)
+        return bd_cspn.rectified_as_code(given, labels, ways=WAYS) @ given.vectors
 
     given = (episodes["support"], episodes["support_labels"], episodes["query"])
     scores = _found(bd_cspn.logits, bd_cspn.Settings("code"), episodes, centre=centre)
@@ -314,9 +315,11 @@ def test_laplacian_shot_without_its_term_is_the_nearest_prototype():
 @pytest.mark.parametrize("neighbours", [0, 2, 20])
 def test_a_query_is_not_its_own_neighbour(neighbours):
     query = jnp.concatenate([_episode().query, _episode().query])  # each one twice
-    found = laplacian_shot.affinity(query, neighbours)
+    found = laplacian_shot.affinity(query @ query.T, neighbours)
     np.testing.assert_array_equal(jnp.diag(found), 0)
     np.testing.assert_array_equal(jnp.sum(found, axis=1), min(neighbours, 19))
+    if neighbours:  # its equal is
+        np.testing.assert_array_equal(found[np.arange(20), (np.arange(20) + 10) % 20], 1)
 
 
 def test_tim_by_gradient_lowers_what_it_minimizes():
