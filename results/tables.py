@@ -235,6 +235,28 @@ def schedules() -> str:
     )
 
 
+def distilled() -> str:
+    """The standard rows with the distilled backbone beside those of the first table."""
+    first, then = MINI[0], "mini_imagenet_conv4_128_distilled"
+    (test, of_test), (other, of_other) = ((rows([n]), tasks([n])) for n in (first, then))
+
+    def line(shots: int, head: str, name: str) -> list[str]:
+        novel = f"{head}/novel"
+        return [
+            f"{shots}-shot",
+            name,
+            (paper.row_of(test[head]) or ("",))[0] if name.startswith("SIB") else "",
+            shown(test[head]),
+            shown(other[head]),
+            cell(*interval(of_other[novel] - of_test[novel])),
+        ]
+
+    return table(
+        "| task | method | paper | conv4_128 | conv4_128_distilled | difference |",
+        (line(s, head.format(s), name) for s in (5, 1) for head, name in (SIB | UNTRAINED).items()),
+    )
+
+
 def seeds_cifar() -> str:
     """Three seeds of meta-training; the interval over them is Student's with two degrees."""
     found = rows(["cifar_fs", "cifar_fs_seeds"])
@@ -492,6 +514,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "standard_mini": standard_mini,
     "lwof_mini": lwof_mini,
     "schedules": schedules,
+    "distilled": distilled,
     "from_images": from_images,
     "of_queries": of_queries,
     "shipped_head": shipped_head,
