@@ -123,10 +123,10 @@ def rectified_as_code(
       The prototypes as weights of the examples, [k, m + n].
     """
     shots, total = support_labels.shape[0], examples.vectors.shape[0]
-    number = jnp.arange(total)
-    is_query = (number >= shots).astype(examples.squares.dtype)
+    is_query = (jnp.arange(total) >= shots).astype(examples.squares.dtype)
     means = mean_weights(examples, support_labels, ways)
-    move = jnp.where(number < shots, 1 / max(shots, 1), -1 / (total - shots))
+    of_support = 1 - is_query
+    move = of_support / jnp.maximum(jnp.sum(of_support), 1) - is_query / jnp.sum(is_query)
     # What the shift x_i + move changes in inner products with the means, and in lengths.
     inner, squares = examples.inner(examples.combined(jnp.concatenate([means, move[None]])))
     of_move, inner = inner[-1], inner[:-1]
@@ -180,7 +180,7 @@ def logits(
     if settings.form == "code":
         examples = prepare(jnp.concatenate([support, query]), ways=ways, passes=4)
         weights = rectified_as_code(examples, support_labels, ways=ways, scale=settings.scale)
-        return -examples.squared_distances(examples.combined(weights))[:, len(support) :].T
+        return -examples.squared_distances(examples.combined(weights))[:, support.shape[0] :].T
     raise ValueError(f"unknown form {settings.form!r}; known are 'paper' and 'code'")
 
 

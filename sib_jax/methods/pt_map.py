@@ -103,7 +103,7 @@ def logits(
     examples = prepare(jnp.concatenate([support, query]), ways=ways, passes=passes)
 
     def assign(centres: jax.Array) -> jax.Array:
-        distances = examples.squared_distances(centres)[:, len(support) :].T
+        distances = examples.squared_distances(centres)[:, support.shape[0] :].T
         return balanced(-settings.scale * distances, settings.iterations)
 
     def step(centres: jax.Array, _: None) -> tuple[jax.Array, None]:

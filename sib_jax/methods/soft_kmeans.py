@@ -42,14 +42,14 @@ class Settings(NamedTuple):
 
 
 def scores(
-    examples: Examples, prototypes: jax.Array, queries: int, *, scale: float, distance: str
+    examples: Examples, prototypes: jax.Array, shots: int, *, scale: float, distance: str
 ) -> jax.Array:
     """How near each query is to each prototype, before softmax.
 
     Args:
-      examples: m support examples, then the queries.
+      examples: the support examples, then the queries.
       prototypes: combinations of them.
-      queries: n.
+      shots: how many the former are, m.
       scale: what the scores are multiplied with.
       distance: "cosine", or "euclidean" for minus the squared distance, relative to the nearest.
 
@@ -60,9 +60,9 @@ def scores(
       ValueError: the distance is unknown.
     """
     if distance == "cosine":
-        return scale * examples.cosines(prototypes)[:, -queries:]
+        return scale * examples.cosines(prototypes)[:, shots:]
     if distance == "euclidean":
-        distances = examples.squared_distances(prototypes)[:, -queries:]
+        distances = examples.squared_distances(prototypes)[:, shots:]
         # Before they are scaled: XLA may round the product in softmax otherwise than its maximum,
         # and exp of the difference of two large numbers is infinite then.
         return -scale * (distances - jnp.min(distances, axis=0, keepdims=True))
@@ -107,7 +107,7 @@ def refine(
         return examples.combined(weights / jnp.maximum(total, 1e-12))
 
     def seen(prototypes: jax.Array) -> jax.Array:
-        return scores(examples, prototypes, query.shape[0], scale=scale, distance=distance)
+        return scores(examples, prototypes, support.shape[0], scale=scale, distance=distance)
 
     def step(prototypes: jax.Array, _: None) -> tuple[jax.Array, None]:
         return means(assign(seen(prototypes))), None

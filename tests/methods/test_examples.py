@@ -1,9 +1,12 @@
 """Combinations of an episode's examples, by their inner products and as vectors."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export as jax_export
 
 from sib_jax.methods import bd_cspn, pt_map, simple_shot, sinkhorn_kmeans, soft_kmeans
 from sib_jax.methods.parts import examples
@@ -114,3 +117,17 @@ def test_simple_shot_is_the_distance_of_transformed_features(normalization, dtyp
     means = np.stack([support[k == LABELS].mean(0) for k in range(3)])
     want = -((query[:, None] - means[None]) ** 2).sum(-1)
     np.testing.assert_allclose(found, want, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("method", [simple_shot, soft_kmeans, bd_cspn])
+def test_one_program_can_be_exported_for_any_number_of_examples(method):
+    support, query = jax_export.symbolic_shape("m, n")
+    shapes = (support, 64), (support,), (query, 64)
+    types = jnp.float32, jnp.int32, jnp.float32
+    given = [jax.ShapeDtypeStruct(*of) for of in zip(shapes, types, strict=True)]
+    logits = functools.partial(method.logits, method.Settings(), ways=3)
+    exported = jax_export.export(jax.jit(logits))(*given)
+    vectors = _vectors(40, 64)
+    found = exported.call(vectors[:4], LABELS.astype(np.int32), vectors[4:])
+    want = logits(vectors[:4], LABELS, vectors[4:])
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-4)

@@ -61,7 +61,8 @@ def prepare(vectors: jax.Array, *, ways: int, passes: int) -> Examples:
       ways: how many points there will be at a time.
       passes: how often all of them are combined or multiplied.
     """
-    few = vectors.shape[0] <= min(vectors.shape[1], _RATE * ways * passes)
+    known = isinstance(vectors.shape[0], int)  # not where a program for any number is exported
+    few = known and vectors.shape[0] <= min(vectors.shape[1], _RATE * ways * passes)
     products = vectors @ vectors.T if few else None
     return Examples(vectors, jnp.sum(vectors * vectors, axis=1), products)
 
@@ -74,10 +75,10 @@ def mean_weights(examples: Examples, support_labels: jax.Array, ways: int) -> ja
       support_labels: int [m], in 0..ways-1.
       ways: k.
     """
-    total, dtype = len(examples.vectors), examples.squares.dtype
+    total, dtype = examples.vectors.shape[0], examples.squares.dtype
     member = jax.nn.one_hot(support_labels, ways, dtype=dtype, axis=0)
     weights = member / jnp.maximum(jnp.sum(member, axis=1, keepdims=True), 1)
-    return jnp.pad(weights, ((0, 0), (0, total - len(support_labels))))
+    return jnp.pad(weights, ((0, 0), (0, total - support_labels.shape[0])))
 
 
 def cosines(inner: jax.Array, of_points: jax.Array, of_examples: jax.Array) -> jax.Array:
