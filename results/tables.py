@@ -211,50 +211,37 @@ def standard_cifar() -> str:
     )
 
 
-def schedules() -> str:
-    """The schedule of the tables beside the paper's, on the same tasks."""
-    (short, of_short), (full, of_full) = (
-        (rows([name]), tasks([name])) for name in (MINI[0], "mini_imagenet_conv4_128_full")
-    )
+def beside_first(name: str, columns: tuple[str, str], heads: dict[str, str]) -> str:
+    """The standard rows of the first table beside those of another file, on the same tasks."""
+    (first, of_first), (other, of_other) = ((rows([n]), tasks([n])) for n in (MINI[0], name))
 
-    def line(shots: int, head: str, name: str) -> list[str]:
-        printed = (paper.row_of(short[head]) or ("",))[0]
+    def line(shots: int, head: str, method: str) -> list[str]:
         novel = f"{head}/novel"
         return [
             f"{shots}-shot",
-            name,
-            printed,
-            shown(short[head]),
-            shown(full[head]),
-            cell(*interval(of_full[novel] - of_short[novel])),
+            method,
+            (paper.row_of(first[head]) or ("",))[0] if method.startswith("SIB") else "",
+            shown(first[head]),
+            shown(other[head]),
+            cell(*interval(of_other[novel] - of_first[novel])),
         ]
 
     return table(
-        "| task | method | paper | 60,000 episodes | 480,000 episodes | difference |",
-        (line(s, head.format(s), name) for s in (5, 1) for head, name in SIB.items()),
+        f"| task | method | paper | {' | '.join(columns)} | difference |",
+        (line(s, head.format(s), method) for s in (5, 1) for head, method in heads.items()),
     )
+
+
+def schedules() -> str:
+    """The schedule of the tables beside the paper's."""
+    columns = ("60,000 episodes", "480,000 episodes")
+    return beside_first("mini_imagenet_conv4_128_full", columns, SIB)
 
 
 def distilled() -> str:
-    """The standard rows with the distilled backbone beside those of the first table."""
-    first, then = MINI[0], "mini_imagenet_conv4_128_distilled"
-    (test, of_test), (other, of_other) = ((rows([n]), tasks([n])) for n in (first, then))
-
-    def line(shots: int, head: str, name: str) -> list[str]:
-        novel = f"{head}/novel"
-        return [
-            f"{shots}-shot",
-            name,
-            (paper.row_of(test[head]) or ("",))[0] if name.startswith("SIB") else "",
-            shown(test[head]),
-            shown(other[head]),
-            cell(*interval(of_other[novel] - of_test[novel])),
-        ]
-
-    return table(
-        "| task | method | paper | conv4_128 | conv4_128_distilled | difference |",
-        (line(s, head.format(s), name) for s in (5, 1) for head, name in (SIB | UNTRAINED).items()),
-    )
+    """The shipped backbone beside the distilled one."""
+    columns = ("conv4_128", "conv4_128_distilled")
+    return beside_first("mini_imagenet_conv4_128_distilled", columns, SIB | UNTRAINED)
 
 
 def seeds_cifar() -> str:

@@ -93,32 +93,6 @@ def test_methods_answer_alike_in_both_forms(name, monkeypatch):
     np.testing.assert_allclose(by_products, by_vectors, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("normalization", "dtype"),
-    [
-        ("UN", np.float32),
-        ("L2N", np.float32),
-        ("L2N", np.float16),
-        ("CL2N", np.float32),
-        ("CL2N", np.float16),
-    ],
-)
-def test_simple_shot_is_the_distance_of_transformed_features(normalization, dtype):
-    vectors = (300 * _vectors(20, 64)).astype(dtype)  # squares overflow in half precision
-    support, query = vectors[:4], vectors[4:]
-    settings = simple_shot.Settings(normalization)
-    found = simple_shot.logits(settings, support, LABELS, query, ways=3)
-    support, query = (x.astype(np.float64) for x in (support, query))
-    if normalization == "CL2N":
-        centre = vectors.astype(np.float64).mean(0)
-        support, query = support - centre, query - centre
-    if normalization != "UN":
-        support, query = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (support, query))
-    means = np.stack([support[k == LABELS].mean(0) for k in range(3)])
-    want = -((query[:, None] - means[None]) ** 2).sum(-1)
-    np.testing.assert_allclose(found, want, rtol=2e-3, atol=2e-3)
-
-
 @pytest.mark.parametrize("method", [simple_shot, soft_kmeans, bd_cspn])
 def test_one_program_can_be_exported_for_any_number_of_examples(method):
     support, query = jax_export.symbolic_shape("m, n")

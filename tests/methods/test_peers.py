@@ -92,6 +92,34 @@ def test_simple_shot_predicts_what_the_code_does(normalization, shots):
     np.testing.assert_array_equal(np.argmax(found, axis=-1), predictions)
 
 
+@pytest.mark.parametrize(
+    ("normalization", "dtype"),
+    [
+        ("UN", np.float32),
+        ("L2N", np.float32),
+        ("L2N", np.float16),
+        ("CL2N", np.float32),
+        ("CL2N", np.float16),
+    ],
+)
+def test_simple_shot_is_the_distance_of_transformed_features(normalization, dtype):
+    vectors = (300 * np.random.default_rng(0).normal(size=(20, 64))).astype(
+        dtype
+    )  # squares overflow in half precision
+    support, query, labels = vectors[:4], vectors[4:], np.asarray([0, 2, 1, 0])
+    settings = simple_shot.Settings(normalization)
+    found = simple_shot.logits(settings, support, labels, query, ways=3)
+    support, query = (x.astype(np.float64) for x in (support, query))
+    if normalization == "CL2N":
+        centre = vectors.astype(np.float64).mean(0)
+        support, query = support - centre, query - centre
+    if normalization != "UN":
+        support, query = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (support, query))
+    means = np.stack([support[k == labels].mean(0) for k in range(3)])
+    want = -((query[:, None] - means[None]) ** 2).sum(-1)
+    np.testing.assert_allclose(found, want, rtol=2e-3, atol=2e-3)
+
+
 @pytest.mark.parametrize("shots", [1, 5])
 def test_bd_cspn_rectifies_as_the_code_does(shots):
     episodes = _episodes(shots)

@@ -87,5 +87,5 @@ def cosines(inner: jax.Array, of_points: jax.Array, of_examples: jax.Array) -> j
     What is a millionth as long as the longest example, or less, is rounding and no direction.
     """
     least = 1e-12 * jnp.max(of_examples) + 1e-24
-    inverse = (jax.lax.rsqrt(jnp.maximum(squares, least)) for squares in (of_points, of_examples))
-    return inner * next(inverse)[:, None] * next(inverse)[None]
+    of_points, of_examples = jnp.maximum(of_points, least), jnp.maximum(of_examples, least)
+    return inner * jax.lax.rsqrt(of_points)[:, None] * jax.lax.rsqrt(of_examples)[None]
