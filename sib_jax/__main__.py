@@ -12,9 +12,9 @@ sib_jax learns new classes from a few examples and the unlabelled images to be c
   sib_jax train --config=5w1s:folder --data_dir=DIR  train on your images, one folder a class
   sib_jax predict --run=WORKDIR --support=DIR --query=DIR
                                                      sort images by a few examples of each class
-  sib_jax predict --backbone={backbone} --support=DIR --query=DIR
+  sib_jax predict --backbone=mini_imagenet-conv4_128 --support=DIR --query=DIR
                                                      the same at once, without any training
-  sib_jax features --backbone={backbone} --data_dir=DIR --out=FILE.npz
+  sib_jax features --backbone=mini_imagenet-conv4_128 --data_dir=DIR --out=FILE.npz
                                                      features of your images, for your own code
   sib_jax report WORKDIR WORKDIR                     compare runs on the same tasks
   sib_jax evaluate --checkpoint=netSIB.pth --data_dir=DIR
@@ -69,8 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def usage() -> str:
     """What a user can do."""
-    backbone = next(iter(shipped.weights()), "FILE")
-    return USAGE.format(backbone=backbone, experiments=", ".join(shipped.experiments()))
+    return USAGE.format(experiments=", ".join(shipped.experiments()))
 
 
 def _train(words: list[str]) -> None:

@@ -25,7 +25,9 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
 
     params = pytorch.load_head(options.checkpoint)
     inner = pytorch.load_inner(options.checkpoint)
-    workdir = Path(options.workdir or f"runs/{Path(options.checkpoint).stem}-{options.dataset}")
+    steps = "" if options.steps is None else f"-T{options.steps}"
+    name = f"{Path(options.checkpoint).stem}-{options.dataset}-{options.shots}shot{steps}"
+    workdir = Path(options.workdir or f"runs/{name}")
     config = _config(options, params.ways, inner)
     backbone, _ = pytorch.read_backbone(options.checkpoint, image_size=config.crop)
     loading.check_official_size(options.checkpoint, params, backbone)
@@ -62,7 +64,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--shots", type=int, default=1, help="examples of each class; default: 1")
     add("--steps", metavar="T", type=int, help="default: what the checkpoint says")
     add("--tasks", type=int, default=2000, help="test tasks; default: 2000")
-    add("--workdir", type=path, help="where results go; default: runs/CHECKPOINT-DATASET")
+    add(
+        "--workdir", type=path, help="where results go; default: runs/CHECKPOINT-DATASET-Kshot[-TN]"
+    )
     return parser.parse_args(argv)
 
 

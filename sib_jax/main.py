@@ -21,7 +21,9 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment, a file or the name of one, with an optional data set: 5w1s:glyphs"
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Where results go. Default: runs/<experiment>-<data set>-seed<seed>"
+    "workdir",
+    None,
+    "Where results go. Default: runs/<experiment>-<data set>-seed<seed>-<fields that were set>",
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where your data lie (not needed for glyphs)")
 _MODE = flags.DEFINE_enum(
@@ -57,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
     _check_flags(argv)
     # Imported here: a mistaken flag is answered at once.
     from sib_jax.errors import UserError
-    from sib_jax.experiment import job, settings
+    from sib_jax.experiment import job, settings, workdir
     from sib_jax.report import console
     from sib_jax.runtime import devices
 
@@ -67,17 +69,22 @@ def main(argv: Sequence[str]) -> None:
     if _DATA_DIR.value is not None:
         config.data_dir = _DATA_DIR.value
     experiment = Path(config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]).stem
-    workdir = path(_WORKDIR.value or f"runs/{experiment}-{config.dataset}-seed{config.seed}")
-    interrupt.goes_on_from(f"what is in {workdir}", together=_DISTRIBUTED.value)
+    given = config_flags.get_override_values(flags.FLAGS["config"])
+    place = workdir.default_place(experiment, config, given)
+    folder = Path(path(_WORKDIR.value)) if _WORKDIR.value else place
+    interrupt.goes_on_from(f"what is in {folder}", together=_DISTRIBUTED.value)
     trace = Path(path(_PROFILE.value)) if _PROFILE.value else None
     try:
         if _DISTRIBUTED.value:
             devices.join(_ADDRESS.value, _COUNT.value, _INDEX.value)
             if not devices.is_main():
                 console.only_warnings()  # the main process tells the rest
-        given = config_flags.get_override_values(flags.FLAGS["config"])
-        settings.take_backbone(config, Path(workdir), given)
-        job.run(config, Path(workdir), _MODE.value, trace, _REPORT.value)
+        settings.take_backbone(config, folder, given)
+        job.run(config, folder, _MODE.value, trace, _REPORT.value)
+        if trace and devices.is_main() and not trace.exists():
+            console.log.warning(
+                "all that trains was done before, so there is no trace: a new --workdir gives one"
+            )
     except UserError as error:
         fail(str(error))
     except interrupt.Interrupted:

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,27 @@ CHECKPOINTS = "checkpoints"  # a folder a stage, those of heads below heads/
 # What may differ from the experiment that a folder holds: it changes neither backbone nor
 # parameters. A backbone's file is known by its content, and heads are compared one by one.
 _FREE = ("data_dir", "tensorboard", "backbone_file", "heads", "eval.")
+
+# Of these a workdir's name says nothing: a finished run may be evaluated again, on more tasks and
+# with further heads.
+_UNNAMED = ("data_dir", "dataset", "eval.", "heads", "seed", "tensorboard")
+_LONGEST = 120  # characters of a name for the fields that were set
+
+
+def default_place(experiment: str, config: Any, given: Mapping[str, Any]) -> Path:
+    """Where a run goes that names no workdir, so that no two experiments share a folder.
+
+    Args:
+      experiment: its name.
+      config: the resolved config.
+      given: fields that were set on the command line, with their values.
+    """
+    told = {field: str(value) for field, value in given.items() if not field.startswith(_UNNAMED)}
+    plain = {field: re.sub(r"[^\w.+-]+", ",", value).strip(",") for field, value in told.items()}
+    ending = "".join(f"-{field}={plain[field]}" for field in sorted(plain))
+    if len(ending) > _LONGEST:
+        ending = f"-fields-{zlib.crc32(ending.encode()):08x}"
+    return Path("runs", f"{experiment}-{config.dataset}-seed{config.seed}{ending}")
 
 
 def params_file(workdir: Path, head: str) -> Path:

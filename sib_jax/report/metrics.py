@@ -24,7 +24,7 @@ def check_tensorboard() -> None:
         found = False
     if not found:
         raise TensorBoardError(
-            "config.tensorboard needs tensorboardX: pip install 'sib_jax[tensorboard]', or leave "
+            "config.tensorboard needs tensorboardX: pip install tensorboardX, or leave "
             "config.tensorboard at False"
         )
 

@@ -1,7 +1,7 @@
 """Base classes beside the k novel ones: their scores, and what the gradient network sees of them.
 
 The prior of learning without forgetting is a mixture whose component means are the weights of the
-base classes (section 4, (b)). The queries mix novel and base images; beside the k novel logits, the
+base classes (section 3, (b)). The queries mix novel and base images; beside the k novel logits, the
 gradient network may see a summary of the base logits, so that it can leave base queries alone.
 """
 

@@ -7,7 +7,7 @@ NOVEL, BASE, BOTH = "novel", "base", "both"
 
 
 def accuracies(logits: jax.Array, labels: jax.Array, ways: int) -> dict[str, jax.Array]:
-    """Shares of correct answers, 0 to 1, each a scalar (section 4).
+    """Shares of correct answers, 0 to 1, each a scalar (section 3).
 
     Args:
       logits: [n, k], or [n, k + b] where base classes are present.

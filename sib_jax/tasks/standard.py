@@ -1,4 +1,4 @@
-"""The standard setting: k novel classes, and queries of these alone (section 4, (a))."""
+"""The standard setting: k novel classes, and queries of these alone (section 3, (a))."""
 
 import jax
 import jax.numpy as jnp

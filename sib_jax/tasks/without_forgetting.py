@@ -1,4 +1,4 @@
-"""Learning without forgetting: k novel classes beside the base classes (section 4, (b)).
+"""Learning without forgetting: k novel classes beside the base classes (section 3, (b)).
 
 The queries mix novel and base images. In training, k of the base classes pretend to be novel.
 

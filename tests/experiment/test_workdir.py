@@ -1,6 +1,7 @@
 """A folder knows which experiment it holds, also where an older version wrote its config."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +52,26 @@ def test_a_head_of_a_run_before_is_not_taken_for_another_of_its_name(tmp_path):
     config.heads = (("x", {"inner.steps": 3}),)
     with pytest.raises(ConfigError, match=r"head x of a run with config.inner.steps = 2, not 3"):
         workdir.check_same(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "ending"),
+    [
+        ({}, ""),
+        ({"seed": 0, "dataset": "glyphs", "data_dir": "a/b", "tensorboard": True}, ""),
+        ({"eval.test_tasks": 9, "heads": (("a", {}),)}, ""),
+        ({"ways": 3, "inner.steps": 5}, "-inner.steps=5-ways=3"),
+        ({"optimizer.drop_epochs": (8, 12)}, "-optimizer.drop_epochs=8,12"),
+        ({"backbone_file": "/a b/ä.npz"}, "-backbone_file=a,b,ä.npz"),
+    ],
+)
+def test_what_is_set_names_the_folder_of_a_run_that_names_none(given, ending):
+    found = workdir.default_place("5w1s", default(), given)
+    assert found == Path(f"runs/5w1s-glyphs-seed0{ending}")
+
+
+def test_a_long_list_of_fields_is_told_apart_by_a_number():
+    many = {f"field{i}": "x" * 20 for i in range(20)}
+    one, other = (workdir.default_place("a", default(), many | {"last": i}) for i in (1, 2))
+    assert one != other
+    assert len(str(one)) < 60
