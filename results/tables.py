@@ -29,8 +29,9 @@ PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(?=<!-- end of table -->)", re.
 
 Row = dict[str, Any]
 
-MINI = ("mini_imagenet_conv4_128", "sib_plus_conv4_128", "sib_plus_balanced_conv4_128")
-MINI_LWOF = ("mini_imagenet_conv4_128_lwof", "mini_imagenet_conv4_128_lwof_T1_T5")
+MINI = ("mini_imagenet_conv4_128", "sib_plus_conv4_128")
+UNDISTILLED = "mini_imagenet_conv4_128_undistilled"
+MINI_LWOF = ("mini_imagenet_conv4_128_lwof",)
 MINI_METHODS = (
     *MINI,
     "comparison_mini_imagenet",
@@ -211,9 +212,9 @@ def standard_cifar() -> str:
     )
 
 
-def beside_first(name: str, columns: tuple[str, str], heads: dict[str, str]) -> str:
-    """The standard rows of the first table beside those of another file, on the same tasks."""
-    (first, of_first), (other, of_other) = ((rows([n]), tasks([n])) for n in (MINI[0], name))
+def side_by_side(names: tuple[str, str], columns: tuple[str, str], heads: dict[str, str]) -> str:
+    """The standard rows of two files on the same tasks, with the differences task by task."""
+    (first, of_first), (other, of_other) = ((rows([n]), tasks([n])) for n in names)
 
     def line(shots: int, head: str, method: str) -> list[str]:
         novel = f"{head}/novel"
@@ -234,14 +235,13 @@ def beside_first(name: str, columns: tuple[str, str], heads: dict[str, str]) -> 
 
 def schedules() -> str:
     """The schedule of the tables beside the paper's."""
-    columns = ("60,000 episodes", "480,000 episodes")
-    return beside_first("mini_imagenet_conv4_128_full", columns, SIB)
+    names = (UNDISTILLED, "mini_imagenet_conv4_128_full")
+    return side_by_side(names, ("60,000 episodes", "480,000 episodes"), SIB)
 
 
 def distilled() -> str:
-    """The shipped backbone beside the distilled one."""
-    columns = ("conv4_128", "conv4_128_distilled")
-    return beside_first("mini_imagenet_conv4_128_distilled", columns, SIB | UNTRAINED)
+    """The backbone before its distillation, and after it."""
+    return side_by_side((UNDISTILLED, MINI[0]), ("before", "distilled"), SIB | UNTRAINED)
 
 
 def seeds_cifar() -> str:
@@ -490,7 +490,7 @@ def first_unbalanced() -> str:
 
     return table(
         "| | SIB, T = 3 | meta-trained on such episodes: SIB | SIB+ | soft k-means "
-        "| balanced k-means | best untrained one run |",
+        "| balanced k-means | best untrained method of those run |",
         (line(name, files, shots) for name, files in sets.items() for shots in (1, 5)),
     )
 

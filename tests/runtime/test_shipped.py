@@ -22,9 +22,6 @@ def test_experiments_and_weights_are_found_by_name(tmp_path, monkeypatch):
     assert pretrained.located("conv4_64", "cifar_fs").endswith("cifar_fs-conv4_64.npz")
     assert pretrained.located("conv4_64") == "conv4_64"  # of two data sets
     assert pretrained.located("conv4_128").endswith("mini_imagenet-conv4_128.npz")
-    distilled = pretrained.located("conv4_128_distilled", "mini_imagenet")
-    assert distilled.endswith("mini_imagenet-conv4_128_distilled.npz")
-    assert pretrained.open_file(distilled).backbone.name == "conv4_128"
     assert pretrained.located("64") == "64"
     assert pretrained.located("mine.npz") == "mine.npz"
 
