@@ -35,7 +35,6 @@ MINI_LWOF = ("mini_imagenet_conv4_128_lwof",)
 MINI_METHODS = (
     *MINI,
     "comparison_mini_imagenet",
-    "peers_mini_imagenet",
     "comparison_mini_imagenet_short",
 )
 CIFAR = ("cifar_fs", "cifar_fs_sib_plus")

@@ -7,9 +7,9 @@ python -m sib_jax.predict --help                            sort images by what 
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -58,23 +58,23 @@ def main(argv: Sequence[str]) -> None:
     """Runs the job that the flags ask for; a mistake of the user ends it with one line."""
     _check_flags(argv)
     # Imported here: a mistaken flag is answered at once.
+    from sib_jax.config import check
     from sib_jax.errors import UserError
-    from sib_jax.experiment import job, settings, workdir
+    from sib_jax.experiment import job, settings
     from sib_jax.report import console
     from sib_jax.runtime import devices
 
     console.start()
-    _keep_compiled_programs()
     config = _CONFIG.value
-    if _DATA_DIR.value is not None:
-        config.data_dir = _DATA_DIR.value
-    experiment = Path(config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]).stem
-    given = config_flags.get_override_values(flags.FLAGS["config"])
-    place = workdir.default_place(experiment, config, given)
-    folder = Path(path(_WORKDIR.value)) if _WORKDIR.value else place
-    interrupt.goes_on_from(f"what is in {folder}", together=_DISTRIBUTED.value)
-    trace = Path(path(_PROFILE.value)) if _PROFILE.value else None
     try:
+        _keep_compiled_programs()
+        check(config)
+        if _DATA_DIR.value is not None:
+            config.data_dir = _DATA_DIR.value
+        given = config_flags.get_override_values(flags.FLAGS["config"])
+        folder = Path(path(_WORKDIR.value)) if _WORKDIR.value else _default_place(config, given)
+        interrupt.goes_on_from(f"what is in {folder}", together=_DISTRIBUTED.value)
+        trace = Path(path(_PROFILE.value)) if _PROFILE.value else None
         if _DISTRIBUTED.value:
             devices.join(_ADDRESS.value, _COUNT.value, _INDEX.value)
             if not devices.is_main():
@@ -90,6 +90,13 @@ def main(argv: Sequence[str]) -> None:
     except interrupt.Interrupted:
         interrupt.tell()
         sys.exit(interrupt.status())
+
+
+def _default_place(config: Any, given: Mapping[str, Any]) -> Path:
+    from sib_jax.experiment import workdir
+
+    file = config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]
+    return workdir.default_place(Path(file).stem, config, given)
 
 
 def _check_flags(argv: Sequence[str]) -> None:

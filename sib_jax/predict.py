@@ -189,7 +189,9 @@ def _at(root: Path, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _folders(root: Path) -> list[str]:
-    return [path.name for path in root.iterdir() if path.is_dir() and path.name[0] != "."]
+    from sib_jax.data.reading.files import is_hidden
+
+    return [path.name for path in root.iterdir() if path.is_dir() and not is_hidden(path.name)]
 
 
 def _said(others: Sequence[str]) -> str:
@@ -205,11 +207,17 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _check_outputs(options: argparse.Namespace, support: Found, query: Found) -> None:
-    """Raises `PredictError` where an image would be overwritten."""
+    """Raises where an image would be overwritten, or a file cannot be written."""
+    from sib_jax.runtime.files import check_folder
+
     images = {os.path.realpath(name) for name in (*support.names, *query.names)}
     for name in ("out", "sheet"):
         if (given := getattr(options, name)) and os.path.realpath(given) in images:
             raise PredictError(f"--{name}={given} is one of the images: name another file")
+        if given and given != _STDOUT:
+            if os.path.isdir(given):
+                raise PredictError(f"--{name}={given} is a folder: name a file, in it or elsewhere")
+            check_folder(Path(given).parent)
 
 
 def _check_classes(support: Found, examples: np.ndarray) -> None:

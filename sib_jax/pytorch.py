@@ -8,6 +8,7 @@ References:
 """
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -88,21 +89,28 @@ def load_head(source: str | os.PathLike[str] | StateDict) -> Params:
     def array(name: str) -> jax.Array:
         return jnp.asarray(state[name], jnp.float32)
 
+    def number(name: str) -> jax.Array:
+        if (found := array(name)).size != 1:
+            raise StateDictError(f"{name} must be one number, got shape {found.shape}")
+        return found.reshape(())
+
     def layer(name: str) -> Layer:
         return Layer(array(f"{name}.weight").T, array(f"{name}.bias"))
 
     def normalization(name: str) -> Normalization:
         return Normalization(array(f"{name}.weight"), array(f"{name}.bias"))
 
-    return Params(
+    found = Params(
         init_net=FromSupport(array("wnLayerFavg.weight"), None),
         gradient_net=GradientNet(
             (layer("dni.layer1.0"), layer("dni.layer2.0"), layer("dni.layer3")),
             (normalization("dni.layer1.2"), normalization("dni.layer2.2")),
         ),
         prior=None,
-        classifier=Cosine(array("scale_cls").reshape(()), array("bias").reshape(())),
+        classifier=Cosine(number("scale_cls"), number("bias")),
     )
+    _check_shapes(found)
+    return found
 
 
 def load_inner(path: str | os.PathLike[str]) -> Inner:
@@ -115,6 +123,8 @@ def load_inner(path: str | os.PathLike[str]) -> Inner:
     known = content if isinstance(content, Mapping) else {}
     steps, step_size = known.get("nbStep", 3), known.get("lr", 1e-3)
     with _naming(path):
+        if np.size(steps) != 1 or np.size(step_size) != 1:
+            raise ValueError("nbStep and lr must be numbers")
         return Inner(int(steps), float(step_size), beta=0.0)
 
 
@@ -212,12 +222,40 @@ _HEAD_NAMES = (
 )
 
 
+def _check_shapes(params: Params) -> None:
+    """Each layer of the gradient network reads what the one before gives; both ends have k."""
+    net = params.gradient_net
+    assert isinstance(params.init_net, FromSupport)
+    shapes = [layer.kernel.shape for layer in net.layers]
+    assert net.normalizations is not None
+    fits = (
+        params.init_net.coefficient.ndim == 1
+        and all(len(shape) == 2 for shape in shapes)
+        and all(a[1] == b[0] for a, b in itertools.pairwise(shapes))
+        and shapes[0][0] == shapes[-1][1]
+        and all(layer.bias.shape == layer.kernel.shape[1:] for layer in net.layers)
+        and all(
+            part.shape == layer.kernel.shape[1:]
+            for layer, norm in zip(net.layers, net.normalizations, strict=False)
+            for part in (norm.scale, norm.shift)
+        )
+    )
+    if not fits:
+        raise StateDictError(
+            "the arrays of this head do not fit each other: layers of shapes "
+            f"{', '.join(map(str, shapes))} (in, out), and biases and normalizations of others"
+        )
+
+
 @contextlib.contextmanager
 def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
     """What is wrong with what a file holds is said of the file."""
     try:
         yield
-    except ValueError as error:  # also of a network that cannot be made for such images
+    except (
+        ValueError,
+        TypeError,
+    ) as error:  # also of a network that cannot be made for such images
         raise StateDictError(f"{path}: {error}") from None
 
 
@@ -226,7 +264,9 @@ def _part(content: Any, name: str, path: str | os.PathLike[str]) -> StateDict:
     if not isinstance(content, Mapping):
         raise StateDictError(f"{path} holds a {type(content).__name__}, not a state_dict")
     part = content.get(name, content)
-    if not all(isinstance(value, np.ndarray) for value in part.values()):
+    if not isinstance(part, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, np.ndarray) for key, value in part.items()
+    ):
         raise StateDictError(
             f"{path} holds no {name!r}; it has {', '.join(sorted(map(str, content))[:8])}"
         )

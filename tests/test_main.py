@@ -180,3 +180,16 @@ def test_the_glyphs_job_prints_a_table(tmp_path):
     for row in rows:
         cell = f"{row['novel']['mean']:.2f} ± {row['novel']['ci95']:.2f} %"
         assert any(f"T = {row['steps']}" in line and cell in line for line in lines)
+
+
+def test_a_config_that_lacks_fields_is_told_in_a_line(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import ml_collections\n"
+        "def get_config():\n    return ml_collections.ConfigDict({'seed': 0})\n"
+    )
+    done = run(f"--config={file}")
+    assert done.returncode == 1
+    assert done.stderr.startswith("sib_jax: config.")
+    assert "is missing" in done.stderr
+    assert done.stderr.count("\n") == 1

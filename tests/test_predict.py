@@ -108,7 +108,7 @@ def test_a_glob_has_no_accuracy_where_its_folders_are_no_classes(images, tmp_pat
         ({"head": "T0"}, "--head is one of a run"),
         ({"seed": "-1"}, "must be a whole number in 0..4294967295, got -1"),
         ({"steps": "three"}, "invalid int value: 'three'"),
-        ({"out": "{images}"}, "cannot be written"),
+        ({"out": "{images}"}, "is a folder: name a file, in it or elsewhere"),
         ({"out": "/dev/null"}, "it is a device or pipe, not a file"),
         ({"out": "{images}/support/red/0.png"}, "is one of the images: name another file"),
         ({"sheet": "{images}/query/red/1.png"}, "is one of the images: name another file"),
@@ -207,3 +207,18 @@ def test_photographs_in_heic_are_read_where_the_package_is(images, tmp_path, cap
     words = [BACKBONE, f"--support={images}/support", f"--query={tmp_path}"]
     predict.main([*words, f"--out={tmp_path}/out.csv"])
     assert rows(tmp_path / "out.csv")[0]["label"] == "red"
+
+
+def test_what_a_mac_packs_beside_the_classes_is_no_class(images, tmp_path):
+    shutil.copytree(images / "support", tmp_path / "support")
+    (tmp_path / "support" / "__MACOSX" / "red").mkdir(parents=True)
+    (tmp_path / "support" / "__MACOSX" / "red" / "._0.png").write_bytes(b"")
+    assert set(predict.find_support(str(tmp_path / "support")).folders) == {"red", "blue, dark"}
+
+
+@pytest.mark.parametrize("option", ["out", "sheet"])
+def test_a_folder_is_no_place_for_a_file(images, tmp_path, option):
+    (tmp_path / "there.png").mkdir()
+    words = [BACKBONE, f"--support={images}/support", f"--query={images}/query"]
+    with pytest.raises(SystemExit, match=r"there\.png is a folder: name a file"):
+        predict.main([*words, f"--out={tmp_path}/a.csv", f"--{option}={tmp_path}/there.png"])

@@ -152,3 +152,42 @@ def test_missing_parts_are_named():
         pytorch.load_head({"bias": np.zeros(1)})
     with pytest.raises(ValueError, match=r"netFeatBest64\.653\.pth: this is no official head"):
         pytorch.load_head(PARITY / "netFeatBest64.653.pth")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scale_cls": np.ones(2)}, r"scale_cls must be one number, got shape \(2,\)"),
+        (
+            {"dni.layer2.0.weight": np.ones((40, 3))},
+            "the arrays of this head do not fit each other",
+        ),
+        ({"dni.layer1.0.bias": np.ones(7)}, "the arrays of this head do not fit each other"),
+        ({"wnLayerFavg.weight": np.ones((5, 5))}, "the arrays of this head do not fit each other"),
+    ],
+)
+def test_a_head_whose_arrays_do_not_fit(change, message):
+    arrays = dict(np.load(PARITY / HEADS[0]))
+    state = {n.removeprefix("param/"): a for n, a in arrays.items() if n.startswith("param/")}
+    with pytest.raises(pytorch.StateDictError, match=message):
+        pytorch.load_head({**state, **change})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({1: np.ones(2)}, "holds no 'SIB'; it has 1"),
+        ({"SIB": np.ones(2)}, "holds no 'SIB'; it has SIB"),
+        ({"SIB": {"bias": np.ones(1)}}, "no official head .* missing"),
+    ],
+)
+def test_files_of_something_else(content, message, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch_file, "read", lambda path: content)
+    with pytest.raises(pytorch.StateDictError, match=message):
+        pytorch.load_head(tmp_path / "netSIB.pth")
+
+
+def test_a_number_of_steps_that_is_none(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch_file, "read", lambda path: {"nbStep": np.ones(2)})
+    with pytest.raises(pytorch.StateDictError, match="nbStep and lr must be numbers"):
+        pytorch.load_inner(tmp_path / "netSIB.pth")

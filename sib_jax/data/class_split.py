@@ -36,14 +36,18 @@ def by_ratio(
         raise DataError(f"the split ratios must be three numbers above 0, got {tuple(ratios)}")
     in_order = sorted(names)
     order = np.random.default_rng(seed).permutation(len(in_order))
-    ends = np.round(np.cumsum(ratios) / sum(ratios) * len(in_order)).astype(int)
-    # Every split gets a class, however small its ratio.
-    ends = np.maximum(ends, [1, 2, len(in_order)])
-    ends = np.minimum(ends, [len(in_order) - 2, len(in_order) - 1, len(in_order)])
     return {
-        split: sorted(in_order[i] for i in order[start:end])
-        for split, start, end in zip(SPLITS, [0, *ends[:-1]], ends, strict=True)
+        split: sorted(in_order[i] for i in order[part])
+        for split, part in zip(SPLITS, parts(len(in_order), ratios), strict=True)
     }
+
+
+def parts(count: int, ratios: tuple[float, float, float]) -> tuple[slice, slice, slice]:
+    """Where train, val and test lie among `count` classes, 3 or more: each has one at least."""
+    train, val, _ = np.round(np.cumsum(ratios) / sum(ratios) * count).astype(int)
+    train = int(np.clip(train, 1, count - 2))
+    val = int(np.clip(val, train + 1, count - 1))
+    return slice(0, train), slice(train, val), slice(val, count)
 
 
 def check(counts: Mapping[str, Mapping[str, int]], where: str, unit: str, remedy: str) -> None:

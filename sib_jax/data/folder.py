@@ -96,7 +96,7 @@ def _folders(directory: Path) -> list[str]:
         return sorted(
             path.name
             for path in directory.iterdir()
-            if not path.name.startswith(".") and path.is_dir()
+            if not files.is_hidden(path.name) and path.is_dir()
         )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
-from sib_jax.data import cache
+from sib_jax.data import cache, class_split
 from sib_jax.data.split import SPLITS, DataSet
 
 SIZE = 32  # pixels, height and width of an image
@@ -88,9 +88,8 @@ def build(writer: cache.Writer, settings: Settings) -> None:
     masters = distinct_masters(settings)
     names = list(masters)
     order = np.random.default_rng(settings.seed).permutation(len(names))
-    ends = np.round(np.cumsum(settings.shares) / sum(settings.shares) * len(names)).astype(int)
-    for split, start, end in zip(SPLITS, [0, *ends[:-1]], ends, strict=True):
-        classes = sorted(names[i] for i in order[start:end])
+    for split, part in zip(SPLITS, class_split.parts(len(names), settings.shares), strict=True):
+        classes = sorted(names[i] for i in order[part])
         images = writer.allocate(split, (len(classes) * settings.examples, SIZE, SIZE, 1))
         for label, name in enumerate(classes):
             rows = slice(label * settings.examples, (label + 1) * settings.examples)

@@ -3,7 +3,7 @@
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,11 +14,10 @@ import numpy as np
 from sib_jax.backbones import Backbone, pretrained
 from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.config import ConfigError, describe
-from sib_jax.data import holdout
 from sib_jax.data.load import load
 from sib_jax.data.split import SPLITS, DataSet, FeatureSplit
 from sib_jax.errors import UserError
-from sib_jax.experiment import evaluated, inputs, memory, settings
+from sib_jax.experiment import evaluated, fits, inputs, memory, settings
 from sib_jax.experiment import workdir as files
 from sib_jax.experiment.evaluate import STREAMS, Answers, answers
 from sib_jax.experiment.evaluated import Reached
@@ -36,7 +35,6 @@ from sib_jax.runtime import devices, interrupt, programs, shipped, weights
 from sib_jax.runtime.files import one_line
 from sib_jax.runtime.seeds import Stream, key
 from sib_jax.tasks.interval import interval
-from sib_jax.tasks.setting import Task
 
 _ANEW = "delete it, and its stage is done again from the last checkpoint"
 
@@ -112,13 +110,17 @@ def _run(
     )
     if isinstance(data.train, FeatureSplit):
         memory.check(experiment, data.train.features.shape[1])
-    _check_fits(experiment, data, mode)
+    _check_reads(experiment, data, mode)
+    fits.check(experiment, data, [] if mode == "evaluate" else _trained(experiment, heads))
     seen = {split: data.split(split).fingerprint for split in ("train", "val")}
     files.check_data(seen, workdir)
     for split in SPLITS:
         part = data.split(split)
         log.info("%6s: %d classes, %d images", split, len(part.class_names), len(part.labels))
-    lock.take()
+    if lock.take():  # the folder is new, or was until now: another run may have come and gone
+        files.check_same(config, workdir)
+        files.check_data(seen, workdir)
+        _check_same_heads(heads, workdir)
     devices.once(files.write_config, config, workdir)
     devices.once(files.write_data, seen, workdir)
     devices.once(_keep_heads, heads, workdir)
@@ -223,6 +225,11 @@ def _kept(load: Callable[[Path, Any], Any], path: Path, like: Any) -> Any:
 
 def _reads_features(experiment: Experiment) -> bool:
     return any(head.method.reads == "features" for head in experiment.heads)
+
+
+def _trained(experiment: Experiment, given: Mapping[str, Any]) -> list[Head]:
+    """Heads that are trained here, now or in an earlier run."""
+    return [head for head in experiment.heads if head.method.trained and head.name not in given]
 
 
 def _pretrain(
@@ -440,104 +447,17 @@ def _check_same_heads(heads: Mapping[str, Any], workdir: Path) -> None:
                 )
 
 
-def _check_fits(experiment: Experiment, data: DataSet, mode: str) -> None:
-    """Episodes must fit into every split."""
-    of_features = isinstance(data.train, FeatureSplit)
-    if of_features and mode == "pretrain":
-        raise ConfigError("--mode=pretrain trains a backbone, but the data are features already")
-    if mode == "pretrain" and not _reads_features(experiment):
+def _check_reads(experiment: Experiment, data: DataSet, mode: str) -> None:
+    """The data are what the methods and `mode` ask for."""
+    if isinstance(data.train, FeatureSplit):
+        if mode == "pretrain":
+            wanted = "but the data are features already"
+            raise ConfigError(f"--mode=pretrain trains a backbone, {wanted}")
+        for head in experiment.heads:
+            if head.method.reads == "images":
+                raise ConfigError(f"{head.method.name} reads images, but the data are features")
+    elif mode == "pretrain" and not _reads_features(experiment):
         raise ConfigError("--mode=pretrain trains a backbone, but all methods read images")
-    held = holdout.of_training(data, experiment.base_holdout)
-    counts = {split: data.split(split).class_counts for split in SPLITS}
-    counts["train"] = np.bincount(data.train.labels[~held], minlength=len(counts["train"]))
-    for head in experiment.heads:
-        if of_features and head.method.reads == "images":
-            raise ConfigError(f"{head.method.name} reads images, but the data are features")
-        tasks: dict[str, list[Task]] = {"train": [], "val": [head.setting.task]}
-        tasks["test"] = [head.setting.task]
-        if head.method.trained:
-            tasks["train"] = [lesson.setting.task for lesson in head.learns_from]
-            tasks["val"].append(head.chosen_on.task)
-        for split in SPLITS:
-            in_turn = split == "train" and len(head.learns_from) > 1
-            # The largest first: what it needs serves the others too.
-            for task in sorted(tasks[split], key=_most_images, reverse=True):
-                ways = "ways" if task.ways == head.setting.task.ways else "optimizer.ways"
-                if in_turn:
-                    ways = "optimizer.sizes_in_turn, of which ways"
-                said = _in_turn_said(task) if in_turn else _size_said(task)
-                names = data.split(split).class_names
-                _check_task(task, split, names, counts[split], ways, said)
-        if head.setting.has_base:
-            base = int(held.sum()) or sum(len(part.labels) for part in data.base.values())
-            learned = head.learns_from if head.method.trained else ()
-            for setting in (head.setting, *(lesson.setting for lesson in learned)):
-                _check_base(setting.task, counts["train"], base)
-    kept = int(counts["train"].sum())
-    pretrains = _reads_features(experiment) and not of_features and not experiment.backbone.file
-    if pretrains and experiment.pretraining.batch > kept:
-        wanted = f"at most {kept}, the images that training sees"
-        raise ConfigError(describe("pretrain.batch", experiment.pretraining.batch, wanted))
-
-
-def _check_task(
-    task: Task,
-    split: str,
-    names: Sequence[str],
-    counts: np.ndarray,
-    ways: str,
-    said: tuple[str, str],
-) -> None:
-    """Each class has an episode's images: counts [classes] are those that it may be drawn from."""
-    if task.ways > len(names):
-        wanted = f"at most {len(names)}, the classes of the {split} split"
-        raise ConfigError(describe(ways, task.ways, wanted))
-    smallest = int(counts.argmin())
-    if _most_images(task) > counts[smallest]:
-        size, lower = said
-        raise ConfigError(
-            f"{size}, but class {names[smallest]!r} of the {split} split has only "
-            f"{counts[smallest]} images; lower {lower}"
-        )
-
-
-def _most_images(task: Task) -> int:
-    """Of one class in an episode."""
-    return task.most_shots + task.most_queries
-
-
-def _in_turn_said(task: Task) -> tuple[str, str]:
-    """How large an episode of `sizes_in_turn` is, and that field."""
-    size, most = (task.ways, task.shots, task.all_queries), _most_images(task)
-    field = "config.optimizer.sizes_in_turn"
-    return f"{field} has {size}, up to {most} images of one class", field
-
-
-def _size_said(task: Task) -> tuple[str, str]:
-    """How large an episode is, and the fields that make it so."""
-    most = _most_images(task)
-    if task.total_queries:
-        said = f"config.shots is {task.shots}, with {task.total_queries} queries in all"
-        fields = "config.total_queries (or config.optimizer.total_queries) or config.shots"
-        return f"{said} up to {most} images of one class", fields
-    may = "" if most == task.shots + task.queries else f" a class, unbalanced up to {most}"
-    fields = "config.queries or config.shots"
-    return f"config.shots + config.queries is {task.shots} + {task.queries}{may}", fields
-
-
-def _check_base(task: Task, counts: np.ndarray, held: int) -> None:
-    """There are base classes beside the pretended novel ones, and enough images of them."""
-    if task.ways >= len(counts):
-        wanted = f"below {len(counts)}, the training classes, some of which stay base classes"
-        raise ConfigError(describe("ways", task.ways, wanted))
-    fewest = int(np.sort(counts)[: len(counts) - task.ways].sum())
-    if task.all_queries > min(held, fewest):
-        lower = _size_said(task)[1]
-        raise ConfigError(
-            f"an episode has {task.all_queries} queries of base classes, as many as of novel ones, "
-            f"but there are only {min(held, fewest)} images for them; lower {lower}, or change "
-            "config.base_holdout"
-        )
 
 
 def _check_stages(
@@ -561,8 +481,8 @@ def _check_stages(
     elif mode in ("train", "evaluate") and experiment.data.name != "features":
         needed[kept] = "pretrain"
     if mode == "evaluate":
-        trained = [h.name for h in experiment.heads if h.method.trained and h.name not in heads]
-        needed |= {files.params_file(workdir, name): "train" for name in trained}
+        trained = _trained(experiment, heads)
+        needed |= {files.params_file(workdir, head.name): "train" for head in trained}
     for path, stage in needed.items():
         if not path.exists():
             raise ConfigError(

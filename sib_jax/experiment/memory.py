@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,20 +97,31 @@ def _of_convolutions(backbone: Backbone, crop: int) -> int:
     """Bytes of what the convolutions give for one image: the backward pass needs all of it."""
     variables = jax.eval_shape(backbone.init, jax.random.key(0))
     image = jax.ShapeDtypeStruct((1, crop, crop, backbone.channels), jnp.float32)
-    return _sum_of_convolutions(jax.make_jaxpr(backbone.apply_train)(variables, image).jaxpr)
+    equations = _equations(jax.make_jaxpr(backbone.apply_train)(variables, image).jaxpr)
+    convolutions = (e for e in equations if e.primitive.name == "conv_general_dilated")
+    return sum(_bytes(v) for equation in convolutions for v in equation.outvars)
 
 
-def _sum_of_convolutions(jaxpr: Any) -> int:
-    total = 0
+def of_largest(function: Callable[..., Any], *arguments: Any) -> int:
+    """Bytes of the largest array that `function` makes of such arguments; nothing is computed."""
+    equations = _equations(jax.make_jaxpr(function)(*arguments).jaxpr)
+    return max((_bytes(v) for equation in equations for v in equation.outvars), default=0)
+
+
+def _bytes(variable: Any) -> int:
+    # Keys of random numbers have no itemsize, and are small.
+    return getattr(variable.aval, "size", 0) * getattr(variable.aval.dtype, "itemsize", 0)
+
+
+def _equations(jaxpr: Any) -> Iterator[Any]:
+    """Of all that is nested too."""
     for equation in jaxpr.eqns:
-        if equation.primitive.name == "conv_general_dilated":
-            total += sum(v.aval.size * v.aval.dtype.itemsize for v in equation.outvars)
+        yield equation
         for inner in jax.tree.leaves(
             list(equation.params.values()),
             is_leaf=lambda x: isinstance(x, core.Jaxpr | core.ClosedJaxpr),
         ):
             if isinstance(inner, core.ClosedJaxpr):
-                total += _sum_of_convolutions(inner.jaxpr)
+                yield from _equations(inner.jaxpr)
             elif isinstance(inner, core.Jaxpr):
-                total += _sum_of_convolutions(inner)
-    return total
+                yield from _equations(inner)

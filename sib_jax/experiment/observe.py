@@ -14,6 +14,7 @@ from sib_jax.experiment.evaluate import STREAMS, keys_of_task
 from sib_jax.experiment.inputs import Inputs
 from sib_jax.experiment.settings import Experiment, Head
 from sib_jax.methods.method import Method
+from sib_jax.report import observed
 from sib_jax.report.observed import Observed
 from sib_jax.report.projection import plane
 from sib_jax.report.results import Row
@@ -58,7 +59,7 @@ def observe(
     predicted: Mapping[str, np.ndarray],
     rows: Sequence[Row],
 ) -> Observed:
-    """Looks at the test tasks of a finished run again.
+    """Looks at the tasks of a finished run again: those of test, or of validation without these.
 
     One process does it alone, on its first device.
 
@@ -73,7 +74,7 @@ def observe(
     split = split_shown(experiment.evaluation.tasks)
     seeds = key(experiment.evaluation.seed, STREAMS[split])
     part, shown = data.split(split), _shown_head(experiment.heads, rows)
-    found = Observed({"split": split}, {}, {}, {})
+    found = Observed({"split": split, "results": observed.results_of(rows)}, {}, {}, {})
     has_base = any(head.setting.has_base for head in experiment.heads)
     found.about["classes"] = [*part.class_names, *(data.train.class_names if has_base else ())]
     known: dict[tuple[str, Task], Drawn] = {}

@@ -12,6 +12,7 @@ import numpy as np
 from sib_jax.backbones.pretrained import Extractor, Pretrained
 from sib_jax.data.reading.decode import fit
 from sib_jax.errors import UserError
+from sib_jax.experiment import memory
 from sib_jax.methods import Method
 from sib_jax.runtime import programs, seeds
 from sib_jax.sib import classifier, distributions, elbo, gradient_net
@@ -25,6 +26,8 @@ Labels = Sequence[int] | Sequence[str] | np.ndarray
 Images = np.ndarray | Sequence[np.ndarray]
 
 _BATCH = 256  # images at once
+_MANY = 4000  # queries, of which the square takes memory worth a look
+_LARGE_ARRAYS = 3  # of [n, n] at once, at least, where there are such
 _SAMPLES = 100  # of a Gaussian posterior, for the spread
 _NO_STEP = 2**32 - 1  # their noise is that of no inner step
 
@@ -171,14 +174,15 @@ class Predictor:
             raise PredictionError(
                 f"seed must be a whole number in 0..{seeds.LARGEST}, got {seed!r}"
             )
+        self._check_balanced(len(classes), len(query))
         answer = self._of_ways(len(classes), base_classes)
         examples, queries = self._inputs(support, query)
+        task = examples, jnp.asarray(rows.ravel(), jnp.int32), queries, jax.random.key(seed)
         if (size := (len(classes), base_classes, len(examples), len(queries))) not in self._sizes:
+            self._check_memory(answer, task, len(queries))
             programs.make_room()
             self._sizes.add(size)
-        found, spread = answer(
-            examples, jnp.asarray(rows.ravel(), jnp.int32), queries, jax.random.key(seed)
-        )
+        found, spread = answer(*task)
         probabilities = np.asarray(found)
         if not np.isfinite(probabilities).all():
             raise PredictionError(
@@ -189,6 +193,25 @@ class Predictor:
             probabilities,
             None if spread is None else np.asarray(spread),
         )
+
+    def _check_balanced(self, ways: int, queries: int) -> None:
+        if self.method(ways)[0].balances and queries < ways:
+            raise PredictionError(
+                f"{self.name} gives every class as many queries, so of {queries} among {ways} "
+                f"classes it tells nothing: give {ways} or more, or choose soft_kmeans"
+            )
+
+    def _check_memory(self, answer: Callable[..., Any], task: Any, queries: int) -> None:
+        """Methods that compare each query with each other one need the square of their number."""
+        if queries < _MANY or (room := memory.free_bytes()) is None:
+            return
+        need = _LARGE_ARRAYS * memory.of_largest(answer, *task)
+        if need > room:
+            raise PredictionError(
+                f"for {queries} queries at once {self.name} needs at least {need / 1e9:,.1f} GB of "
+                f"memory, but {room / 1e9:,.1f} GB are available: give fewer at once, or choose "
+                "soft_kmeans or simple_shot"
+            )
 
     def classes(self, support_labels: Labels) -> tuple[Any, ...]:
         """The class of each column: the distinct labels, sorted."""
@@ -381,7 +404,7 @@ def _features(extractor: Extractor, variables: Any, images: jax.Array) -> jax.Ar
 
 
 def _is_features(values: Images) -> bool:
-    if isinstance(values, np.ndarray | jax.Array):
+    if isinstance(values, np.ndarray | jax.Array) and values.dtype != object:
         return values.ndim == 2
     return all(np.ndim(value) == 1 for value in values)
 
@@ -392,7 +415,9 @@ def _check_many(values: Images, name: str) -> None:
         raise PredictionError(
             f"{name} must be an array or a list, got {type(values).__name__}: put it in a list"
         )
-    shape = values.shape if isinstance(values, np.ndarray | jax.Array) else ()
+    # An array of objects is a list of images of several sizes.
+    array = isinstance(values, np.ndarray | jax.Array) and values.dtype != object
+    shape = np.shape(values) if array else ()
     if len(shape) == 1 or (len(shape) == 3 and shape[-1] in (1, 3)):
         raise PredictionError(f"{name} is a single one, of shape {list(shape)}: put it in a list")
 

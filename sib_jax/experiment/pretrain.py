@@ -1,6 +1,7 @@
 """Pretraining: the backbone learns to classify all training classes, under a cosine classifier."""
 
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -152,7 +153,9 @@ def _train(
     stream = key(settings.seed, Stream.PRETRAINING)
     mesh = devices.episode_mesh(settings.batch)
     images, labels = devices.shared((images_of(data.train, slice(None)), data.train.labels), mesh)
-    scaled = settings._replace(padding=round(settings.padding * scale))
+    # Both sizes were rounded: the crop has to fit all the same.
+    lacking = math.ceil((phase.crop - images.shape[1]) / 2)
+    scaled = settings._replace(padding=max(round(settings.padding * scale), lacking))
     step = _compile(scaled, sized, preprocessing, optimizer)
     order: dict[int, jax.Array] = {}  # of the epoch at work
 
@@ -184,11 +187,16 @@ def _train(
     return loop.train(stage, start, directory, metrics, trace_to)
 
 
+def _kind(backbone: Backbone) -> tuple[object, ...]:
+    """What parameters are of; the precision that they are used in is another matter."""
+    return backbone.name, backbone.channels, backbone.final_relu
+
+
 def _start(work: _Work, backbone: Backbone) -> Model:
     """The model before the first step: drawn, or from a file whose classifier is then resized."""
     if work.settings.start:
         found = pretrained.open_file(work.settings.start)
-        if found.backbone.at(backbone.image_size) != backbone:
+        if _kind(found.backbone) != _kind(backbone):
             raise ConfigError(
                 f"config.pretrain.start: {work.settings.start} holds a {found.backbone.name} with "
                 "other settings than this config asks for"

@@ -78,15 +78,18 @@ class Lock:
     def __exit__(self, *_: object) -> None:
         self._held.close()
 
-    def take(self) -> None:
+    def take(self) -> bool:
         """Takes the lock, by one process for all of the run; once.
+
+        Returns:
+          Whether it was taken now, and not before.
 
         Raises:
           InUseError: another run has it.
           FileError: the folder cannot be written to.
         """
         if self._taken:
-            return
+            return False
         self._taken = True
         refusal: UserError | None = None
         if devices.is_main():
@@ -96,6 +99,7 @@ class Lock:
                 refusal = error
         if devices.anywhere(refusal is not None):
             raise refusal or InUseError(f"{files.shown(self._workdir)} is refused: see process 0")
+        return True
 
     def _lock(self) -> None:
         path = self._workdir / LOCK

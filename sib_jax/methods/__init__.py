@@ -37,7 +37,8 @@ class Entry(NamedTuple):
 
     Attributes:
       settings: NamedTuple of its hyper-parameters.
-      make: (settings, ways) -> `Method`; a ValueError says which hyper-parameter cannot work.
+      make: (settings, ways) -> `Method`; a ValueError, there or of the method's first use, says
+        which hyper-parameter cannot work.
     """
 
     settings: Callable[..., Any]

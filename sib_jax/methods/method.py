@@ -43,6 +43,8 @@ class Method(NamedTuple):
       steps: T of the inner loop of SIB and SIB+; None for others.
       trajectory: (parameters, `Episode`, key) -> `Trajectory`: the steps to what `logits` gives,
         for a report; None for a method without an inner loop of this kind.
+      balances: whether it gives every class as many queries, whatever these show: of fewer queries
+        than classes it tells nothing.
       frozen: parameters -> pytree of bools like it, True where they stay as they start, also under
         weight decay; None if all are learned.
     """
@@ -56,6 +58,7 @@ class Method(NamedTuple):
     steps: int | None = None
     trajectory: Callable[[Any, Episode, jax.Array], Trajectory] | None = None
     frozen: Callable[[Any], Any] | None = None
+    balances: bool = False
 
     @property
     def trained(self) -> bool:

@@ -118,4 +118,4 @@ def logits(
 
 def make(settings: Settings, ways: int) -> Method:
     """PT-MAP on features."""
-    return untrained("pt_map", logits, settings, ways)
+    return untrained("pt_map", logits, settings, ways, balances=True)

@@ -180,7 +180,8 @@ def make(settings: Settings, ways: int) -> Method:
         )
 
     name = "SIB+ balanced" if settings.iterations else "SIB+"
-    return Method(name, start, of_episode, cross_entropy(of_episode), steps=settings.steps)
+    loss, balances = cross_entropy(of_episode), settings.iterations > 0
+    return Method(name, start, of_episode, loss, steps=settings.steps, balances=balances)
 
 
 def _network(params: Params, x: jax.Array) -> jax.Array:

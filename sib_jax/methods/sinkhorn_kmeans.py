@@ -81,4 +81,4 @@ def logits(
 
 def make(settings: Settings, ways: int) -> Method:
     """Sinkhorn k-means on features."""
-    return untrained("sinkhorn_kmeans", logits, settings, ways)
+    return untrained("sinkhorn_kmeans", logits, settings, ways, balances=True)

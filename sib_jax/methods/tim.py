@@ -255,4 +255,4 @@ def logits(
 
 def make(settings: Settings, ways: int) -> Method:
     """TIM on features."""
-    return untrained(f"tim {settings.variant}", logits, settings, ways)
+    return untrained(f"tim {settings.variant}", logits, settings, ways, balances=True)

@@ -1,10 +1,12 @@
 """observed.npz: what a report shows and results do not hold, so that it can be drawn anew."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from sib_jax.report.results import Row
 from sib_jax.runtime import weights
 
 FILE = "report/observed.npz"
@@ -14,7 +16,8 @@ class Observed(NamedTuple):
     """What `experiment.observe` finds of the tasks of one split.
 
     Attributes:
-      about: {"split", "classes": names, "episode": {"head", "task", "classes": names}}.
+      about: {"split", "results": of which it is, see `results_of`, "classes": names, "episode":
+        {"head", "task", "classes": names}}.
       confused: by head, [pairs, 4]: a class, the one that it was taken for (itself where the answer
         was right), how many queries, and of how many: those of the first in tasks with the second.
       traced: by head with an inner loop and by name, [tasks, T + 1]: "accuracy" (0 to 1), "entropy"
@@ -29,6 +32,11 @@ class Observed(NamedTuple):
     confused: dict[str, np.ndarray]
     traced: dict[str, dict[str, np.ndarray]]
     episode: dict[str, np.ndarray]
+
+
+def results_of(rows: Sequence[Row]) -> list[Any]:
+    """What tells the results of one evaluation from those of another."""
+    return [[row.get(name) for name in ("head", "split", "tasks", "seed", "novel")] for row in rows]
 
 
 def write(workdir: Path, found: Observed) -> None:

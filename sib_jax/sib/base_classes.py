@@ -7,6 +7,8 @@ gradient network may see a summary of the base logits, so that it can leave base
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
 
 from sib_jax.sib import classifier
 from sib_jax.sib.classifier import Classifier
@@ -21,8 +23,13 @@ def present(params: Params, base: jax.Array) -> Params:
 
     A base class that an episode pretends to be novel must not be in its prior: the component would
     give its weights away.
+
+    Raises:
+      TypeError: `base` are no integers.
+      ValueError: one is no component, or stands there twice (known outside jit alone).
     """
-    return params._replace(prior=_mixture(params)._replace(chosen=base))
+    prior = _mixture(params)
+    return params._replace(prior=prior._replace(chosen=_components(base, prior.means.shape[0])))
 
 
 def logits(params: Params, query: jax.Array) -> jax.Array:
@@ -59,9 +66,32 @@ def summarize(scores: jax.Array, kind: str) -> jax.Array:
         return jax.nn.logsumexp(scores, axis=1, keepdims=True)
     if kind == "max":
         return jnp.max(scores, axis=1, keepdims=True)
-    if kind == "none":
-        return scores[:, :0]
-    raise ValueError(f"unknown summary {kind!r}; known are {', '.join(SUMMARIES)}")
+    check_kind(kind)
+    return scores[:, :0]
+
+
+def check_kind(kind: str) -> None:
+    """Raises `ValueError` where `kind` is none of `SUMMARIES`."""
+    if kind not in SUMMARIES:
+        raise ValueError(f"unknown summary {kind!r}; known are {', '.join(SUMMARIES)}")
+
+
+def _components(base: ArrayLike, count: int) -> jax.Array:
+    values = None if isinstance(base, jax.core.Tracer) else np.asarray(base)
+    array = jnp.asarray(base) if values is None else values
+    if not jnp.issubdtype(array.dtype, jnp.integer) or array.ndim != 1:
+        raise TypeError(
+            "the base classes of an episode must be integers [b], the components of the prior that "
+            f"are present; got {array.dtype} of shape {array.shape}"
+        )
+    if values is not None and values.size and (values.min() < 0 or values.max() >= count):
+        raise ValueError(
+            f"the base classes of an episode must lie in 0..{count - 1}, the prior's components, "
+            f"got {values.min()}..{values.max()}"
+        )
+    if values is not None and len(np.unique(values)) < len(values):
+        raise ValueError("a base class stands twice among those of the episode")
+    return jnp.asarray(array)
 
 
 def _mixture(params: Params) -> Mixture:

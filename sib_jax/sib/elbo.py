@@ -59,12 +59,15 @@ def elbo(
       The bound, and its two parts (log-likelihood, KL).
 
     Raises:
-      ValueError: shapes or labels that do not fit, a Gaussian posterior without a key.
-      TypeError: labels are no integers.
+      ValueError: shapes or labels that do not fit, a Gaussian posterior without a key, `samples`
+        below 1, a negative `beta`.
+      TypeError: labels are no integers, `samples` is no whole number.
     """
     query = checks.features("query", query, posterior.mean.shape[-1])
     ways, base = posterior.mean.shape[0], 0 if base_logits is None else base_logits.shape[1]
     query_labels = _checked_labels(query_labels, query, ways, base)
+    samples = checks.whole("samples", samples, 1)
+    checks.not_negative("beta", beta)
 
     def log_likelihood(scores: jax.Array) -> jax.Array:
         if base_logits is not None:
@@ -126,11 +129,13 @@ def negative_elbo(
       Loss in nats (a scalar), `Aux`.
 
     Raises:
-      ValueError: the episode's ways, features or labels do not fit the parameters or each other, a
-        Gaussian posterior without a key, no queries, an empty support set that is needed.
-      TypeError: labels are no integers.
+      ValueError: the episode's ways, features, labels or base classes do not fit the parameters or
+        each other, a Gaussian posterior without a key, no queries, an empty support set that is
+        needed, an unknown `summary`.
+      TypeError: labels or base classes are no integers.
     """
     episode = _checked(params, episode)
+    base_classes.check_kind(summary)
     return loss(params, episode, Inner(steps, step_size, samples, beta, checkpoint, summary), key)
 
 

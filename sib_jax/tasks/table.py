@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+_MOST_CLASSES = 1_000_000  # a label beyond these, and beyond the images, is no number of a class
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +64,8 @@ def _checked(
     labels = np.asarray(labels)
     if not isinstance(features, jax.Array):
         features = np.asarray(features)
+    if labels.ndim != 1:
+        raise ValueError(f"labels must be [images], one for each, got shape {labels.shape}")
     if not len(labels):
         raise ValueError("a table needs at least one image, got none")
     if features.ndim < 2:
@@ -73,10 +77,16 @@ def _checked(
             f"labels must be integers from 0, got dtype {labels.dtype}; of names, "
             "np.unique(names, return_inverse=True) makes such"
         )
-    if labels.ndim != 1 or labels[0] < 0 or np.any(np.diff(labels) < 0):
+    # Not np.diff, which of unsigned numbers is never below 0.
+    if labels[0] < 0 or np.any(labels[1:] < labels[:-1]):
         raise ValueError(
             "labels must ascend from 0 or more, one for each image: each class is one contiguous "
             "block of rows"
+        )
+    if labels[-1] >= max(len(labels), _MOST_CLASSES):
+        raise ValueError(
+            f"labels must number the classes from 0, but the last is {labels[-1]}; "
+            "np.unique(labels, return_inverse=True) numbers them so"
         )
     if not (jnp.issubdtype(features.dtype, jnp.number) or features.dtype == bool):
         raise TypeError(f"features must be numbers, got dtype {features.dtype}")

@@ -87,6 +87,11 @@ def sample_evaluation(
       TypeError, ValueError: as `standard.sample`, or the base table has too few images (numbers are
         not known where it is an argument of a jitted function).
     """
+    ways = checks.whole("ways", ways, 1)
+    if ways > novel_table.classes:
+        raise ValueError(
+            f"ways is {ways}, but must be 1 to {novel_table.classes}, the table's classes"
+        )
     class_key, novel_key, base_key = jax.random.split(key, 3)
     novel = distinct(class_key, novel_table.classes, ways)
     base = jnp.arange(base_table.classes)

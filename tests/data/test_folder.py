@@ -251,3 +251,12 @@ def test_errors_say_what_is_wrong(tmp_path):
         load("folder", image_size=8)
     with pytest.raises(DataError, match="unknown data set 'imagenet'"):
         load("imagenet", str(tmp_path), image_size=8)
+
+
+def test_what_systems_leave_beside_the_classes_is_no_class(tmp_path):
+    _tree(tmp_path / "d", classes=4)
+    (tmp_path / "d" / "__MACOSX" / "class00").mkdir(parents=True)
+    (tmp_path / "d" / "__MACOSX" / "class00" / "._0.png").write_bytes(b"")
+    data = folder.load(tmp_path / "d", image_size=8)
+    names = {*data.train.class_names, *data.val.class_names, *data.test.class_names}
+    assert names == {f"class{c:02}" for c in range(4)}

@@ -13,7 +13,7 @@ from toy_copies import TOY, as_directory, as_tar, as_zip
 
 from sib_jax.data import cifar_fs, features, folder, mini_imagenet
 from sib_jax.data.errors import DataError
-from sib_jax.data.reading import episode_files, files
+from sib_jax.data.reading import files
 from sib_jax.data.reading.decode import decode_one
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -99,13 +99,6 @@ def _png():
     pixels = np.random.default_rng(0).integers(0, 256, (30, 30, 3), np.uint8)
     Image.fromarray(pixels).save(file, "png")
     return file.getvalue()
-
-
-def test_fixed_episodes_from_a_pipe_and_to_nowhere(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    _one_line("pipe is no file", episode_files.read, tmp_path / "pipe", ["a/b"])
-    (tmp_path / "deep.json").write_text("[" * 100_000)
-    _one_line("deep.json is no JSON file", episode_files.read, tmp_path / "deep.json", ["a/b"])
 
 
 # Archives that unpack to far more than they are

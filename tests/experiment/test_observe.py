@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -135,6 +136,18 @@ def test_the_episode_shown_is_one_of_the_evaluated(workdir):
     reached = task_arrays.read(workdir)[0][found.about["episode"]["head"]]["test"]["novel"]
     np.testing.assert_allclose(right.mean(), reached[task], atol=1e-6)
     assert found.episode["query_images"].shape == (12, 16, 16, 3)
+
+
+def test_what_was_observed_of_an_evaluation_before_is_not_shown(workdir, tmp_path):
+    shutil.copytree(workdir, tmp_path / "run")
+    assert runs.read(tmp_path / "run").observed is not None
+    rows = json.loads((tmp_path / "run" / "results.json").read_text())
+    rows[0]["seconds"] += 1  # the same tasks, evaluated again
+    (tmp_path / "run" / "results.json").write_text(json.dumps(rows))
+    assert runs.read(tmp_path / "run").observed is not None
+    rows[0]["novel"]["mean"] += 1
+    (tmp_path / "run" / "results.json").write_text(json.dumps(rows))
+    assert runs.read(tmp_path / "run").observed is None
 
 
 def test_a_run_of_which_nothing_can_be_drawn_still_ends(workdir, config, monkeypatch, caplog):

@@ -17,7 +17,7 @@ from sib_jax.backbones import pretrained
 from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.config import default
 from sib_jax.errors import UserError
-from sib_jax.experiment import features, loading, settings
+from sib_jax.experiment import features, loading, memory, settings
 from sib_jax.experiment import workdir as files
 from sib_jax.methods import Classes, sib_plus
 from sib_jax.runtime import weights
@@ -282,3 +282,35 @@ def test_parameters_have_the_shapes_that_classes_give(run):
     classes = Classes((64,), BASE, jnp.ones((BASE, 64)))
     like = predictor.head.make(3).init(jax.random.key(0), classes)
     assert jax.tree.map(np.shape, like) == jax.tree.map(np.shape, predictor.head.params)
+
+
+@pytest.mark.parametrize("method", ["tim", "pt_map", "sinkhorn_kmeans"])
+def test_fewer_queries_than_classes_tell_balanced_methods_nothing(episode, method):
+    support, names, query, _ = episode
+    predictor = sib_jax.load(backbone="mini_imagenet-conv4_64", method=method)
+    with pytest.raises(UserError, match=r"as many queries, so of 2 among 3 .* choose soft_kmeans"):
+        predictor(support, names, query[:2])
+    other = sib_jax.load(backbone="mini_imagenet-conv4_64", method="soft_kmeans")
+    assert other(support, names, query[:1]).shape == (1, 3)
+
+
+def test_images_of_several_sizes_in_an_array_of_objects(run, episode):
+    support, names, query, _ = episode
+    predictor = sib_jax.load(run, "kmeans")
+    larger = [np.asarray(Image.fromarray(i).resize((SIZE + n, SIZE))) for n, i in enumerate(query)]
+    objects = np.empty(len(larger), object)
+    objects[:] = larger
+    np.testing.assert_array_equal(
+        predictor(support, names, objects), predictor(support, names, larger)
+    )
+
+
+def test_more_queries_than_memory_holds_the_square_of_are_refused(episode, monkeypatch):
+    predictor = sib_jax.load(backbone="mini_imagenet-conv4_64", method="laplacian_shot")
+    rng = np.random.default_rng(0)
+    support, query = rng.normal(size=(4, 1600)), rng.normal(size=(5000, 1600))
+    monkeypatch.setattr(memory, "free_bytes", lambda: 10**8)
+    with pytest.raises(UserError, match=r"for 5000 queries at once laplacian_shot needs at least"):
+        predictor(support, [0, 0, 1, 1], query)
+    simple = sib_jax.load(backbone="mini_imagenet-conv4_64", method="simple_shot")
+    assert simple(support, [0, 0, 1, 1], query).shape == (5000, 2)

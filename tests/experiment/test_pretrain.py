@@ -74,6 +74,14 @@ def test_training_starts_from_a_file_of_smaller_images(config, tmp_path):
     )
     assert large["base_weights"].shape == (6, 256)
 
+    # In half precision too: what a file holds is float32 whatever it is used in.
+    config.dtype = "bfloat16"
+    job.run(config, tmp_path / "half", "pretrain")
+    half = np.load(tmp_path / "half" / "backbone.npz")
+    np.testing.assert_allclose(
+        half["params/conv_0/kernel"], small["params/conv_0/kernel"], atol=1e-6
+    )
+
     config.pretrain.start = str(tmp_path / "none.npz")
     with pytest.raises(UserError, match=r"pretrain.start is .* but must be an existing .npz file"):
         job.run(config, tmp_path / "none")
@@ -103,3 +111,10 @@ def test_shares_of_all_epochs_are_refused(config):
     config.pretrain.growth = ((16, 0.6), (24, 0.3), (28, 0.1))  # 1 - 1e-16 as a sum of floats
     with pytest.raises(UserError, match=r"pretrain.growth .* must be shares of less than 1 in all"):
         check(config)
+
+
+def test_crops_that_live_from_the_padding_fit_small_images_too(config, tmp_path):
+    config.image_size, config.crop, config.pretrain.padding = 32, 36, 2
+    config.pretrain.growth = ((26, 0.5),)  # of images of 23 pixels, whose padding is 1.44
+    job.run(config, tmp_path / "run", "pretrain")
+    assert (tmp_path / "run" / "backbone.npz").is_file()

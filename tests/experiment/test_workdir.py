@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sib_jax.config import ConfigError, default
-from sib_jax.experiment import workdir
+from sib_jax.experiment import job, workdir
 
 
 def test_how_a_given_backbone_would_be_trained_may_differ(tmp_path):
@@ -75,3 +75,19 @@ def test_a_long_list_of_fields_is_told_apart_by_a_number():
     one, other = (workdir.default_place("a", default(), many | {"last": i}) for i in (1, 2))
     assert one != other
     assert len(str(one)) < 60
+
+
+def test_a_run_that_came_and_went_while_the_data_were_loaded_is_noticed(tmp_path, monkeypatch):
+    config = default()
+    config.heads = (("k", {"method": "soft_kmeans"}),)
+
+    def load_slowly(*arguments, **options):
+        other = default()
+        other.heads, other.pretrain.epochs = config.heads, 3
+        workdir.write_config(other, tmp_path / "run")
+        return load(*arguments, **options)
+
+    load = job.load
+    monkeypatch.setattr(job, "load", load_slowly)
+    with pytest.raises(ConfigError, match=r"holds a run with config.pretrain.epochs = 3, not"):
+        job.run(config, tmp_path / "run")

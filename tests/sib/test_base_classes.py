@@ -122,3 +122,19 @@ def test_parameters_without_base_classes_are_refused(episode):
 def test_a_summary_that_the_gradient_network_was_not_made_for_is_refused(episode):
     with pytest.raises(ValueError, match=r"reads 0 further numbers.*summary has shape"):
         sib_jax.negative_elbo(_params(summary=0), episode, steps=1, step_size=0.1, summary="max")
+
+
+@pytest.mark.parametrize(
+    ("base", "error", "message"),
+    [
+        ([0, CLASSES], ValueError, r"must lie in 0..7, the prior's components, got 0..8"),
+        ([-1, 0], ValueError, r"must lie in 0..7, the prior's components, got -1..0"),
+        ([1, 1], ValueError, "a base class stands twice"),
+        ([0.0, 1.0], TypeError, r"must be integers \[b\], the components .* got float"),
+    ],
+)
+def test_base_classes_that_are_no_components(episode, base, error, message):
+    labels = np.zeros(len(episode.query), int)
+    given = episode._replace(base=base, query_labels=labels)
+    with pytest.raises(error, match=message):
+        sib_jax.negative_elbo(_params(), given, steps=1, step_size=0.1, summary="max")

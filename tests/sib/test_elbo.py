@@ -80,3 +80,25 @@ def test_a_gaussian_needs_a_key():
     params, query, labels, mean = _setup()
     with pytest.raises(ValueError, match="pass key="):
         sib_jax.elbo(params, Gaussian(mean, mean), query, labels)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"samples": 0}, ValueError, "samples must be at least 1, got 0"),
+        ({"samples": 2.0}, TypeError, "samples must be a whole number, got 2.0"),
+        ({"beta": -1.0}, ValueError, "beta must be 0 or more, got -1.0"),
+    ],
+)
+def test_settings_that_mean_nothing(options, error, message):
+    params, query, labels, mean = _setup()
+    q = Gaussian(mean, jnp.zeros((WAYS, FEATURES)))
+    with pytest.raises(error, match=message):
+        sib_jax.elbo(params, q, query, labels, key=jax.random.key(0), **options)
+
+
+def test_an_unknown_summary_is_told_without_base_classes_too():
+    params, query, labels, _ = _setup("point")
+    episode = sib_jax.Episode(query[:2], [0, 1], query, labels)
+    with pytest.raises(ValueError, match="unknown summary 'mean'; known are none, max, logsumexp"):
+        sib_jax.negative_elbo(params, episode, steps=1, step_size=0.1, summary="mean")

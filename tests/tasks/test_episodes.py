@@ -60,9 +60,19 @@ def test_drawing_compiles_once_for_all_class_sizes():
         assert jnp.max(sizes(jax.random.key(0), size)) < size
 
 
-def test_labels_must_be_in_blocks():
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.uint64])
+def test_labels_must_be_in_blocks(dtype):
     with pytest.raises(ValueError, match="ascend"):
-        sib_jax.feature_table(np.zeros((3, 2)), np.array([0, 1, 0]))
+        sib_jax.feature_table(np.zeros((3, 2)), np.array([0, 1, 0], dtype))
+
+
+def test_labels_must_be_numbers_of_classes_one_for_each_image():
+    with pytest.raises(ValueError, match=r"from 0, but the last is 10000000000000; np.unique\("):
+        sib_jax.feature_table(np.zeros((2, 2)), np.array([0, 10**13]))
+    with pytest.raises(
+        ValueError, match=r"labels must be \[images\], one for each, got shape \(\)"
+    ):
+        sib_jax.feature_table(np.zeros((2, 2)), np.array(3))
     with pytest.raises(ValueError, match="3 features but 2 labels"):
         sib_jax.feature_table(np.zeros((3, 2)), np.array([0, 1]))
 

@@ -106,3 +106,13 @@ def test_too_few_base_images_are_told(table, jitted):
 def test_some_classes_must_stay_base(table):
     with pytest.raises(ValueError, match="ways is 8, but must be below 8"):
         without_forgetting.sample_training(jax.random.key(0), table, **SIZE | {"ways": CLASSES})
+
+
+@pytest.mark.parametrize(
+    ("ways", "message"), [(CLASSES + 1, "1 to 8, the table's"), (0, "least 1")]
+)
+def test_more_classes_than_there_are_cannot_be_novel(table, ways, message):
+    with pytest.raises(ValueError, match=message):
+        without_forgetting.sample_evaluation(
+            jax.random.key(0), table, table, ways=ways, shots=1, queries=1
+        )

@@ -9,7 +9,14 @@ from sib_jax.methods.method import Method, no_parameters
 from sib_jax.tasks.episode import Episode
 
 
-def untrained(name: str, logits: Callable[..., jax.Array], settings: Any, ways: int) -> Method:
+def untrained(
+    name: str,
+    logits: Callable[..., jax.Array],
+    settings: Any,
+    ways: int,
+    *,
+    balances: bool = False,
+) -> Method:
     """The method that scores the queries by `logits`.
 
     Args:
@@ -17,6 +24,7 @@ def untrained(name: str, logits: Callable[..., jax.Array], settings: Any, ways: 
       logits: (settings, support, support_labels, query, *, ways) -> [n, k].
       settings: hyper-parameters.
       ways: k.
+      balances: see `Method`.
 
     Returns:
       A method without parameters, loss or randomness, on features.
@@ -28,4 +36,4 @@ def untrained(name: str, logits: Callable[..., jax.Array], settings: Any, ways: 
             raise ValueError("the episode has no queries")
         return logits(settings, episode.support, episode.support_labels, episode.query, ways=ways)
 
-    return Method(name, no_parameters, of_episode)
+    return Method(name, no_parameters, of_episode, balances=balances)

@@ -1,0 +1,122 @@
+"""Whether the episodes of an experiment fit into its data: enough classes, of enough images."""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from sib_jax.config import ConfigError, describe
+from sib_jax.data import holdout
+from sib_jax.data.split import SPLITS, DataSet, FeatureSplit
+from sib_jax.experiment.settings import Experiment, Head
+from sib_jax.tasks.setting import Task
+
+
+def check(experiment: Experiment, data: DataSet, trained: Collection[Head]) -> None:
+    """Raises `ConfigError` where an episode, or a batch of pretraining, asks for too much.
+
+    Args:
+      experiment: what is to run.
+      data: what it runs on.
+      trained: the heads that are meta-trained here; the others are evaluated alone.
+    """
+    held = holdout.of_training(data, experiment.base_holdout)
+    counts = {split: data.split(split).class_counts for split in SPLITS}
+    counts["train"] = np.bincount(data.train.labels[~held], minlength=len(counts["train"]))
+    base = {split: int(held.sum()) for split in SPLITS}
+    if data.base:
+        base = {s: len(data.base[s].labels) if s in data.base else 0 for s in SPLITS}
+    names_of_trained = {head.name for head in trained}
+    for head in experiment.heads:
+        learns = head.name in names_of_trained
+        evaluated = {*experiment.evaluation.tasks, *(["val"] if learns else [])}
+        tasks: dict[str, list[Task]] = {split: [head.setting.task] for split in evaluated}
+        if learns:
+            tasks["train"] = [lesson.setting.task for lesson in head.learns_from]
+            tasks["val"].append(head.chosen_on.task)
+        for split in sorted(tasks, key=SPLITS.index):
+            in_turn = split == "train" and len(head.learns_from) > 1
+            # The largest first: what it needs serves the others too.
+            for task in sorted(tasks[split], key=_most_images, reverse=True):
+                ways = "ways" if task.ways == head.setting.task.ways else "optimizer.ways"
+                if in_turn:
+                    ways = "optimizer.sizes_in_turn, of which ways"
+                said = _in_turn_said(task) if in_turn else _size_said(task)
+                names = data.split(split).class_names
+                _check_task(task, split, names, counts[split], ways, said)
+        if head.setting.has_base:
+            for lesson in head.learns_from if learns else ():
+                _check_pretended(lesson.setting.task, counts["train"])
+            for split in sorted(evaluated, key=SPLITS.index):
+                _check_base(head.setting.task, base[split], f"the {split} split")
+    of_features = isinstance(data.train, FeatureSplit)
+    reads_features = any(head.method.reads == "features" for head in experiment.heads)
+    kept = int(counts["train"].sum())
+    pretrains = reads_features and not of_features and not experiment.backbone.file
+    if pretrains and experiment.pretraining.batch > kept:
+        wanted = f"at most {kept}, the images that training sees"
+        raise ConfigError(describe("pretrain.batch", experiment.pretraining.batch, wanted))
+
+
+def _check_task(
+    task: Task,
+    split: str,
+    names: Sequence[str],
+    counts: np.ndarray,
+    ways: str,
+    said: tuple[str, str],
+) -> None:
+    """Each class has an episode's images: counts [classes] are those that it may be drawn from."""
+    if task.ways > len(names):
+        wanted = f"at most {len(names)}, the classes of the {split} split"
+        raise ConfigError(describe(ways, task.ways, wanted))
+    smallest = int(counts.argmin())
+    if _most_images(task) > counts[smallest]:
+        size, lower = said
+        raise ConfigError(
+            f"{size}, but class {names[smallest]!r} of the {split} split has only "
+            f"{counts[smallest]} images; lower {lower}"
+        )
+
+
+def _most_images(task: Task) -> int:
+    """Of one class in an episode."""
+    return task.most_shots + task.most_queries
+
+
+def _in_turn_said(task: Task) -> tuple[str, str]:
+    """How large an episode of `sizes_in_turn` is, and that field."""
+    size, most = (task.ways, task.shots, task.all_queries), _most_images(task)
+    field = "config.optimizer.sizes_in_turn"
+    return f"{field} has {size}, up to {most} images of one class", field
+
+
+def _size_said(task: Task) -> tuple[str, str]:
+    """How large an episode is, and the fields that make it so."""
+    most = _most_images(task)
+    if task.total_queries:
+        said = f"config.shots is {task.shots}, with {task.total_queries} queries in all"
+        fields = "config.total_queries (or config.optimizer.total_queries) or config.shots"
+        return f"{said} up to {most} images of one class", fields
+    may = "" if most == task.shots + task.queries else f" a class, unbalanced up to {most}"
+    fields = "config.queries or config.shots"
+    return f"config.shots + config.queries is {task.shots} + {task.queries}{may}", fields
+
+
+def _check_pretended(task: Task, counts: np.ndarray) -> None:
+    """Of the training classes some are left as base, with enough images of them."""
+    if task.ways >= len(counts):
+        wanted = f"below {len(counts)}, the training classes, some of which stay base classes"
+        raise ConfigError(describe("ways", task.ways, wanted))
+    fewest = int(np.sort(counts)[: len(counts) - task.ways].sum())
+    _check_base(task, fewest, "meta-training")
+
+
+def _check_base(task: Task, images: int, where: str) -> None:
+    """There are enough images of base classes."""
+    if task.all_queries > images:
+        lower = _size_said(task)[1]
+        raise ConfigError(
+            f"an episode has {task.all_queries} queries of base classes, as many as of novel ones, "
+            f"but there are only {images} images for them in {where}; lower {lower}, or change "
+            "config.base_holdout"
+        )

@@ -1,0 +1,60 @@
+"""What an experiment's episodes ask of the data, of the parts that they are drawn from alone."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from sib_jax.config import ConfigError, default
+from sib_jax.data.split import DataSet, Split
+from sib_jax.experiment import fits, settings
+
+
+def _split(classes, images):
+    labels = np.repeat(np.arange(classes), images)
+    names = tuple(f"c{i}" for i in range(classes))
+    return Split(np.zeros((len(labels), 4, 4, 3), np.uint8), labels, names, "")
+
+
+def _data(train=8, val=8, test=8):
+    return DataSet("folder", *(_split(classes, 30) for classes in (train, val, test)))
+
+
+def _experiment(**fields):
+    config = default("folder")
+    config.pretrain.batch = 8
+    config.update_from_flattened_dict({name.replace("__", "."): v for name, v in fields.items()})
+    return settings.read(config)
+
+
+def test_a_split_that_nothing_uses_may_be_small():
+    tested = _experiment(method="soft_kmeans", eval__splits=("test",))
+    fits.check(tested, _data(train=3, val=2), [])
+    with pytest.raises(ConfigError, match="at most 2, the classes of the val split"):
+        fits.check(_experiment(method="soft_kmeans"), _data(val=2), [])
+
+
+def test_training_asks_for_its_classes_and_for_those_that_choose_the_epoch():
+    sib = _experiment(eval__splits=("test",))
+    fits.check(sib, _data(train=3, val=2), [])  # trained elsewhere
+    for small in ({"train": 3}, {"val": 2}):
+        with pytest.raises(ConfigError, match=f"classes of the {next(iter(small))} split"):
+            fits.check(sib, _data(**small), sib.heads)
+
+
+LWOF = {"setting": "lwof", "prior": "mixture", "base_summary": "none", "base_holdout": 0.1}
+
+
+@pytest.mark.parametrize("few", [{"val": 30}, {"val": 30, "test": 2}])
+def test_each_split_has_its_own_base_images(few):
+    lwof = _experiment(**LWOF)
+    fits.check(lwof, _data_with_base({"val": 30, "test": 30}), lwof.heads)
+    some = 0 if "test" not in few else 16
+    with pytest.raises(ConfigError, match=f"only {some} images for them in the test split"):
+        fits.check(lwof, _data_with_base(few), lwof.heads)
+    fits.check(_experiment(**LWOF, eval__splits=("val",)), _data_with_base(few), lwof.heads)
+
+
+def _data_with_base(images):
+    data = _data()
+    return dataclasses.replace(data, base={name: _split(8, n) for name, n in images.items()})
