@@ -41,7 +41,6 @@ CIFAR = ("cifar_fs", "cifar_fs_sib_plus")
 CIFAR_METHODS = (*CIFAR, "comparison_cifar_fs", "comparison_cifar_fs_short")
 UNBALANCED_MINI = (
     "unbalanced_mini_imagenet_conv4_128",
-    "unbalanced_mini_imagenet_conv4_128_sib_plus",
     "unbalanced_mini_imagenet_conv4_128_alpha_tim",
 )
 UNBALANCED_CIFAR = ("unbalanced_cifar_fs", "unbalanced_cifar_fs_sib_plus")
