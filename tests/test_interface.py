@@ -280,11 +280,12 @@ def test_a_table_of_what_cannot_be_one_is_refused(features, labels, error, messa
         ({"initial_std": 0}, ValueError, "initial_std must be above 0, got 0"),
         ({"prior_std": -1.0}, ValueError, r"prior_std must be above 0, got -1\.0"),
         ({"base_weights": [[1.0]]}, ValueError, r"base_weights must be \[components, 2\]"),
+        ({"base_weights": [[1.0, 0.0]], "prior": None}, ValueError, "but prior is None"),
     ],
 )
 def test_parameters_of_what_cannot_be_are_refused(changed, error, message):
     with pytest.raises(error, match=message):
-        sib_jax.init(jax.random.key(0), ways=2, features=2, prior="mixture", **changed)
+        sib_jax.init(jax.random.key(0), **{"ways": 2, "features": 2, "prior": "mixture", **changed})
 
 
 def test_double_precision_is_of_all_or_nothing():

@@ -57,7 +57,7 @@ def compare(runs: Sequence[Run], against: str | None = None, split: str = "test"
             raise ReportError(f"{shown(run.workdir)} was not evaluated on {split}")
         for row in rows:
             head = row["head"]
-            measure = "both" if row["both"] else "novel"
+            measure = _measure(row)
             paired.check(run, head, runs[0], baseline, split)
             is_baseline = run is runs[0] and head == baseline
             pair = (run.tasks[head][split], runs[0].tasks[baseline][split])
@@ -102,6 +102,14 @@ def write(path: Path, found: Sequence[Compared], split: str) -> Path:
     return page.save(path, path.with_suffix(""), "Comparison of runs", about, [section], {})
 
 
+def _measure(row: Row) -> str:
+    return "both" if row["both"] else "novel"
+
+
+def _told(row: Row) -> dict[str, float]:
+    return row[_measure(row)]
+
+
 def _baseline(run: Run, against: str | None, split: str) -> str:
     heads = list(dict.fromkeys(row["head"] for row in run.rows))
     if against is not None:
@@ -110,8 +118,8 @@ def _baseline(run: Run, against: str | None, split: str) -> str:
                 f"{shown(run.workdir)} has no head {against!r}; it has {', '.join(heads)}"
             )
         return against
-    on_val = {r["head"]: r["novel"]["mean"] for r in run.rows if r["split"] == "val"}
-    on_val = on_val or {r["head"]: r["novel"]["mean"] for r in run.rows if r["split"] == split}
+    on_val = {r["head"]: _told(r)["mean"] for r in run.rows if r["split"] == "val"}
+    on_val = on_val or {r["head"]: _told(r)["mean"] for r in run.rows if r["split"] == split}
     return max(on_val or heads, key=lambda head: on_val.get(head, 0.0))
 
 

@@ -70,7 +70,7 @@ def adapt(
     Args:
       net: xi.
       classifier: scale s and bias b.
-      theta: theta^0, [k, d].
+      theta: theta^0, [k, d]; rows longer than 1e-6, where those of theta^0 are of about 1.
       unit_query: F, normalised query features [n, d].
       summary: what xi reads beside the logits, [n, s].
       steps: T, at least 1.

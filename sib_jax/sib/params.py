@@ -76,7 +76,8 @@ def init(
         normalised, so weights have entries of about 1/sqrt(d).
       prior_std: standard deviation that the prior starts with.
       components: of a mixture prior whose means are random.
-      base_weights: [components, d], the means that a mixture prior starts with instead.
+      base_weights: [b, d], the means that a mixture prior starts with instead, one for each of its
+        then b components.
       summary: s, further numbers that the gradient network reads of each query beside its k logits;
         1 for learning without forgetting (see `sib_jax.sib.base_classes`).
 
@@ -85,7 +86,8 @@ def init(
 
     Raises:
       TypeError: a number that decides shapes is no whole number.
-      ValueError: one that is too small, an unknown word, base_weights of another shape.
+      ValueError: one that is too small, an unknown word, base_weights of another shape or beside
+        another prior.
 
     Examples:
       >>> params = init(jax.random.key(0), ways=5, features=640)
@@ -100,6 +102,8 @@ def init(
         hidden = checks.whole("hidden", hidden, 1)
     checks.positive("initial_std", initial_std)
     checks.positive("prior_std", prior_std)
+    if base_weights is not None and prior != "mixture":
+        raise ValueError(f"base_weights are the means of prior='mixture', but prior is {prior!r}")
     if posterior not in ("gaussian", "point"):
         raise ValueError(f"unknown posterior {posterior!r}; known are 'gaussian' and 'point'")
     init_key, gradient_key, prior_key = jax.random.split(key, 3)

@@ -55,6 +55,24 @@ def test_runs_on_the_same_tasks_are_compared():
     assert lines[2].endswith(paired.text(found[1].over))
 
 
+def test_beside_base_classes_the_baseline_is_the_best_among_all_classes():
+    run = _run()
+    row, accuracy = run.rows[0], run.tasks["T3"]["test"]["novel"]
+    rows = []
+    for head, novel, both in (("novel", 90.0, 50.0), ("both", 80.0, 60.0)):
+        of = {
+            name: {"mean": mean, "ci95": 1.0} for name, mean in (("novel", novel), ("both", both))
+        }
+        rows += [row | of | {"head": head, "split": split} for split in ("val", "test")]
+    heads = dict.fromkeys(("novel", "both"), OF_TASKS["heads"]["T3"])
+    arrays = {"novel": accuracy, "both": accuracy, "nll": accuracy}
+    tasks = {head: {"test": arrays} for head in heads}
+    found = comparison.compare(
+        [run._replace(rows=rows, tasks=tasks, of_tasks={**OF_TASKS, "heads": heads})]
+    )
+    assert [c.name for c in found if c.over is None] == ["both"]
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
