@@ -242,9 +242,9 @@ def distilled() -> str:
     return side_by_side((UNDISTILLED, MINI[0]), ("before", "distilled"), SIB | UNTRAINED)
 
 
-def seeds_cifar() -> str:
+def seeds(names: Iterable[str]) -> str:
     """Three seeds of meta-training; the interval over them is Student's with two degrees."""
-    found = rows(["cifar_fs", "cifar_fs_seeds"])
+    found = rows(names)
 
     def line(shots: int, steps: int) -> list[str]:
         head = f"standard_5w{shots}s_T{steps}"
@@ -505,7 +505,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "shipped_head": shipped_head,
     "mirrored": mirrored,
     "standard_cifar": standard_cifar,
-    "seeds_cifar": seeds_cifar,
+    "seeds_mini": lambda: seeds([MINI[0], "mini_imagenet_conv4_128_seeds"]),
+    "seeds_cifar": lambda: seeds(["cifar_fs", "cifar_fs_seeds"]),
     "lwof_cifar": lwof_cifar,
     "methods": methods,
     "generators": generators,
