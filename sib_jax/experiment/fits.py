@@ -47,7 +47,8 @@ def check(experiment: Experiment, data: DataSet, trained: Collection[Head]) -> N
             for lesson in head.learns_from if learns else ():
                 _check_pretended(lesson.setting.task, counts["train"])
             for split in sorted(evaluated, key=SPLITS.index):
-                _check_base(head.setting.task, base[split], f"the {split} split")
+                most = max(tasks[split], key=lambda task: task.all_queries)
+                _check_base(most, base[split], f"the {split} split")
     of_features = isinstance(data.train, FeatureSplit)
     reads_features = any(head.method.reads == "features" for head in experiment.heads)
     kept = int(counts["train"].sum())
