@@ -252,10 +252,8 @@ def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
     """What is wrong with what a file holds is said of the file."""
     try:
         yield
-    except (
-        ValueError,
-        TypeError,
-    ) as error:  # also of a network that cannot be made for such images
+    # Of a network that cannot be made for such images, too.
+    except (ValueError, TypeError) as error:
         raise StateDictError(f"{path}: {error}") from None
 
 

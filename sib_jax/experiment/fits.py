@@ -25,9 +25,9 @@ def check(experiment: Experiment, data: DataSet, trained: Collection[Head]) -> N
     base = {split: int(held.sum()) for split in SPLITS}
     if data.base:
         base = {s: len(data.base[s].labels) if s in data.base else 0 for s in SPLITS}
-    names_of_trained = {head.name for head in trained}
+    learners = {head.name for head in trained}
     for head in experiment.heads:
-        learns = head.name in names_of_trained
+        learns = head.name in learners
         evaluated = {*experiment.evaluation.tasks, *(["val"] if learns else [])}
         tasks: dict[str, list[Task]] = {split: [head.setting.task] for split in evaluated}
         if learns:
@@ -50,9 +50,8 @@ def check(experiment: Experiment, data: DataSet, trained: Collection[Head]) -> N
                 most = max(tasks[split], key=lambda task: task.all_queries)
                 _check_base(most, base[split], f"the {split} split")
     of_features = isinstance(data.train, FeatureSplit)
-    reads_features = any(head.method.reads == "features" for head in experiment.heads)
     kept = int(counts["train"].sum())
-    pretrains = reads_features and not of_features and not experiment.backbone.file
+    pretrains = experiment.reads_features and not of_features and not experiment.backbone.file
     if pretrains and experiment.pretraining.batch > kept:
         wanted = f"at most {kept}, the images that training sees"
         raise ConfigError(describe("pretrain.batch", experiment.pretraining.batch, wanted))

@@ -96,7 +96,7 @@ def _run(
     _check_same_heads(heads, workdir)
     if experiment.tensorboard:
         check_tensorboard()
-    none = experiment.data.name == "features" or not _reads_features(experiment)
+    none = experiment.data.name == "features" or not experiment.reads_features
     shown = "none" if none else experiment.backbone.name
     log.info("data set %s, backbone %s, workdir %s", experiment.data.name, shown, workdir)
     if experiment.data.name != "features":
@@ -189,7 +189,7 @@ def _backbone(
 
     None where the data are features already, or no method reads any.
     """
-    if isinstance(data.train, FeatureSplit) or not _reads_features(experiment):
+    if isinstance(data.train, FeatureSplit) or not experiment.reads_features:
         return None
     path = workdir / files.BACKBONE
     backbone = settings.make_backbone(experiment.backbone, data.train.images.shape[-1])
@@ -221,10 +221,6 @@ def _kept(load: Callable[[Path, Any], Any], path: Path, like: Any) -> Any:
         raise
     except weights.WeightsError as error:
         raise weights.WeightsError(f"{error}; {_ANEW}") from error
-
-
-def _reads_features(experiment: Experiment) -> bool:
-    return any(head.method.reads == "features" for head in experiment.heads)
 
 
 def _trained(experiment: Experiment, given: Mapping[str, Any]) -> list[Head]:
@@ -456,7 +452,7 @@ def _check_reads(experiment: Experiment, data: DataSet, mode: str) -> None:
         for head in experiment.heads:
             if head.method.reads == "images":
                 raise ConfigError(f"{head.method.name} reads images, but the data are features")
-    elif mode == "pretrain" and not _reads_features(experiment):
+    elif mode == "pretrain" and not experiment.reads_features:
         raise ConfigError("--mode=pretrain trains a backbone, but all methods read images")
 
 
@@ -469,7 +465,7 @@ def _check_stages(
     needed: dict[Path, str] = {}
     given, kept = experiment.backbone.file, workdir / files.BACKBONE
     start = experiment.pretraining.start
-    if not _reads_features(experiment):
+    if not experiment.reads_features:
         pass  # and there is no backbone
     elif given:
         if not os.path.isfile(given) and not kept.exists():

@@ -141,6 +141,11 @@ class Experiment(NamedTuple):
     evaluation: Evaluation
     tensorboard: bool
 
+    @property
+    def reads_features(self) -> bool:
+        """Whether any head does, so that there is a backbone."""
+        return any(head.method.reads == "features" for head in self.heads)
+
 
 def read(c: Any) -> Experiment:
     """Reads a checked config.

@@ -33,7 +33,7 @@ _LONGEST = 120  # characters of a name for the fields that were set
 
 
 def default_place(experiment: str, config: Any, given: Mapping[str, Any]) -> Path:
-    """Where a run goes that names no workdir, so that no two experiments share a folder.
+    """Where a run goes that names no workdir: each set of fields has its own folder.
 
     Args:
       experiment: its name.
