@@ -4,9 +4,9 @@ python benchmarks/head.py --official=DIR [--official_python=PYTHON] [--json=FILE
 
 5-way 1-shot, 15 queries, T = 3, point mass; the features of 64 classes of 600 images in memory.
 Drawing the episodes counts, compiling and warm-up do not. Ours is the compiled epoch of
-`training.meta_train` and `training.evaluate`. "batch1" is the official code at its own batch of 1,
-"best" at the best of a scan over batch sizes; both at their best number of threads, and ours at its
-own best batch.
+`experiment.meta_train` and `experiment.evaluate`. "batch1" is the official code at its own batch of
+1, "best" at the best of a scan over batch sizes; both at their best number of threads, and ours at
+its own best batch.
 """
 
 import sys

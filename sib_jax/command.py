@@ -46,7 +46,7 @@ def seed(given: str) -> int:
 def start(run: Callable[[argparse.Namespace], object], options: argparse.Namespace) -> None:
     """Runs a command whose log is shown; a mistake of the user ends it with one line."""
     with mistakes_told():
-        from sib_jax.report import console
+        from sib_jax.runtime import console
 
         console.start()
         run(options)

@@ -304,6 +304,7 @@ def heads(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigD
     """The config of each head: the shared one, with the fields that the head changes."""
     if not config.heads:
         return {config.method: config}
+    known = fields()
     found: dict[str, ml_collections.ConfigDict] = {}
     for name, changes in config.heads:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -325,13 +326,13 @@ def heads(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigD
                 raise ConfigError(
                     f"config.heads: {name} changes {field}, which all heads of an experiment share"
                 )
-            if field not in fields():
+            if field not in known:
                 raise ConfigError(f"config.heads: {name} has {_unknown(field)}")
             try:
                 found[name].update_from_flattened_dict({field: value})
             except (TypeError, ValueError, OverflowError):
                 raise ConfigError(
-                    f"config.heads: {name}: {describe(field, value, fields()[field].kind.wanted)}"
+                    f"config.heads: {name}: {describe(field, value, known[field].kind.wanted)}"
                 ) from None
     return found
 
@@ -392,6 +393,8 @@ def _check_together(c: ml_collections.ConfigDict) -> None:
     if sum(share for _, share in c.pretrain.growth) >= 1 - 1e-6:
         wanted = "shares of less than 1 in all: the last epochs see whole crops"
         raise ConfigError(describe("pretrain.growth", c.pretrain.growth, wanted))
+    if c.dataset == "glyphs" and c.image_size != 32:
+        raise ConfigError(describe("image_size", c.image_size, "32: glyphs are drawn so"))
     if c.crop > c.image_size + 2 * c.pretrain.padding:
         wanted = f"no larger than image_size={c.image_size} and its padding"
         raise ConfigError(describe("crop", c.crop, wanted))

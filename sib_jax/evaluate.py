@@ -21,6 +21,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Makes a run of the checkpoint's backbone and head, and evaluates it; its results.json."""
     from sib_jax import pytorch
     from sib_jax.experiment import job, loading
+    from sib_jax.official import checkpoint
     from sib_jax.runtime import interrupt
 
     params = pytorch.load_head(options.checkpoint)
@@ -29,7 +30,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     name = f"{Path(options.checkpoint).stem}-{options.dataset}-{options.shots}shot{steps}"
     workdir = Path(options.workdir or f"runs/{name}")
     config = _config(options, params.ways, inner)
-    backbone, _ = pytorch.read_backbone(options.checkpoint, image_size=config.crop)
+    backbone, _ = checkpoint.read_backbone(options.checkpoint, image_size=config.crop)
     loading.check_official_size(options.checkpoint, params, backbone)
     config.backbone = backbone.name
     interrupt.goes_on_from(f"what is in {workdir}")

@@ -29,8 +29,8 @@ def run(options: argparse.Namespace) -> None:
     from sib_jax.data.load import load
     from sib_jax.data.split import SPLITS
     from sib_jax.experiment.features import cached
-    from sib_jax.report.console import log
     from sib_jax.runtime import files
+    from sib_jax.runtime.console import log
 
     found, config = _of_run(options) if options.run else _of_backbone(options)
     channels = found.backbone.channels

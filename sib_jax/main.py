@@ -61,8 +61,7 @@ def main(argv: Sequence[str]) -> None:
     from sib_jax.config import check
     from sib_jax.errors import UserError
     from sib_jax.experiment import job, settings
-    from sib_jax.report import console
-    from sib_jax.runtime import devices
+    from sib_jax.runtime import console, devices
 
     console.start()
     config = _CONFIG.value

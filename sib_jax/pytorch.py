@@ -7,28 +7,25 @@ References:
   github.com/hushell/sib_meta_learn: `networks.py` (names), `algorithm.py` (what is saved).
 """
 
-import contextlib
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sib_jax import backbones
 from sib_jax.backbones import Backbone
+from sib_jax.official import checkpoint, torch_file, torch_write
 from sib_jax.official import names as official_names
-from sib_jax.official import torch_file, torch_write
+from sib_jax.official.checkpoint import StateDict
 from sib_jax.official.names import StateDictError
 from sib_jax.sib.classifier import Cosine
 from sib_jax.sib.gradient_net import GradientNet, Layer, Normalization
 from sib_jax.sib.init_net import FromSupport
 from sib_jax.sib.inner_loop import Inner
 from sib_jax.sib.params import Params
-
-StateDict = Mapping[str, np.ndarray]
 
 
 def load_backbone(
@@ -47,18 +44,11 @@ def load_backbone(
 
     Raises:
       UnsafeFileError: the file wants to run something; the message names it.
+      TorchFileError: it cannot be read, or is no file of torch.
       StateDictError: the file is no backbone's, or parameters are missing or misshapen.
     """
-    backbone, variables = read_backbone(path, image_size=image_size)
+    backbone, variables = checkpoint.read_backbone(path, image_size=image_size)
     return backbone.apply, variables
-
-
-def read_backbone(path: str | os.PathLike[str], *, image_size: int = 80) -> tuple[Backbone, Any]:
-    """`load_backbone`, but for the `Backbone` itself in place of its `apply`."""
-    state = _part(torch_file.read(path), "netFeat", path)
-    with _naming(path):
-        backbone = backbones.make(official_names.infer_backbone(state), image_size=image_size)
-        return backbone, official_names.variables_from_official(backbone, state)
 
 
 def load_head(source: str | os.PathLike[str] | StateDict) -> Params:
@@ -72,11 +62,12 @@ def load_head(source: str | os.PathLike[str] | StateDict) -> Params:
 
     Raises:
       UnsafeFileError: the file wants to run something; the message names it.
+      TorchFileError: it cannot be read, or is no file of torch.
       StateDictError: the source holds no head, or a name is missing.
     """
     if not isinstance(source, Mapping):
-        part = _part(torch_file.read(source), "SIB", source)
-        with _naming(source):
+        part = checkpoint.part(source, "SIB")
+        with checkpoint.naming(source):
             return load_head(part)
     state = {name.removeprefix("module."): value for name, value in source.items()}
     missing = [name for name in _HEAD_NAMES if name not in state]
@@ -118,11 +109,15 @@ def load_inner(path: str | os.PathLike[str]) -> Inner:
 
     Args:
       path: of the file.
+
+    Raises:
+      UnsafeFileError, TorchFileError: as above.
+      StateDictError: they are no numbers.
     """
     content = torch_file.read(path)
     known = content if isinstance(content, Mapping) else {}
     steps, step_size = known.get("nbStep", 3), known.get("lr", 1e-3)
-    with _naming(path):
+    with checkpoint.naming(path):
         if np.size(steps) != 1 or np.size(step_size) != 1:
             raise ValueError("nbStep and lr must be numbers")
         return Inner(int(steps), float(step_size), beta=0.0)
@@ -138,6 +133,7 @@ def save_backbone(path: str | os.PathLike[str], backbone: Backbone, variables: A
 
     Raises:
       ValueError: the official code has no such backbone.
+      FileError: the file cannot be written.
     """
     torch_write.write(path, _backbone_state(backbone, variables))
 
@@ -163,6 +159,7 @@ def save_head(
 
     Raises:
       ValueError: the official code has no such head or backbone.
+      FileError: the file cannot be written.
     """
     content: dict[str, Any] = {"lr": float(step_size)}
     if backbone is not None:
@@ -245,27 +242,3 @@ def _check_shapes(params: Params) -> None:
             "the arrays of this head do not fit each other: layers of shapes "
             f"{', '.join(map(str, shapes))} (in, out), and biases and normalizations of others"
         )
-
-
-@contextlib.contextmanager
-def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """What is wrong with what a file holds is said of the file."""
-    try:
-        yield
-    # Of a network that cannot be made for such images, too.
-    except (ValueError, TypeError) as error:
-        raise StateDictError(f"{path}: {error}") from None
-
-
-def _part(content: Any, name: str, path: str | os.PathLike[str]) -> StateDict:
-    """The part `name` of a checkpoint that holds several, or the whole of one that is a part."""
-    if not isinstance(content, Mapping):
-        raise StateDictError(f"{path} holds a {type(content).__name__}, not a state_dict")
-    part = content.get(name, content)
-    if not isinstance(part, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, np.ndarray) for key, value in part.items()
-    ):
-        raise StateDictError(
-            f"{path} holds no {name!r}; it has {', '.join(sorted(map(str, content))[:8])}"
-        )
-    return part

@@ -11,7 +11,7 @@ import pytest
 import sib_jax
 from sib_jax import backbones, pytorch
 from sib_jax.config import ConfigError
-from sib_jax.official import torch_file
+from sib_jax.official import checkpoint, torch_file
 from sib_jax.sib.inner_loop import Inner
 
 PARITY = Path(__file__).parent / "parity"
@@ -104,7 +104,7 @@ UNUSED = ("dni.layer1.2.running", "dni.layer2.2.running")
 def test_what_is_written_has_the_official_names_and_values(tmp_path):
     official = torch_file.read(PARITY / "netSIBBest70.000.pth")
     params = pytorch.load_head(PARITY / "netSIBBest70.000.pth")
-    backbone, variables = pytorch.read_backbone(PARITY / "netSIBBest70.000.pth")
+    backbone, variables = checkpoint.read_backbone(PARITY / "netSIBBest70.000.pth")
     pytorch.save_head(tmp_path / "netSIB.pth", params, backbone, variables)
     pytorch.save_backbone(tmp_path / "netFeat.pth", backbone, variables)
     written = torch_file.read(tmp_path / "netSIB.pth")

@@ -12,6 +12,7 @@ import numpy as np
 from sib_jax import backbones
 from sib_jax.backbones import Backbone, preprocess
 from sib_jax.backbones.preprocess import Preprocessing
+from sib_jax.official import checkpoint
 from sib_jax.runtime import shipped
 from sib_jax.runtime import weights as weights_file
 
@@ -118,9 +119,7 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
         has, or is not readable.
     """
     if str(path).endswith(".pth"):
-        from sib_jax import pytorch
-
-        _, variables = pytorch.load_backbone(path, image_size=backbone.image_size)
+        _, variables = checkpoint.read_backbone(path, image_size=backbone.image_size)
         of = _OFFICIAL_CIFAR if backbone.image_size == 32 else _OFFICIAL
         mean, std = (tuple(value / 255 for value in values) for values in of)
         preprocessing = Preprocessing(backbone.image_size, mean, std)
@@ -191,9 +190,7 @@ def open_file(file: str | os.PathLike[str], *, image_size: int = 80) -> Pretrain
             f"{', '.join(shipped.weights()) or 'none'}"
         )
     if path.endswith(".pth"):
-        from sib_jax import pytorch
-
-        return load(path, pytorch.read_backbone(path, image_size=image_size)[0])
+        return load(path, checkpoint.read_backbone(path, image_size=image_size)[0])
     about = weights_file.about(path)
     try:
         backbone = backbones.make(

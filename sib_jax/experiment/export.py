@@ -12,18 +12,13 @@ and n are any numbers.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 from jax import export as jax_export
 
-from sib_jax.methods import Method
 from sib_jax.runtime import files
-from sib_jax.sib import classifier, inner_loop
-from sib_jax.sib import params as sib_params
-from sib_jax.sib.inner_loop import Inner
-from sib_jax.sib.params import Params
 from sib_jax.tasks.episode import Episode
 
 if TYPE_CHECKING:
@@ -69,7 +64,7 @@ def write(path: str | Path, predictor: "Predictor", ways: int | None) -> None:
             extract, variables = predictor.pretrained.extractor, predictor.pretrained.variables
             support, query = extract(variables, support), extract(variables, query)
         episode = Episode(support, support_labels, query, support_labels)
-        return jax.nn.softmax(_logits(method, params, predictor.head.inner, episode))
+        return jax.nn.softmax(method.logits(params, episode, jax.random.key(0)))
 
     try:
         exported = jax_export.export(jax.jit(program), platforms=_PLATFORMS)(*arguments)
@@ -83,22 +78,3 @@ def write(path: str | Path, predictor: "Predictor", ways: int | None) -> None:
     except ImportError as error:
         raise PredictionError(f"to export: pip install flatbuffers ({error})") from error
     files.write_atomically(path, lambda file: file.write(content))
-
-
-def _logits(method: Method, params: Any, inner: Inner | None, episode: Episode) -> jax.Array:
-    """As the method has them. SIB in its general form: the fast one is chosen by n, here unknown.
-
-    Returns:
-      [n, k].
-    """
-    key = jax.random.key(0)
-    if inner is None or not isinstance(params, Params):
-        return method.logits(params, episode, key)
-    posterior = sib_params.initial_posterior(
-        params, episode.support, episode.support_labels, ways=params.ways, query=episode.query
-    )
-    prepared = classifier.prepare(params.classifier, episode.query)
-    if inner.steps:
-        none = jnp.zeros((episode.query.shape[0], 0))
-        posterior = inner_loop.general(params, posterior, prepared, none, inner, key)
-    return classifier.logits_of_prepared(params.classifier, posterior.mean, prepared)

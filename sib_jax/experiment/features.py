@@ -13,8 +13,8 @@ from sib_jax.backbones.pretrained import Extractor, Pretrained
 from sib_jax.data.cache import cache_dir, digest
 from sib_jax.data.split import Split
 from sib_jax.errors import UserError
-from sib_jax.report.console import log
 from sib_jax.runtime import devices, files
+from sib_jax.runtime.console import log
 
 BATCH = 256  # images at once, or a few more, so that every device has as many
 _VERSION = 2  # raise when the computation changes: old cache entries are then not found

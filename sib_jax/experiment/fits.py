@@ -55,6 +55,11 @@ def check(experiment: Experiment, data: DataSet, trained: Collection[Head]) -> N
     if pretrains and experiment.pretraining.batch > kept:
         wanted = f"at most {kept}, the images that training sees"
         raise ConfigError(describe("pretrain.batch", experiment.pretraining.batch, wanted))
+    if pretrains and len(counts["val"]) < 2:
+        raise ConfigError(
+            f"the val split has {len(counts['val'])} class, but pretraining chooses its epoch by "
+            "telling its classes apart: change config.split_ratios, or give config.backbone_file"
+        )
 
 
 def _check_task(

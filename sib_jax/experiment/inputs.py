@@ -11,7 +11,7 @@ from sib_jax.data import holdout
 from sib_jax.data.split import SPLITS, DataSet, FeatureSplit, Split
 from sib_jax.experiment import features
 from sib_jax.methods.method import Classes
-from sib_jax.report.console import progress
+from sib_jax.runtime.console import progress
 from sib_jax.tasks.setting import Sources
 from sib_jax.tasks.table import FeatureTable, feature_table
 

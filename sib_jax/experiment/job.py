@@ -28,10 +28,10 @@ from sib_jax.experiment.observe import observe, split_shown
 from sib_jax.experiment.pretrain import pretrain
 from sib_jax.experiment.settings import Experiment, Head
 from sib_jax.report import markdown, observed, results, task_arrays
-from sib_jax.report.console import log, progress
 from sib_jax.report.metrics import Metrics, check_tensorboard
 from sib_jax.report.observed import Observed
 from sib_jax.runtime import devices, interrupt, programs, shipped, weights
+from sib_jax.runtime.console import log, progress
 from sib_jax.runtime.files import one_line
 from sib_jax.runtime.seeds import Stream, key
 from sib_jax.tasks.interval import interval
@@ -68,7 +68,8 @@ def run(
       The rows of results.json; none where `mode` stops earlier.
 
     Raises:
-      ConfigError, DataError, FileError, InUseError: before any work starts.
+      ConfigError, DataError, FileError, InUseError: before any work starts, as far as it is known.
+      UserError: a training diverged, features or answers are not finite, a kept file is damaged.
       Interrupted: the run was asked to stop; what it had done is saved.
     """
     experiment = settings.read(config)
@@ -203,7 +204,15 @@ def _backbone(
             devices.once(pretrained.save, path, found, source=Path(given).name)
         return found
     if not path.exists():
-        found = _pretrain(experiment, workdir, data, backbone, metrics, trace_to)
+        found = pretrain(
+            experiment.pretraining,
+            data,
+            backbone,
+            experiment.base_holdout,
+            workdir / files.CHECKPOINTS,
+            metrics,
+            trace_to and trace_to / "pretrain",
+        )
         names = tuple(data.train.class_names)
         found = found._replace(mirror=mirror, dataset=data.name, class_names=names)
         about = {"seed": experiment.pretraining.seed, "epochs": experiment.pretraining.epochs}
@@ -226,25 +235,6 @@ def _kept(load: Callable[[Path, Any], Any], path: Path, like: Any) -> Any:
 def _trained(experiment: Experiment, given: Mapping[str, Any]) -> list[Head]:
     """Heads that are trained here, now or in an earlier run."""
     return [head for head in experiment.heads if head.method.trained and head.name not in given]
-
-
-def _pretrain(
-    experiment: Experiment,
-    workdir: Path,
-    data: DataSet,
-    backbone: Backbone,
-    metrics: Metrics,
-    trace_to: Path | None,
-) -> Pretrained:
-    return pretrain(
-        experiment.pretraining,
-        data,
-        backbone,
-        experiment.base_holdout,
-        workdir / files.CHECKPOINTS,
-        metrics,
-        trace_to and trace_to / "pretrain",
-    )
 
 
 def _inputs(experiment: Experiment, data: DataSet, found: Pretrained | None) -> dict[str, Inputs]:

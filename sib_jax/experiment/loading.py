@@ -124,7 +124,7 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
         stored = files.completed(json.loads(path.read_text()))
         heads = tuple((name, changes) for name, changes in stored["heads"])
         values = {k: _tuples(v) for k, v in flatten_dict(stored, sep=".").items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise ConfigError(f"{shown(path)} is no config of a run ({shown(str(error))})") from error
     config = ml_collections.ConfigDict(unflatten_dict(values | {"heads": heads}, sep="."))
     configs.check(config)

@@ -10,10 +10,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from sib_jax.errors import UserError
-from sib_jax.report.console import log, progress
 from sib_jax.report.metrics import Metrics
 from sib_jax.runtime import devices, interrupt, trace
 from sib_jax.runtime.checkpoint import Checkpoints
+from sib_jax.runtime.console import log, progress
 
 _SECONDS_BETWEEN_CHECKPOINTS = 120.0
 

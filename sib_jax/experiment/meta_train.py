@@ -1,6 +1,7 @@
 """Meta-training: a method learns from episodes, whatever it is (section 3)."""
 
 import functools
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,9 @@ def make_optimizer(
 
     Parameters that the method keeps frozen get no update, weight decay included.
     """
+    drops = Counter(settings.drop_steps)  # one that is named twice drops twice
     schedule = optax.piecewise_constant_schedule(
-        settings.lr, dict.fromkeys(settings.drop_steps, settings.drop_factor)
+        settings.lr, {step: settings.drop_factor**times for step, times in drops.items()}
     )
     if settings.name == "adam":
         step = optax.adam(schedule)

@@ -135,6 +135,10 @@ class Predictor:
         Returns:
           float32 [n, k], the columns in the order of `classes(support_labels)`: that of numbers, or
           the alphabet's. With `base_classes` [n, k + b], those of `head.base` after them.
+
+        Raises:
+          PredictionError: examples, labels or queries that the head or the backbone cannot read or
+            does not serve, or more than memory holds; the message says what is wanted.
         """
         found = self.predict(support, support_labels, query, seed=seed, base_classes=base_classes)
         return found.probabilities
@@ -148,7 +152,10 @@ class Predictor:
         seed: int = 0,
         base_classes: bool = False,
     ) -> Prediction:
-        """The same with the classes named, and with the spread over a Gaussian posterior."""
+        """The same with the classes named, and with the spread over a Gaussian posterior.
+
+        Arguments and errors are those of a call.
+        """
         if base_classes and not self.head.base:
             raise PredictionError(
                 f"head {self.head.name} was not trained beside base classes; "
@@ -222,6 +229,9 @@ class Predictor:
 
         Args:
           images: uint8 [n, h, w, c] of any size, or a list of [h, w, c].
+
+        Raises:
+          PredictionError: there is no backbone, or these are no images.
         """
         _check_many(images, "images")
         if len(images) == 0:
@@ -260,7 +270,11 @@ class Predictor:
         return self.head.make(ways), params
 
     def input_shape(self) -> tuple[int, ...]:
-        """Of one input: (size, size, channels) of an image as it is stored, or (d,)."""
+        """Of one input: (size, size, channels) of an image as it is stored, or (d,).
+
+        Raises:
+          PredictionError: nothing tells d.
+        """
         if self.pretrained is not None:
             return (self.image_size, self.image_size, self.pretrained.backbone.channels)
         if self.head.features is None:
@@ -273,6 +287,10 @@ class Predictor:
         Args:
           path: of the file, for `jax.export.deserialize`, see `experiment.export`.
           ways: k; needed where the head serves any number of classes.
+
+        Raises:
+          PredictionError: the method or its number of classes cannot be exported.
+          FileError: the file cannot be written.
         """
         from sib_jax.experiment import export
 
@@ -344,7 +362,8 @@ def prepare(images: Images, size: int, channels: int) -> np.ndarray:
     for row, image in enumerate(images):
         pixels = np.asarray(image)
         pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
+        is_image = pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] in (1, 3)
+        if not is_image or not pixels.size:
             raise PredictionError(
                 "images must be uint8 [n, h, w, c] with values 0..255 and c 1 or 3, got "
                 f"{pixels.dtype} {list(pixels.shape)} for one of them"
@@ -418,7 +437,7 @@ def _check_many(values: Images, name: str) -> None:
     # An array of objects is a list of images of several sizes.
     array = isinstance(values, np.ndarray | jax.Array) and values.dtype != object
     shape = np.shape(values) if array else ()
-    if len(shape) == 1 or (len(shape) == 3 and shape[-1] in (1, 3)):
+    if len(shape) == 1 or (len(shape) == 3 and shape[-1] <= 4):  # 2 and 4: with alpha
         raise PredictionError(f"{name} is a single one, of shape {list(shape)}: put it in a list")
 
 

@@ -15,7 +15,7 @@ from sib_jax.config import ConfigError
 from sib_jax.experiment.workdir import BACKBONE
 from sib_jax.methods import METHODS, Classes, Method
 from sib_jax.methods.sib import Settings as SibSettings
-from sib_jax.report.console import log
+from sib_jax.runtime.console import log
 from sib_jax.runtime.files import one_line
 from sib_jax.sib.inner_loop import Inner
 from sib_jax.tasks.episode import Episode
@@ -207,8 +207,13 @@ def take_backbone(c: Any, workdir: Path, given: Collection[str]) -> None:
     path = next(filter(os.path.isfile, paths), None)
     if not c.backbone_file or path is None:
         return
-    backbone = pretrained.open_file(path, image_size=c.crop).backbone
-    for field, held in (("backbone", backbone.name), ("final_relu", backbone.final_relu)):
+    found = pretrained.open_file(path, image_size=c.crop)
+    told = {
+        "backbone": found.backbone.name,
+        "final_relu": found.backbone.final_relu,
+        "mirror_features": found.mirror or None,  # a file that does not may well be used so
+    }
+    for field, held in told.items():
         if held is not None and field not in given and c[field] != held:
             log.info("config.%s is %s: that of %s", field, held, c.backbone_file)
             c[field] = held

@@ -12,8 +12,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sib_jax.config import EXPERIMENT, ConfigError, fields
 from sib_jax.errors import UserError
-from sib_jax.report.console import log
 from sib_jax.runtime import devices, files
+from sib_jax.runtime.console import log
 
 CONFIG = "config.json"
 DATA = "data.json"  # fingerprints of what training sees

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from sib_jax.errors import UserError
-from sib_jax.report.console import log
 from sib_jax.runtime import files
+from sib_jax.runtime.console import log
 
 FILE = "metrics.jsonl"
 

@@ -16,10 +16,10 @@ from sib_jax.report import (
     style,
 )
 from sib_jax.report import run as runs
-from sib_jax.report.console import log
 from sib_jax.report.run import Run
 from sib_jax.report.section import Section
 from sib_jax.runtime import files
+from sib_jax.runtime.console import log
 from sib_jax.runtime.files import one_line, shown
 
 FILE = "report.html"

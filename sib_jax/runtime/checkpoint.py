@@ -16,8 +16,8 @@ from typing import Any
 
 from orbax import checkpoint as ocp
 
-from sib_jax.report.console import log
 from sib_jax.runtime import devices, files
+from sib_jax.runtime.console import log
 
 _KEPT = 2  # the one before is gone on from where the last is damaged
 _SUMS = "checksums.json"

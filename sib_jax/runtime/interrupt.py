@@ -83,7 +83,10 @@ def goes_on_from(place: str, *, together: bool = False) -> None:
 
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
-    """Within, the first SIGTERM or Ctrl-C only sets `requested`; a second Ctrl-C stops at once."""
+    """Within, the first SIGTERM or Ctrl-C only sets `requested`; a second Ctrl-C stops at once.
+
+    In another thread than the main one signals stay what they are: Python lets it change none.
+    """
     global _requested, _stage
     _requested, _stage = False, True
     before: dict[int, Any] = {}
@@ -93,7 +96,8 @@ def handled() -> Iterator[None]:
         _requested = True
         signal.signal(number, before[number])
 
-    for number in _SIGNALS:
+    in_main = threading.current_thread() is threading.main_thread()
+    for number in _SIGNALS if in_main else ():
         before[number] = signal.signal(number, request)
     try:
         yield

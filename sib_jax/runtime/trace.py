@@ -6,8 +6,8 @@ from typing import Any, Self
 
 import jax
 
-from sib_jax.report.console import log
 from sib_jax.runtime import devices
+from sib_jax.runtime.console import log
 
 STEPS = 10  # few enough to be read
 _WARM = 3  # steps before them: compiling, and the first use of memory

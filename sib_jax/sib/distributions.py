@@ -93,6 +93,9 @@ def kl(q: Posterior, p: Prior) -> jax.Array:
     Returns:
       [...], at least 0 where q is not a point mass.
 
+    Raises:
+      TypeError: p is neither a Gaussian nor a mixture.
+
     References:
       Hershey and Olsen, "Approximating the Kullback Leibler divergence between Gaussian mixture
       models", ICASSP 2007, section 8 (the variational bound, for a single Gaussian q).

@@ -39,7 +39,6 @@ def elbo(
     samples: int = 1,
     beta: float | jax.Array = 1.0,
     base_logits: jax.Array | None = None,
-    mean_logits: jax.Array | None = None,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """E_q[sum_j log p(y_j | x_j, w)] - beta KL(q || p), in nats (eq. 4).
 
@@ -52,27 +51,49 @@ def elbo(
       samples: S, samples that estimate the expectation; a point mass needs none.
       beta: weight of the KL term; 1 is the bound itself.
       base_logits: [n, b], scores of further classes k..k+b-1 (see `base_classes`).
-      mean_logits: [n, k], `sib_jax.logits` of the queries, where the caller has them already: a
-        point mass needs no others.
 
     Returns:
-      The bound, and its two parts (log-likelihood, KL).
+      The bound, and its two parts (log-likelihood, KL), all scalars.
 
     Raises:
       ValueError: shapes or labels that do not fit, a Gaussian posterior without a key, `samples`
         below 1, a negative `beta`.
-      TypeError: labels are no integers, `samples` is no whole number.
+      TypeError: labels are no integers, `samples` is no whole number, `beta` no number.
     """
     query = checks.features("query", query, posterior.mean.shape[-1])
-    ways, base = posterior.mean.shape[0], 0 if base_logits is None else base_logits.shape[1]
+    ways, base = posterior.mean.shape[0], 0
+    if base_logits is not None:
+        base_logits = checks.features("base_logits", base_logits)
+        base = base_logits.shape[1]
+        if len(base_logits) != len(query):
+            raise ValueError(
+                f"base_logits must have one row for each of {len(query)} queries, got "
+                f"{len(base_logits)}"
+            )
     query_labels = _checked_labels(query_labels, query, ways, base)
     samples = checks.whole("samples", samples, 1)
     checks.not_negative("beta", beta)
+    novel = logits(params, posterior, query)
+    labelled = query, query_labels, novel, base_logits
+    return _bound(params, posterior, *labelled, samples=samples, beta=beta, key=key)
+
+
+def _bound(
+    params: Params,
+    posterior: Posterior,
+    query: jax.Array,
+    query_labels: jax.Array,
+    novel: jax.Array,
+    base: jax.Array | None,
+    *,
+    samples: int,
+    beta: float | jax.Array,
+    key: jax.Array | None,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """`elbo`, where the logits at the mean are known: a point mass needs no others."""
 
     def log_likelihood(scores: jax.Array) -> jax.Array:
-        if base_logits is not None:
-            scores = jnp.concatenate([scores, base_logits], axis=1)
-        scores = jax.nn.log_softmax(scores)
+        scores = jax.nn.log_softmax(_joined(scores, base))
         return jnp.sum(jnp.take_along_axis(scores, query_labels[:, None], axis=1))
 
     def of_sample(epsilon: jax.Array) -> jax.Array:
@@ -80,9 +101,7 @@ def elbo(
         return log_likelihood(classifier.logits(params.classifier, weights, query))
 
     if isinstance(posterior, PointMass):
-        if mean_logits is None:
-            mean_logits = logits(params, posterior, query)
-        expected = log_likelihood(mean_logits)
+        expected = log_likelihood(novel)
     elif key is None:
         raise ValueError("the expectation over a Gaussian posterior is sampled: pass key=")
     else:
@@ -132,7 +151,8 @@ def negative_elbo(
       ValueError: the episode's ways, features, labels or base classes do not fit the parameters or
         each other, a Gaussian posterior without a key, no queries, an empty support set that is
         needed, an unknown `summary`.
-      TypeError: labels or base classes are no integers.
+      TypeError: labels or base classes are no integers, `steps` or `samples` is no whole number,
+        `step_size` or `beta` no number.
     """
     episode = _checked(params, episode)
     base_classes.check_kind(summary)
@@ -145,16 +165,9 @@ def loss(
     """`negative_elbo`, its settings in one value."""
     inner_key, outer_key = (None, None) if key is None else jax.random.split(key)
     params, posterior, novel, base = adapt_to(params, episode, inner, inner_key)
-    bound, (expected, divergence) = elbo(
-        params,
-        posterior,
-        episode.query,
-        episode.query_labels,
-        key=outer_key,
-        samples=inner.samples,
-        beta=inner.beta,
-        base_logits=base,
-        mean_logits=novel,
+    labelled = episode.query, episode.query_labels, novel, base
+    bound, (expected, divergence) = _bound(
+        params, posterior, *labelled, samples=inner.samples, beta=inner.beta, key=outer_key
     )
     correct = jnp.argmax(_joined(novel, base), axis=1) == episode.query_labels
     return -bound, Aux(expected, divergence, jnp.mean(correct), posterior)
@@ -163,7 +176,11 @@ def loss(
 def predict(
     params: Params, episode: Episode, inner: Inner, key: jax.Array | None = None
 ) -> jax.Array:
-    """Logits of the queries at the mean of theta^T: [n, k], or [n, k + b] with b base classes."""
+    """Logits of the queries at the mean of theta^T: [n, k], or [n, k + b] with b base classes.
+
+    Raises:
+      ValueError, TypeError: as `negative_elbo`; but labels are not read.
+    """
     _, _, novel, base = adapt_to(params, episode, inner, key)
     return _joined(novel, base)
 

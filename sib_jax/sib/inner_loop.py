@@ -71,7 +71,7 @@ def adapt(
       theta^T, of the form of `posterior`.
 
     Raises:
-      TypeError: `steps` or `samples` is no whole number.
+      TypeError: `steps` or `samples` is no whole number, `step_size` or `beta` no number.
       ValueError: negative `steps`, `step_size` or `beta`, `samples` below 1, no key for a Gaussian,
         or shapes that do not fit.
     """
@@ -98,11 +98,16 @@ def adapt_with_logits(
         steps=checks.whole("steps", inner.steps, 0),
         samples=checks.whole("samples", inner.samples, 1),
     )
+    checks.not_negative("step_size", inner.step_size)
+    checks.not_negative("beta", inner.beta)
+    arrays = params, posterior, query, inner.step_size, inner.beta
+    dtype = jnp.result_type(*jax.tree.leaves(arrays))
     if summary is None:
-        summary = jnp.zeros((query.shape[0], 0))
-    _check(params, posterior, query, inner, key, summary)
+        summary = jnp.zeros((query.shape[0], 0), dtype)
+    _check(params, posterior, query, inner, summary)
     if inner.steps == 0:
         return posterior, mean_logits(params, posterior, query)
+    posterior = jax.tree.map(lambda x: jnp.asarray(x, dtype), posterior)  # each step keeps its type
     prepared = classifier.prepare(params.classifier, query)
     if (
         isinstance(params.classifier, Cosine)
@@ -199,8 +204,10 @@ def synthetic(params: Params, logits: jax.Array, summary: jax.Array) -> jax.Arra
 
 def noise_of_step(theta: Posterior, key: jax.Array | None, t: jax.Array, samples: int) -> jax.Array:
     """epsilon of step t, [S, k, d]; a point mass has one sample."""
-    if isinstance(theta, PointMass) or key is None:
-        return jnp.zeros((1, *theta.mean.shape), theta.mean.dtype)  # a point mass ignores it
+    if isinstance(theta, PointMass):
+        return jnp.zeros((1, *theta.mean.shape), theta.mean.dtype)  # which it ignores
+    if key is None:
+        raise ValueError("a Gaussian posterior is sampled in each step: pass key=")
     return jax.random.normal(
         jax.random.fold_in(key, t), (samples, *theta.mean.shape), theta.mean.dtype
     )
@@ -211,12 +218,9 @@ def _check(
     posterior: Posterior,
     query: jax.Array,
     inner: Inner,
-    key: jax.Array | None,
     summary: jax.Array,
 ) -> None:
     mean, net = posterior.mean, params.gradient_net
-    checks.not_negative("step_size", inner.step_size)
-    checks.not_negative("beta", inner.beta)
     if query.ndim != 2 or mean.ndim != 2 or query.shape[1] != mean.shape[1]:
         raise ValueError(
             "query must be [n, d] and the posterior mean [k, d], for one episode (use jax.vmap for "
@@ -234,5 +238,3 @@ def _check(
             f"the gradient network reads {net.summary} further numbers of each of the "
             f"{query.shape[0]} queries, but summary has shape {summary.shape}"
         )
-    if not isinstance(posterior, PointMass) and key is None:
-        raise ValueError("a Gaussian posterior is sampled in each step: pass key=")

@@ -36,7 +36,7 @@ class Trajectory(NamedTuple):
 def trajectory(
     params: Params, episode: Episode, inner: Inner, key: jax.Array | None = None
 ) -> Trajectory:
-    """The steps of `elbo.predict` with the same arguments, one by one."""
+    """The steps of `elbo.predict` with the same arguments and errors, one by one."""
     params, start, base, seen = elbo.begin(params, episode, inner)
     prepared = classifier.prepare(params.classifier, episode.query)
     queries, ways = episode.query.shape[0], start.mean.shape[0]

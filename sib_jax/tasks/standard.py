@@ -42,8 +42,8 @@ def sample(
 
     Raises:
       TypeError: a number of them is no whole number.
-      ValueError: one is negative, shares are of an unknown kind, the table has too few classes, or
-        one with too few images.
+      ValueError: one is negative, shares are of an unknown kind or cannot be had, the table has too
+        few classes, or one with too few images.
     """
     ways, shots = checks.whole("ways", ways, 1), checks.whole("shots", shots, 0)
     queries = checks.whole("queries", queries, 0)
@@ -51,6 +51,8 @@ def sample(
     proportions.check("query_classes", query_classes)
     if support_classes not in (BALANCED, UNEVEN):
         raise ValueError(f"support_classes must be {BALANCED} or {UNEVEN}; got {support_classes!r}")
+    if support_classes == UNEVEN and not shots:
+        raise ValueError("support_classes is uneven, at least one example a class, but shots is 0")
     if query_classes == MISSING and ways == 1:
         raise ValueError("query_classes is missing, but then the one class has no query: ways is 1")
     if ways > table.classes:

@@ -81,15 +81,6 @@ def test_any_value(made, in_a_head):
             assert field.kind.fits(flat(of)[name])
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
-def test_the_defaults_of_every_method_are_accepted(method):
-    config = default()
-    config.method = method
-    if method == "weight_generator":
-        config.setting, config.prior, config.base_holdout = "lwof", "mixture", 0.2
-    settings.read(config)
-
-
 @pytest.mark.parametrize(
     ("field", "value", "wanted"),
     [

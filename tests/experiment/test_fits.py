@@ -58,3 +58,9 @@ def test_each_split_has_its_own_base_images(few):
 def _data_with_base(images):
     data = _data()
     return dataclasses.replace(data, base={name: _split(8, n) for name, n in images.items()})
+
+
+def test_pretraining_chooses_its_epoch_among_two_classes_or_more():
+    untrained = _experiment(method="soft_kmeans", eval__splits=("test",))
+    with pytest.raises(ConfigError, match=r"the val split has 1 class, .*: change config\.split_r"):
+        fits.check(untrained, _data(val=1), [])

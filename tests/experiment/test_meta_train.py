@@ -89,3 +89,14 @@ def test_steps_take_sizes_in_turn(table):
     pairs = zip(*map(jax.tree.leaves, (found.model, state.model)), strict=True)
     differences = np.concatenate([np.abs(a - b).ravel() for a, b in pairs])
     assert differences.mean() < 0.1 / 100
+
+
+def test_a_step_that_is_named_twice_drops_twice():
+    optimizer = settings.Optimizer("sgd", 1.0, 0.0, 0.0, (2, 2), 0.1)
+    (head,) = settings.read(config_of()).heads
+    steps = meta_train.make_optimizer(optimizer, head.method, jnp.zeros(()))
+    state, moved = steps.init(jnp.zeros(())), []
+    for _ in range(3):
+        update, state = steps.update(jnp.ones(()), state, jnp.zeros(()))
+        moved.append(float(-update))
+    np.testing.assert_allclose(moved, [1, 1, 0.01], rtol=1e-6)

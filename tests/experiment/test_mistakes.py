@@ -5,6 +5,7 @@ import re
 import pytest
 from PIL import Image
 
+import sib_jax
 from sib_jax import config as sib_config
 from sib_jax.errors import UserError
 from sib_jax.experiment import job
@@ -116,3 +117,15 @@ def _copy_with(source, target, name, content):
     shutil.copytree(source, target)
     if content is not None:
         (target / name).write_bytes(content)
+
+
+def test_glyphs_have_one_size(config, tmp_path):
+    config.dataset, config.image_size = "glyphs", 64
+    with pytest.raises(UserError, match="image_size is 64, but must be 32: glyphs"):
+        job.run(config, tmp_path / "run")
+
+
+def test_a_folder_of_another_program(tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": ["BertModel"]}')
+    with pytest.raises(UserError, match=r"is no config of a run .it names no data set"):
+        sib_jax.load(tmp_path)

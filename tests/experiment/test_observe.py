@@ -16,8 +16,9 @@ from sib_jax.experiment import job, observe
 from sib_jax.experiment.evaluate import keys_of_task
 from sib_jax.experiment.observe import Drawn, confused, draw
 from sib_jax.report import __main__ as command
-from sib_jax.report import comparison, console, observed, page, style, task_arrays
+from sib_jax.report import comparison, observed, page, style, task_arrays
 from sib_jax.report import run as runs
+from sib_jax.runtime import console
 from sib_jax.tasks.setting import Sources, Task, make
 from sib_jax.tasks.table import feature_table
 

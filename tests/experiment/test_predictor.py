@@ -260,6 +260,8 @@ def test_a_shipped_backbone_s_own_head_is_taken_for_up_to_20_classes(episode):
         (np.zeros((2, 9, 9, 3), "u1"), [0, 1], [], "no queries"),
         (np.zeros((2, 9, 9, 3), "u1"), [0.5, 1], np.zeros((1, 9, 9, 3), "u1"), "whole numbers or"),
         (np.zeros((2, 9, 9, 3), "u1"), [0, 1], np.zeros((9, 9, 3), "u1"), "query is a single one"),
+        (np.zeros((2, 9, 9, 3), "u1"), [0, 1], np.zeros((9, 8, 4), "u1"), "query is a single one"),
+        (np.zeros((2, 9, 9, 3), "u1"), [0, 1], np.zeros((1, 0, 9, 3), "u1"), r"got uint8 .0, 9, 3"),
         (np.zeros((2, 9, 9, 3), "u1"), [0, 1], Image.new("L", (9, 9)), "got Image: put it in a li"),
     ],
 )

@@ -13,7 +13,7 @@ from sib_jax.config import check
 from sib_jax.errors import UserError
 from sib_jax.experiment import job, pretrain, settings
 from sib_jax.report.metrics import Metrics
-from sib_jax.runtime import interrupt
+from sib_jax.runtime import interrupt, weights
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_training_starts_from_a_file_of_smaller_images(config, tmp_path):
     ],
 )
 def test_phases_share_the_epochs_and_the_last_one_has_some(config, growth, epochs, wanted):
-    config.crop = config.image_size = 80
+    config.dataset, config.crop, config.image_size = "folder", 80, 80
     config.pretrain.growth, config.pretrain.epochs = growth, epochs
     phases = pretrain._phases(settings.read(config).pretraining)
     assert [phase.epochs for phase in phases] == wanted
@@ -117,4 +117,5 @@ def test_crops_that_live_from_the_padding_fit_small_images_too(config, tmp_path)
     config.image_size, config.crop, config.pretrain.padding = 32, 36, 2
     config.pretrain.growth = ((26, 0.5),)  # of images of 23 pixels, whose padding is 1.44
     job.run(config, tmp_path / "run", "pretrain")
-    assert (tmp_path / "run" / "backbone.npz").is_file()
+    about = weights.about(tmp_path / "run" / "backbone.npz")
+    assert about["preprocessing"]["crop"] == 36

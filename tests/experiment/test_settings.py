@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sib_jax.backbones import pretrained
 from sib_jax.config import default
 from sib_jax.errors import UserError
 from sib_jax.experiment import settings
@@ -50,3 +51,13 @@ def test_a_file_that_holds_none(tmp_path):
     config.backbone_file = str(tmp_path / "mine.npz")
     with pytest.raises(UserError, match=r"mine\.npz"):
         settings.take_backbone(config, tmp_path, given=())
+
+
+def test_a_backbone_of_mirrored_features_says_so(tmp_path):
+    shipped = pretrained.open_file("cifar_fs-conv4_64")
+    pretrained.save(tmp_path / "mirrored.npz", shipped._replace(mirror=True))
+    for given, wanted in (((), True), (("mirror_features",), False)):
+        config = default("cifar_fs")
+        config.backbone_file = str(tmp_path / "mirrored.npz")
+        settings.take_backbone(config, tmp_path / "run", given)
+        assert config.mirror_features is wanted

@@ -1,3 +1,4 @@
+import concurrent.futures
 import signal
 import subprocess
 import sys
@@ -116,3 +117,12 @@ with interrupt.held():
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "ANEW": "1"})
 """
     assert command(code) == (130, "", SAID)
+
+
+def test_a_run_may_be_in_any_thread():
+    def run():
+        with interrupt.handled():
+            return interrupt.requested()
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        assert pool.submit(run).result() is False

@@ -102,3 +102,22 @@ def test_an_unknown_summary_is_told_without_base_classes_too():
     episode = sib_jax.Episode(query[:2], [0, 1], query, labels)
     with pytest.raises(ValueError, match="unknown summary 'mean'; known are none, max, logsumexp"):
         sib_jax.negative_elbo(params, episode, steps=1, step_size=0.1, summary="mean")
+
+
+def test_the_bound_of_a_gaussian_is_the_mean_over_its_samples():
+    params, query, labels, mean = _setup()
+    q = Gaussian(mean, jnp.full((WAYS, FEATURES), -1.0))
+    _, (found, _) = sib_jax.elbo(params, q, query, labels, key=jax.random.key(4), samples=4000)
+    draws = np.random.default_rng(0).normal(mean, np.exp(-1), (4000, WAYS, FEATURES))
+    unit = lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)  # noqa: E731
+    scores = 10 * np.einsum("nd,skd->snk", unit(np.float64(query)), unit(draws))
+    log_p = scores - np.log(np.exp(scores).sum(-1, keepdims=True))
+    of_samples = log_p[:, np.arange(QUERIES), np.asarray(labels)].sum(1)
+    deviation = np.sqrt(2 / 4000) * of_samples.std()
+    assert abs(found - of_samples.mean()) < 4 * deviation
+
+
+def test_base_logits_are_of_the_same_queries():
+    params, query, labels, mean = _setup("point")
+    with pytest.raises(ValueError, match="one row for each of 6 queries, got 5"):
+        sib_jax.elbo(params, PointMass(mean), query, labels, base_logits=jnp.zeros((5, 2)))

@@ -284,3 +284,19 @@ def test_mixture_prior_pulls_towards_the_nearest_component():
     start = PointMass(jnp.stack([means[0] * 0.9, means[1] * 0.9, means[0] * 0.8]))
     end = sib_jax.adapt(params, start, episode.query, steps=200, step_size=0.01)
     np.testing.assert_allclose(end.mean, means[jnp.asarray([0, 1, 0])], atol=1e-2)
+
+
+@pytest.mark.parametrize("classifier", ["cosine", "dot"])
+def test_single_precision_stays_so_where_double_is_at_hand(classifier):
+    params = sib_jax.init(jax.random.key(0), ways=3, features=4, classifier=classifier)
+    query, mean = jnp.ones((5, 4)), jnp.eye(3, 4)
+
+    def adapt(mean):
+        return sib_jax.adapt(params, PointMass(mean), query, steps=2, step_size=0.1).mean
+
+    wanted = adapt(mean)
+    with jax.enable_x64(True):
+        assert adapt(mean).dtype == jnp.float32
+        np.testing.assert_allclose(adapt(mean), wanted, rtol=1e-6)
+    for other in (jnp.bfloat16, jnp.int32):
+        np.testing.assert_allclose(adapt(mean.astype(other)), wanted, rtol=1e-6)

@@ -77,15 +77,20 @@ def test_gradients_are_those_of_the_general_form(checkpoint):
         )
 
 
-def test_adapt_gives_the_same_whether_it_takes_the_fast_form_or_not():
+def test_adapt_gives_the_same_whether_it_takes_the_fast_form_or_not(monkeypatch):
     params, theta, query, _ = _given()
+    taken, adapt = [], inner_products.adapt
+    monkeypatch.setattr(
+        inner_products, "adapt", lambda *a, **options: taken.append(1) or adapt(*a, **options)
+    )
     fast = sib_jax.adapt(params, PointMass(theta), query, steps=3, step_size=0.02)
-    assert inner_products.pays(QUERIES, WAYS, 3)
+    assert taken == [1]
     # A traced weight of a KL term may be anything, so the general form runs; here it is zero.
     with_prior = params._replace(prior=Gaussian(jnp.zeros(FEATURES), jnp.zeros(FEATURES)))
     general = sib_jax.adapt(
         with_prior, PointMass(theta), query, steps=3, step_size=0.02, beta=jnp.asarray(0.0)
     )
+    assert taken == [1]
     np.testing.assert_allclose(fast.mean, general.mean, rtol=1e-5, atol=1e-5)
 
 

@@ -95,3 +95,12 @@ def test_the_true_gradient_has_cosine_one_beside_base_classes(monkeypatch):
     monkeypatch.setattr(gradient_net, "apply", knowing)
     found = trajectory(params, episode, inner, key)
     np.testing.assert_allclose(found.cosine, 1, atol=1e-5)
+
+
+def test_a_gaussian_needs_a_key():
+    params = sib_jax.init(
+        jax.random.key(0), ways=2, features=3, posterior="gaussian", prior="gaussian"
+    )
+    episode = sib_jax.Episode(jnp.eye(2, 3), jnp.arange(2), jnp.ones((4, 3)), jnp.zeros(4, int))
+    with pytest.raises(ValueError, match="pass key="):
+        trajectory(params, episode, Inner(2, 0.1))
