@@ -2,13 +2,20 @@
 
 import argparse
 import contextlib
+import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from sib_jax.errors import UserError
 from sib_jax.runtime import interrupt, seeds
+
+_LESS = (
+    "smaller batches need less (config.optimizer.batch, config.eval.batch), as do fewer images at "
+    "once, a smaller T or, for SIB, config.inner.checkpoint=True"
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -60,14 +67,32 @@ def mistakes_told() -> Iterator[None]:
     except UserError as error:
         fail(str(error))
     except BrokenPipeError:  # whoever reads the output has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
     except OSError as error:  # a folder that may not be looked at, a name too long
+        if error.errno == errno.ENOMEM:
+            fail(f"memory ran out: {_LESS}")
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            _close_output()
+            fail(f"the output cannot be written: {error.strerror}")
         if error.filename is None:
             raise
         fail(f"{error.filename} cannot be used: {error.strerror}")
+    except MemoryError:
+        fail(f"memory ran out: {_LESS}")
+    except RuntimeError as error:  # of XLA
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        asked = re.search(r"allocating (\d+) bytes", str(error))
+        said = f" ({int(asked[1]):,} bytes more were asked for)" if asked else ""
+        fail(f"memory ran out{said}: {_LESS}")
     except interrupt.Interrupted:
         interrupt.tell()
         sys.exit(interrupt.status())
+
+
+def _close_output() -> None:
+    """What Python still has for it at the end goes nowhere, and is no error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(message: str) -> NoReturn:

@@ -1,7 +1,9 @@
 """What the commands share: how a mistake or a reader that has enough ends one."""
 
+import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +42,30 @@ def test_an_empty_path_is_no_folder():
 def test_a_report_of_one_run_takes_no_option_of_a_comparison(option):
     with pytest.raises(SystemExit, match="is of a comparison: give two runs or more"):
         report_command.main(["runs/one", option])
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "memory ran out: smaller batches need less"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory ran out: smaller"),
+        (
+            RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 71815969536 bytes."),
+            r"memory ran out \(71,815,969,536 bytes more were asked for\): smaller",
+        ),
+    ],
+)
+def test_memory_that_runs_out_is_told(error, message):
+    with pytest.raises(SystemExit, match=message), command.mistakes_told():
+        raise error
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_an_output_without_room(tmp_path):
+    (tmp_path / "talks.py").write_text(
+        "from sib_jax import command\nwith command.mistakes_told():\n    print('line\\n' * 100_000)"
+    )
+    program = f"{sys.executable} talks.py > /dev/full"
+    done = subprocess.run(program, shell=True, capture_output=True, text=True, cwd=tmp_path)
+    wanted = "sib_jax: the output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, wanted)

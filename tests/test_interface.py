@@ -355,6 +355,18 @@ def test_numbers_that_decide_shapes_must_be_whole_and_known():
     np.testing.assert_allclose(advised.mean, adapt(2).mean, rtol=1e-5)
 
 
+def test_a_posterior_is_no_array():
+    params = sib_jax.init(jax.random.key(0), ways=2, features=4)
+    mean, query = jnp.ones((2, 4)), jnp.ones((3, 4))
+    for read in (
+        lambda: sib_jax.logits(params, mean, query),
+        lambda: sib_jax.adapt(params, mean, query, steps=1, step_size=0.1),
+        lambda: sib_jax.elbo(params, mean, query, [0, 1, 0]),
+    ):
+        with pytest.raises(TypeError, match=r"such as sib_jax.PointMass\(mean\); got"):
+            read()
+
+
 def test_defaults_of_the_functions_are_those_of_the_experiments():
     config = default()
     init = inspect.signature(sib_jax.init).parameters

@@ -172,6 +172,7 @@ def load_or_build(name: str, key: str, build: Callable[[Writer], None]) -> DataS
       CacheError: the cache cannot be written; the message says why and how to mend it.
     """
     final = cache_dir() / "datasets" / f"{name}-{key}"
+    files.sweep(final.parent)  # what a killed process had begun may have gigabytes
     try:
         about = _verified(final)
     except _Damage as damage:
@@ -194,7 +195,6 @@ def _build(final: Path, build: Callable[[Writer], None]) -> None:
     with contextlib.ExitStack() as stack:
         with _writing(final, "a data set"):
             temporary = stack.enter_context(files.temporary_folder(final))
-            files.sweep(final.parent)
         writer = Writer(temporary)
         build(writer)
         writer.finish()

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from sib_jax.backbones.pretrained import Extractor, Pretrained
-from sib_jax.data.reading.decode import fit
+from sib_jax.data.reading.decode import fit, pixels_of
 from sib_jax.errors import UserError
 from sib_jax.experiment import memory
 from sib_jax.methods import Method
@@ -23,7 +24,7 @@ from sib_jax.sib.params import Params
 from sib_jax.tasks.episode import Episode
 
 Labels = Sequence[int] | Sequence[str] | np.ndarray
-Images = np.ndarray | Sequence[np.ndarray]
+Images = np.ndarray | Sequence[Any]  # of arrays, or of images of Pillow's
 
 _BATCH = 256  # images at once
 _MANY = 4000  # queries, of which the square takes memory worth a look
@@ -125,7 +126,8 @@ class Predictor:
 
         Args:
           support: m examples: uint8 images [m, h, w, c] of any size, c 1 or 3, or a list of images
-            [h, w, c] of several sizes; or float features [m, d]. Any number of each class.
+            [h, w, c] of several sizes or of Pillow's, which are read as files are; or float
+            features [m, d]. Any number of each class.
           support_labels: their classes, m whole numbers or strings.
           query: n images or features likewise.
           seed: of the samples of a Gaussian posterior.
@@ -325,6 +327,8 @@ class Predictor:
         if len(lengths) > 1:
             shown = ", ".join(map(str, lengths[:5]))
             raise PredictionError(f"features must all have one length, got {shown}")
+        if np.iscomplexobj(features):
+            raise PredictionError("features must be real numbers, got complex ones")
         array = np.asarray(features, np.float32)
         of_backbone = None if self.pretrained is None else self.pretrained.backbone.features
         wanted = self.head.features or of_backbone
@@ -351,7 +355,7 @@ def prepare(images: Images, size: int, channels: int) -> np.ndarray:
     """Images as the data sets store them: shorter side scaled, cropped to a square.
 
     Args:
-      images: uint8 [n, h, w, c], or n of [h, w, c] (or [h, w] of gray ones).
+      images: uint8 [n, h, w, c], or n of [h, w, c] (or [h, w] of gray ones), or n of Pillow's.
       size: height and width of the result.
       channels: 1 or 3, of the result.
 
@@ -360,7 +364,7 @@ def prepare(images: Images, size: int, channels: int) -> np.ndarray:
     """
     out = np.empty((len(images), size, size, channels), np.uint8)
     for row, image in enumerate(images):
-        pixels = np.asarray(image)
+        pixels = _opened(image) if isinstance(image, Image.Image) else np.asarray(image)
         pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
         is_image = pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] in (1, 3)
         if not is_image or not pixels.size:
@@ -370,6 +374,13 @@ def prepare(images: Images, size: int, channels: int) -> np.ndarray:
             )
         out[row] = fit(pixels, size, channels)
     return out
+
+
+def _opened(image: Image.Image) -> np.ndarray:
+    try:
+        return pixels_of(image)
+    except (ValueError, OSError) as error:  # a file that is read now alone, and damaged
+        raise PredictionError(f"an image of Pillow's cannot be read: {error}") from error
 
 
 def _probabilities(

@@ -44,6 +44,7 @@ class Checkpoints:
           FileError: the folder cannot be written.
         """
         self._directory = directory.absolute()
+        _ignore_late_callbacks()
         devices.once(_clean, self._directory)
         self._manager = ocp.CheckpointManager(
             self._directory,
@@ -113,7 +114,6 @@ class Checkpoints:
             return restored["state"], ""
         except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
             # One from before there were checksums: orbax fails in many ways.
-            _ignore_late_callbacks()
             return None, files.one_line(error)
 
     def _seal(self) -> None:
@@ -200,7 +200,6 @@ def _put_aside(folder: Path, reason: str) -> None:
 def _as_file_error(directory: Path, error: Exception) -> Exception:
     if isinstance(error, files.FileError):
         return error
-    _ignore_late_callbacks()
     number = error.errno if isinstance(error, OSError) else None
     number = number or next((n for words, n in _NUMBERS.items() if words in str(error)), None)
     known = OSError(number, os.strerror(number)) if number else OSError(files.one_line(error))
@@ -214,8 +213,9 @@ def _ignore_late_callbacks() -> None:
     """Tensorstore calls back into asyncio after orbax has given up, which Python would print."""
     before = sys.unraisablehook
 
-    def hook(unraisable: Any) -> None:
+    def late_callbacks_ignored(unraisable: Any) -> None:
         if "Event loop is closed" not in str(unraisable.exc_value):
             before(unraisable)
 
-    sys.unraisablehook = hook
+    if getattr(before, "__name__", "") != late_callbacks_ignored.__name__:  # once
+        sys.unraisablehook = late_callbacks_ignored

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from sib_jax.sib.distributions import Gaussian, PointMass
+
 
 def features(name: str, given: ArrayLike, length: int | None = None) -> jax.Array:
     """`given` as an array [n, d].
@@ -76,6 +78,15 @@ def labels(
             f"example: {', '.join(map(str, missing[:5]))}{', ...' if len(missing) > 5 else ''}"
         )
     return jnp.asarray(array)
+
+
+def posterior(given: object) -> None:
+    """Raises TypeError where `given` is no posterior."""
+    if not isinstance(given, Gaussian | PointMass):
+        raise TypeError(
+            "the posterior must be a PointMass or a Gaussian, such as sib_jax.PointMass(mean); got "
+            f"{type(given).__name__}"
+        )
 
 
 def whole(name: str, given: object, least: int) -> int:

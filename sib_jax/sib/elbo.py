@@ -58,8 +58,10 @@ def elbo(
     Raises:
       ValueError: shapes or labels that do not fit, a Gaussian posterior without a key, `samples`
         below 1, a negative `beta`.
-      TypeError: labels are no integers, `samples` is no whole number, `beta` no number.
+      TypeError: labels are no integers, `samples` is no whole number, `beta` no number,
+        `posterior` none.
     """
+    checks.posterior(posterior)
     query = checks.features("query", query, posterior.mean.shape[-1])
     ways, base = posterior.mean.shape[0], 0
     if base_logits is not None:

@@ -71,10 +71,12 @@ def adapt(
       theta^T, of the form of `posterior`.
 
     Raises:
-      TypeError: `steps` or `samples` is no whole number, `step_size` or `beta` no number.
+      TypeError: `steps` or `samples` is no whole number, `step_size` or `beta` no number,
+        `posterior` none.
       ValueError: negative `steps`, `step_size` or `beta`, `samples` below 1, no key for a Gaussian,
         or shapes that do not fit.
     """
+    checks.posterior(posterior)
     inner = Inner(steps, step_size, samples, beta, checkpoint)
     query = checks.features("query", query)
     return adapt_with_logits(params, posterior, query, inner, key=key, summary=summary)[0]

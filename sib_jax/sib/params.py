@@ -186,8 +186,10 @@ def logits(params: Params, posterior: Posterior, query: jax.Array) -> jax.Array:
       [n, k].
 
     Raises:
+      TypeError: `posterior` is none.
       ValueError: the queries are no [n, d] of the posterior's d.
     """
+    checks.posterior(posterior)
     query = checks.features("query", query, posterior.mean.shape[-1])
     return _classifier.logits(params.classifier, posterior.mean, query)
 

@@ -16,9 +16,11 @@ from sib_jax import backbones
 from sib_jax.backbones import pretrained
 from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.config import default
+from sib_jax.data.reading.decode import decode_one
 from sib_jax.errors import UserError
 from sib_jax.experiment import features, loading, memory, settings
 from sib_jax.experiment import workdir as files
+from sib_jax.experiment.predictor import prepare
 from sib_jax.methods import Classes, sib_plus
 from sib_jax.runtime import weights
 from sib_jax.tasks.episode import Episode
@@ -262,6 +264,7 @@ def test_a_shipped_backbone_s_own_head_is_taken_for_up_to_20_classes(episode):
         (np.zeros((2, 9, 9, 3), "u1"), [0, 1], np.zeros((9, 9, 3), "u1"), "query is a single one"),
         (np.zeros((2, 9, 9, 3), "u1"), [0, 1], np.zeros((9, 8, 4), "u1"), "query is a single one"),
         (np.zeros((2, 9, 9, 3), "u1"), [0, 1], np.zeros((1, 0, 9, 3), "u1"), r"got uint8 .0, 9, 3"),
+        (np.zeros((2, 64), complex), [0, 1], np.zeros((1, 64)), "real numbers, got complex"),
         (np.zeros((2, 9, 9, 3), "u1"), [0, 1], Image.new("L", (9, 9)), "got Image: put it in a li"),
     ],
 )
@@ -316,3 +319,20 @@ def test_more_queries_than_memory_holds_the_square_of_are_refused(episode, monke
         predictor(support, [0, 0, 1, 1], query)
     simple = sib_jax.load(backbone="mini_imagenet-conv4_64", method="simple_shot")
     assert simple(support, [0, 0, 1, 1], query).shape == (5000, 2)
+
+
+def test_images_of_pillow_s_are_read_as_their_files_are(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    turned = Image.new("RGB", (1, 1)).getexif()
+    turned[0x0112] = 6  # the camera was held on its side
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=turned)
+    Image.fromarray(pixels).quantize(16).save(tmp_path / "palette.png")
+    Image.fromarray(pixels).convert("RGBA").save(tmp_path / "alpha.png")
+    for path in tmp_path.iterdir():
+        with path.open("rb") as file:
+            wanted = decode_one(file, 24, 3, path.name)
+        with Image.open(path) as image:
+            found = prepare([image], 24, 3)[0]
+        np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(UserError, match="cannot be read: its pixels are no whole numbers"):
+        prepare([Image.new("F", (9, 9))], 24, 3)

@@ -142,6 +142,15 @@ def _reason(file: IO[bytes], error: Exception) -> str:
     return shown(str(error) or type(error).__name__)
 
 
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """An image of Pillow's of any mode as `decode_one` sees its file: uint8 [height, width, 3].
+
+    Raises:
+      ValueError: its pixels are no whole numbers.
+    """
+    return np.asarray(_rgb(ImageOps.exif_transpose(image)))
+
+
 def fit(pixels: np.ndarray, size: int, channels: int) -> np.ndarray:
     """Like `decode_one`, for an image that is decoded already.
 
