@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -26,6 +25,7 @@ from sib_jax.experiment import settings
 from sib_jax.experiment import workdir as files
 from sib_jax.experiment.predictor import Head, Predictor
 from sib_jax.methods import METHODS, Classes, Method, sib_plus
+from sib_jax.methods.method import parameter_shapes
 from sib_jax.report import results
 from sib_jax.runtime import shipped, weights
 from sib_jax.runtime.files import shown, why_lacking
@@ -253,31 +253,21 @@ def _params(
     error = None
     for of_input, count in itertools.product(shapes, bases):
         try:
-            return weights.load(path, _like(method, of_input, count)), of_input, count
+            like = parameter_shapes(method, of_input, count)
+            return weights.load(path, like), of_input, count
         except weights.WeightsError as refusal:
             error = error or refusal
     assert error is not None
     raise error
 
 
-def _like(method: Method, shape: tuple[int, ...], base: int) -> Any:
-    """The structure and shapes of a method's parameters."""
-    of_base = jax.ShapeDtypeStruct((base, shape[-1]), jnp.float32)
-
-    def init(key: jax.Array, base_weights: jax.Array) -> Any:
-        return method.init(key, Classes(shape, base, base_weights))
-
-    return jax.eval_shape(init, jax.random.key(0), of_base)
-
-
 def _length(method: Method, shape: tuple[int, ...]) -> int | None:
     """Of the features that the parameters are for; None for any: shapes are the same then."""
     if method.reads == "images":
         return None
-    shapes = [
-        jax.tree.map(jnp.shape, _like(method, (length,), 1)) for length in (shape[0], shape[0] + 1)
-    ]
-    return None if shapes[0] == shapes[1] else shape[0]
+    length = shape[0]
+    one, other = (parameter_shapes(method, (d,), 1) for d in (length, length + 1))
+    return None if one == other else length
 
 
 def _inner(config: Any) -> Inner | None:
@@ -289,11 +279,9 @@ def _ways_of(config: Any, found: Pretrained | None) -> int | None:
     inner, shape = _inner(config), _shape(settings.method_of(config), config, found)
     if inner is not None and inner.steps == 0 and config.init_net == "support":
         return None
-    shapes = [
-        jax.tree.map(jnp.shape, _like(settings.method_of(config, ways), shape or (8,), 1))
-        for ways in (config.ways, config.ways + 1)
-    ]
-    return None if shapes[0] == shapes[1] else config.ways
+    methods = (settings.method_of(config, ways) for ways in (config.ways, config.ways + 1))
+    one, other = (parameter_shapes(method, shape or (8,), 1) for method in methods)
+    return None if one == other else config.ways
 
 
 def _remedy(workdir: Path, heads: dict[str, Any], found: Pretrained | None) -> str:

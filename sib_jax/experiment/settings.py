@@ -14,6 +14,7 @@ from sib_jax.backbones import Backbone, pretrained
 from sib_jax.config import ConfigError
 from sib_jax.experiment.workdir import BACKBONE
 from sib_jax.methods import METHODS, Classes, Method
+from sib_jax.methods.method import parameter_shapes
 from sib_jax.methods.sib import Settings as SibSettings
 from sib_jax.runtime.console import log
 from sib_jax.runtime.files import one_line
@@ -346,12 +347,7 @@ def _for_ways(c: Any, method: Method, ways: int) -> Method:
         return method
     other = method_of(c, ways)
     shape = (c.crop, c.crop, 3) if method.reads == "images" else (64,)
-    base = jnp.zeros((8, *shape)) if method.reads == "features" else None
-    of_both = [
-        jax.eval_shape(lambda key, m=m: m.init(key, Classes(shape, 8, base)), jax.random.key(0))
-        for m in (method, other)
-    ]
-    if of_both[0] != of_both[1]:
+    if parameter_shapes(method, shape, 8) != parameter_shapes(other, shape, 8):
         if c.optimizer.sizes_in_turn:
             said, mend = f"sizes_in_turn has {ways} ways", f"have {c.ways} there"
         else:

@@ -66,6 +66,24 @@ class Method(NamedTuple):
         return self.loss is not None
 
 
+def parameter_shapes(method: Method, shape: tuple[int, ...], base: int) -> Any:
+    """Structure, shapes and types of a method's parameters; nothing is computed.
+
+    Args:
+      method: for so many ways.
+      shape: of one input, as in `Classes`.
+      base: number of base classes.
+    """
+    of_base = None
+    if method.reads == "features":
+        of_base = jax.ShapeDtypeStruct((base, *shape), jnp.float32)
+
+    def init(key: jax.Array, base_weights: jax.Array | None) -> Any:
+        return method.init(key, Classes(shape, base, base_weights))
+
+    return jax.eval_shape(init, jax.random.key(0), of_base)
+
+
 def no_parameters(key: jax.Array, classes: Classes) -> dict[str, jax.Array]:
     """`Method.init` of a method that has nothing to learn."""
     del key, classes
