@@ -29,7 +29,6 @@ from sib_jax.methods.method import parameter_shapes
 from sib_jax.report import results
 from sib_jax.runtime import shipped, weights
 from sib_jax.runtime.files import shown, why_lacking
-from sib_jax.sib.inner_loop import Inner
 from sib_jax.sib.params import Params
 from sib_jax.tasks.setting import has_base
 
@@ -208,13 +207,11 @@ def _head(name: str, config: Any, workdir: Path, found: Pretrained | None) -> He
     kept = None if found is None or found.weights is None else len(found.weights)
     shape = _shape(method, config, found)
     params, found_shape, count = _params(method, path, shape, kept)
-    inner = _inner(config)
     return Head(
         name=name,
         make=functools.partial(settings.method_of, config),
         params=params,
         ways=_ways_of(config, found),
-        inner=inner,
         features=_length(method, found_shape),
         base=_base_names(path, count) if has_base(config.setting) else (),
     )
@@ -270,15 +267,11 @@ def _length(method: Method, shape: tuple[int, ...]) -> int | None:
     return None if one == other else length
 
 
-def _inner(config: Any) -> Inner | None:
-    return settings.sib_settings(config).inner if config.method == "sib" else None
-
-
 def _ways_of(config: Any, found: Pretrained | None) -> int | None:
     """The number of classes that the parameters are for; None for any: shapes are the same then."""
-    inner, shape = _inner(config), _shape(settings.method_of(config), config, found)
-    if inner is not None and inner.steps == 0 and config.init_net == "support":
+    if config.method == "sib" and config.inner.steps == 0 and config.init_net == "support":
         return None
+    shape = _shape(settings.method_of(config), config, found)
     methods = (settings.method_of(config, ways) for ways in (config.ways, config.ways + 1))
     one, other = (parameter_shapes(method, shape or (8,), 1) for method in methods)
     return None if one == other else config.ways
@@ -396,4 +389,4 @@ def _official_head(path: str | os.PathLike[str], steps: int | None, found: Pretr
     inner = inner if steps is None else inner._replace(steps=steps)
     ways = params.ways if inner.steps else None
     make = functools.partial(sib.make, sib.Settings(inner))
-    return Head("official", make, params, ways, inner, params.features)
+    return Head("official", make, params, ways, params.features)

@@ -16,10 +16,7 @@ from sib_jax.errors import UserError
 from sib_jax.experiment import memory
 from sib_jax.methods import Method
 from sib_jax.runtime import programs, seeds
-from sib_jax.sib import classifier, distributions, elbo, gradient_net
-from sib_jax.sib.distributions import PointMass
-from sib_jax.sib.init_net import FromSupport
-from sib_jax.sib.inner_loop import Inner
+from sib_jax.sib import gradient_net
 from sib_jax.sib.params import Params
 from sib_jax.tasks.episode import Episode
 
@@ -30,7 +27,6 @@ _BATCH = 256  # images at once
 _MANY = 4000  # queries, of which the square takes memory worth a look
 _LARGE_ARRAYS = 3  # of [n, n] at once, at least, where there are such
 _SAMPLES = 100  # of a Gaussian posterior, for the spread
-_NO_STEP = 2**32 - 1  # their noise is that of no inner step
 
 
 class PredictionError(UserError):
@@ -65,7 +61,6 @@ class Head(NamedTuple):
       make: number of ways k -> the method.
       params: its parameters.
       ways: the only k that the parameters are for; None for any.
-      inner: SIB's inner loop; None for other methods.
       features: the only length of features that the parameters are for; None for any.
       base: names of the base classes beside which it was trained; none in the standard setting.
       most_ways: the largest k that it is good for; None for any.
@@ -75,7 +70,6 @@ class Head(NamedTuple):
     make: Callable[[int], Method]
     params: Any
     ways: int | None
-    inner: Inner | None = None
     features: int | None = None
     base: tuple[str, ...] = ()
     most_ways: int | None = None
@@ -266,10 +260,11 @@ class Predictor:
                 f"there are {ways} classes in the support set, but head {self.head.name} is good "
                 f"for {self.head.most_ways} or fewer{self.remedy()}"
             )
-        if _is_sib_without_steps(params, self.head.inner):
+        method = self.head.make(ways)
+        if method.steps == 0 and isinstance(params, Params):  # SIB's theta^0 serves any number
             # xi is never asked, but the number of its logits is taken as the number of ways.
             params = params._replace(gradient_net=gradient_net.init(jax.random.key(0), ways=ways))
-        return self.head.make(ways), params
+        return method, params
 
     def input_shape(self) -> tuple[int, ...]:
         """Of one input: (size, size, channels) of an image as it is stored, or (d,).
@@ -346,9 +341,7 @@ class Predictor:
         method, params = self.method(ways)
         base = jnp.arange(len(self.head.base)) if self.head.base else None
         columns = ways + (len(self.head.base) if base_classes else 0)
-        return jax.jit(
-            functools.partial(_probabilities, method, columns, self.head.inner, params, base)
-        )
+        return jax.jit(functools.partial(_probabilities, method, columns, params, base))
 
 
 def prepare(images: Images, size: int, channels: int) -> np.ndarray:
@@ -386,7 +379,6 @@ def _opened(image: Image.Image) -> np.ndarray:
 def _probabilities(
     method: Method,
     columns: int,
-    inner: Inner | None,
     params: Any,
     base: jax.Array | None,
     support: jax.Array,
@@ -397,25 +389,11 @@ def _probabilities(
     """Of the first so many classes, and their spread where the posterior is a Gaussian."""
     nobody_knows = jnp.zeros(query.shape[0], jnp.int32)
     episode = Episode(support, support_labels, query, nobody_knows, base)
-    if inner is None or not _is_sib(params):
-        return jax.nn.softmax(method.logits(params, episode, key)[:, :columns]), None
-    adapted, posterior, novel, of_base = elbo.adapt_to(params, episode, inner, key)
-
-    def among(scores: jax.Array) -> jax.Array:
-        if of_base is not None:
-            scores = jnp.concatenate([scores, of_base], axis=1)
-        return jax.nn.softmax(scores[:, :columns])
-
-    if isinstance(posterior, PointMass):
-        return among(novel), None
-
-    def of_sample(noise: jax.Array) -> jax.Array:
-        weights = distributions.sample(posterior, noise)
-        return among(classifier.logits(adapted.classifier, weights, query))
-
-    noise_key = jax.random.fold_in(key, _NO_STEP)
-    noise = jax.random.normal(noise_key, (_SAMPLES, *posterior.mean.shape))
-    return among(novel), jnp.std(jax.vmap(of_sample)(noise), axis=0)
+    probabilities = jax.nn.softmax(method.logits(params, episode, key)[:, :columns])
+    if method.samples is None:
+        return probabilities, None
+    sampled = method.samples(params, episode, key, _SAMPLES)[..., :columns]
+    return probabilities, jnp.std(jax.nn.softmax(sampled), axis=0)
 
 
 def _batch_features(pretrained: Pretrained, images: np.ndarray) -> np.ndarray:
@@ -450,20 +428,6 @@ def _check_many(values: Images, name: str) -> None:
     shape = np.shape(values) if array else ()
     if len(shape) == 1 or (len(shape) == 3 and shape[-1] <= 4):  # 2 and 4: with alpha
         raise PredictionError(f"{name} is a single one, of shape {list(shape)}: put it in a list")
-
-
-def _is_sib(params: Any) -> bool:
-    return isinstance(params, Params)
-
-
-def _is_sib_without_steps(params: Any, inner: Inner | None) -> bool:
-    """theta^0 alone, from the support set: it serves every number of classes."""
-    return (
-        inner is not None
-        and inner.steps == 0
-        and _is_sib(params)
-        and isinstance(params.init_net, FromSupport)
-    )
 
 
 def _checked_labels(labels: Labels) -> np.ndarray:

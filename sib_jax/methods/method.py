@@ -45,6 +45,8 @@ class Method(NamedTuple):
         for a report; None for a method without an inner loop of this kind.
       balances: whether it gives every class as many queries, whatever these show: of fewer queries
         than classes it tells nothing.
+      samples: (parameters, `Episode`, key, count) -> logits as above of so many samples of the
+        posterior, [count, n, k]; None where there is none to sample.
       frozen: parameters -> pytree of bools like it, True where they stay as they start, also under
         weight decay; None if all are learned.
     """
@@ -59,6 +61,7 @@ class Method(NamedTuple):
     trajectory: Callable[[Any, Episode, jax.Array], Trajectory] | None = None
     frozen: Callable[[Any], Any] | None = None
     balances: bool = False
+    samples: Callable[[Any, Episode, jax.Array, int], jax.Array] | None = None
 
     @property
     def trained(self) -> bool:

@@ -84,6 +84,9 @@ def make(settings: Settings, ways: int) -> Method:
     def steps(parameters: Params, episode: Episode, key: jax.Array) -> Trajectory:
         return trajectory(parameters, episode, inner, key)
 
+    def samples(parameters: Params, episode: Episode, key: jax.Array, count: int) -> jax.Array:
+        return elbo.samples(parameters, episode, inner, key, count)
+
     return Method(
         name=f"SIB {settings.posterior}",
         init=init,
@@ -92,6 +95,7 @@ def make(settings: Settings, ways: int) -> Method:
         settings=("lwof",) if settings.prior == "mixture" else ("standard",),
         steps=inner.steps,
         trajectory=steps if inner.steps else None,
+        samples=None if settings.posterior == "point" else samples,
         frozen=None if settings.learn_prior else _prior,
     )
 

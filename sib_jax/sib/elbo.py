@@ -12,6 +12,8 @@ from sib_jax.sib.inner_loop import Inner, adapt_with_logits
 from sib_jax.sib.params import Params, initial_posterior, logits
 from sib_jax.tasks.episode import Episode
 
+_NO_STEP = 2**32 - 1  # the noise of samples at the end is that of no inner step
+
 
 class Aux(NamedTuple):
     """What a training loop logs beside the loss.
@@ -185,6 +187,31 @@ def predict(
     """
     _, _, novel, base = adapt_to(params, episode, inner, key)
     return _joined(novel, base)
+
+
+def samples(
+    params: Params, episode: Episode, inner: Inner, key: jax.Array, count: int
+) -> jax.Array:
+    """Logits of the queries under samples of theta^T, which `predict` takes the mean of.
+
+    Args:
+      params: with a Gaussian posterior.
+      episode: as in `predict`.
+      inner: as in `predict`.
+      key: as in `predict`; the samples have a noise of their own.
+      count: number of samples.
+
+    Returns:
+      [count, n, k], or [count, n, k + b] with b base classes.
+    """
+    adapted, posterior, _, base = adapt_to(params, episode, inner, key)
+
+    def of_sample(noise: jax.Array) -> jax.Array:
+        weights = distributions.sample(posterior, noise)
+        return _joined(classifier.logits(adapted.classifier, weights, episode.query), base)
+
+    noise_key = jax.random.fold_in(key, _NO_STEP)
+    return jax.vmap(of_sample)(jax.random.normal(noise_key, (count, *posterior.mean.shape)))
 
 
 def adapt_to(

@@ -5,6 +5,8 @@ import pytest
 
 import sib_jax
 from sib_jax import Gaussian, PointMass
+from sib_jax.sib import elbo
+from sib_jax.sib.inner_loop import Inner
 
 WAYS, FEATURES, QUERIES = 2, 3, 6
 
@@ -121,3 +123,20 @@ def test_base_logits_are_of_the_same_queries():
     params, query, labels, mean = _setup("point")
     with pytest.raises(ValueError, match="one row for each of 6 queries, got 5"):
         sib_jax.elbo(params, PointMass(mean), query, labels, base_logits=jnp.zeros((5, 2)))
+
+
+def test_samples_of_a_narrow_posterior_are_the_answer_and_of_a_wide_one_are_spread():
+    params, query, labels, _ = _setup()
+    params = params._replace(prior=None)
+    episode = sib_jax.Episode(query[:2], jnp.asarray([0, 1]), query, labels)
+    inner, key = Inner(0, 0.0), jax.random.key(5)
+    answer = elbo.predict(params, episode, inner, key)
+    spreads = []
+    for log_std in (-12.0, -3.0, -2.0):
+        start = params.init_net._replace(log_std=jnp.full(FEATURES, log_std))
+        found = elbo.samples(params._replace(init_net=start), episode, inner, key, 300)
+        assert found.shape == (300, QUERIES, WAYS)
+        spreads.append(jnp.mean(jnp.std(found, axis=0)))
+        if log_std == -12:
+            np.testing.assert_allclose(found[7], answer, atol=1e-3)
+    np.testing.assert_allclose(spreads[2] / spreads[1], np.e, rtol=0.2)  # cosines are nearly linear
