@@ -280,6 +280,9 @@ def default(dataset: str = "glyphs", setting: str = "standard") -> ml_collection
 
     Returns:
       A config that `check` accepts; experiments change a few of its fields.
+
+    Raises:
+      ConfigError: `dataset` is none of these.
     """
     if dataset not in DATASETS:
         raise ConfigError(f"unknown data set {dataset!r}; known are {', '.join(DATASETS)}")

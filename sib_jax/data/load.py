@@ -22,6 +22,9 @@ def load(
       ratios: shares of the classes, for a folder or features without train, val and test.
       seed: chooses those classes.
 
+    Returns:
+      Its train, val and test classes, and base images where the data have any.
+
     Raises:
       DataError: the data are missing or unusable.
     """

@@ -28,6 +28,9 @@ def init(kind: str = "cosine") -> Classifier:
 
     Args:
       kind: "cosine" (scale 10, as the official code starts it) or "dot" (scale 1).
+
+    Raises:
+      ValueError: another kind.
     """
     if kind == "cosine":
         return Cosine(scale=jnp.asarray(10.0), bias=jnp.asarray(0.0))

@@ -68,6 +68,9 @@ def init(
       ways: k.
       features: d.
       initial_std: standard deviation that the posterior starts with; None for a point mass.
+
+    Raises:
+      ValueError: another kind.
     """
     log_std = None if initial_std is None else jnp.full((features,), math.log(initial_std))
     # Entries of a unit vector have this size.
@@ -114,6 +117,9 @@ def apply(
 
     Returns:
       Posterior with mean [k, d].
+
+    Raises:
+      ValueError: what the network reads is not given, or empty.
     """
     if isinstance(net, FromSupport):
         if support is None or support_labels is None or support.shape[0] == 0:
