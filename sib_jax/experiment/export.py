@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import export as jax_export
 
 from sib_jax.runtime import files
@@ -46,7 +47,7 @@ def write(path: str | Path, predictor: "Predictor", ways: int | None) -> None:
     ways = ways or predictor.head.ways
     if ways is None:
         raise PredictionError("for how many classes? This head serves any number: give ways=K")
-    if not isinstance(ways, int) or ways < 2:
+    if not isinstance(ways, int | np.integer) or ways < 2:
         raise PredictionError(f"ways must be a whole number of 2 or more, got {ways!r}")
     if predictor.head.base:
         raise PredictionError("a head that was trained beside base classes cannot be exported")

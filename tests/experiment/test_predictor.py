@@ -168,6 +168,9 @@ def test_what_cannot_be_exported_is_said(run, tmp_path):
         sib_jax.load(run, "weights").export(tmp_path / "it.jax", ways=3)
     with pytest.raises(UserError, match=r"tim.* cannot be exported for any number of examples"):
         sib_jax.load(run, "tim").export(tmp_path / "it.jax", ways=3)
+    for ways in (1, "2"):
+        with pytest.raises(UserError, match="ways must be a whole number of 2 or more"):
+            sib_jax.load(run, "kmeans").export(tmp_path / "it.jax", ways=ways)
 
 
 def test_which_head(run, tmp_path):
