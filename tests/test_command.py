@@ -10,6 +10,12 @@ import pytest
 from sib_jax import command
 from sib_jax.report import __main__ as report_command
 
+_TALKS = """
+from sib_jax import command
+with command.mistakes_told():
+    print("line\\n" * 100_000)
+"""
+
 
 def test_a_path_that_the_system_refuses_is_told(tmp_path):
     message = "cannot be used: File name too long"
@@ -23,9 +29,7 @@ def test_an_error_of_ours_keeps_its_traceback():
 
 
 def test_a_reader_that_has_read_enough(tmp_path):
-    (tmp_path / "talks.py").write_text(
-        "from sib_jax import command\nwith command.mistakes_told():\n    print('line\\n' * 100_000)"
-    )
+    (tmp_path / "talks.py").write_text(_TALKS)
     program = f"{sys.executable} talks.py | head -1"
     done = subprocess.run(program, shell=True, capture_output=True, text=True, cwd=tmp_path)
     assert (done.stdout, done.stderr) == ("line\n", "")
@@ -62,9 +66,7 @@ def test_memory_that_runs_out_is_told(error, message):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_an_output_without_room(tmp_path):
-    (tmp_path / "talks.py").write_text(
-        "from sib_jax import command\nwith command.mistakes_told():\n    print('line\\n' * 100_000)"
-    )
+    (tmp_path / "talks.py").write_text(_TALKS)
     program = f"{sys.executable} talks.py > /dev/full"
     done = subprocess.run(program, shell=True, capture_output=True, text=True, cwd=tmp_path)
     wanted = "sib_jax: the output cannot be written: No space left on device\n"
