@@ -92,10 +92,10 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _default_place(config: Any, given: Mapping[str, Any]) -> Path:
-    from sib_jax.experiment import workdir
+    from sib_jax.experiment import run_files
 
     file = config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]
-    return workdir.default_place(Path(file).stem, config, given)
+    return run_files.default_place(Path(file).stem, config, given)
 
 
 def _check_flags(argv: Sequence[str]) -> None:

@@ -182,7 +182,7 @@ def _head_state(params: Params) -> dict[str, np.ndarray]:
     """Official name -> array."""
     start, net, cosine = params.init_net, params.gradient_net, params.classifier
     fits = isinstance(start, FromSupport) and start.log_std is None and isinstance(cosine, Cosine)
-    if not fits or params.prior is not None or net.normalizations is None or net.summary:
+    if not fits or params.prior is not None or net.normalizations is None or net.summary_size:
         raise ValueError(
             "the official code's head (ClassifierSIB) is a point mass from the support set under a "
             "cosine classifier, without a prior; these parameters are of another form"

@@ -275,7 +275,7 @@ def test_a_table_of_what_cannot_be_one_is_refused(features, labels, error, messa
     ("changed", "error", "message"),
     [
         ({"hidden": 0}, ValueError, "hidden must be at least 1, got 0"),
-        ({"summary": 0.5}, TypeError, r"summary must be a whole number, got 0\.5"),
+        ({"summary_size": 0.5}, TypeError, r"summary_size must be a whole number, got 0\.5"),
         ({"initial_std": None}, TypeError, "initial_std must be a number, got None"),
         ({"initial_std": 0}, ValueError, "initial_std must be above 0, got 0"),
         ({"prior_std": -1.0}, ValueError, r"prior_std must be above 0, got -1\.0"),

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sib_jax.report import style
+
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
@@ -18,6 +20,16 @@ def load_tables():
 
 
 tables = load_tables()
+
+
+def test_the_picture_shows_what_the_table_says(monkeypatch):
+    monkeypatch.syspath_prepend(RESULTS)
+    figure = importlib.import_module("figure")
+    of_steps = figure.draw(style.LIGHT).axes[0]
+    drawn = {bars.get_label(): bars.lines[0].get_ydata() for bars in of_steps.containers}
+    (line,) = (line for line in tables.first().splitlines() if line.startswith("| 1-shot | 54"))
+    printed = [float(cell.split(" ± ")[0]) for cell in line.split("|")[2:6]]
+    np.testing.assert_allclose(np.asarray(drawn["SIB, here"], float), printed, atol=0.006)
 
 
 @pytest.mark.parametrize("document", tables.DOCUMENTS, ids=lambda path: path.name)

@@ -10,7 +10,7 @@ import numpy as np
 
 import sib_jax
 from sib_jax.experiment.measure import Calibration, Measured
-from sib_jax.experiment.workdir import CHECKPOINTS
+from sib_jax.experiment.run_files import CHECKPOINTS
 from sib_jax.report.results import Row
 from sib_jax.runtime import weights
 from sib_jax.runtime.weights import WeightsError

@@ -17,8 +17,7 @@ from sib_jax.config import ConfigError, describe
 from sib_jax.data.load import load
 from sib_jax.data.split import SPLITS, DataSet, FeatureSplit
 from sib_jax.errors import UserError
-from sib_jax.experiment import evaluated, fits, inputs, memory, settings
-from sib_jax.experiment import workdir as files
+from sib_jax.experiment import evaluated, fits, inputs, memory, run_files, settings
 from sib_jax.experiment.evaluate import STREAMS, Answers, answers
 from sib_jax.experiment.evaluated import Reached
 from sib_jax.experiment.inputs import Inputs
@@ -73,8 +72,8 @@ def run(
       Interrupted: the run was asked to stop; what it had done is saved.
     """
     experiment = settings.read(config)
-    files.check_place(workdir, [head.name for head in experiment.heads])
-    with files.Lock(workdir) as lock:
+    run_files.check_place(workdir, [head.name for head in experiment.heads])
+    with run_files.Lock(workdir) as lock:
         if devices.anywhere(workdir.is_dir()):
             lock.take()
         return _run(config, experiment, workdir, lock, mode, trace_to, report, heads)
@@ -84,7 +83,7 @@ def _run(
     config: Any,
     experiment: Experiment,
     workdir: Path,
-    lock: files.Lock,
+    lock: run_files.Lock,
     mode: str,
     trace_to: Path | None,
     report: bool,
@@ -92,7 +91,7 @@ def _run(
 ) -> list[results.Row]:
     # 1. Everything that can be wrong is found before any work.
     begun = time.monotonic()
-    files.check_same(config, workdir)
+    run_files.check_same(config, workdir)
     _check_stages(experiment, workdir, mode, heads)
     _check_same_heads(heads, workdir)
     if experiment.tensorboard:
@@ -114,16 +113,16 @@ def _run(
     _check_reads(experiment, data, mode)
     fits.check(experiment, data, [] if mode == "evaluate" else _trained(experiment, heads))
     seen = {split: data.split(split).fingerprint for split in ("train", "val")}
-    files.check_data(seen, workdir)
+    run_files.check_data(seen, workdir)
     for split in SPLITS:
         part = data.split(split)
         log.info("%6s: %d classes, %d images", split, len(part.class_names), len(part.labels))
     if lock.take():  # the folder is new, or was until now: another run may have come and gone
-        files.check_same(config, workdir)
-        files.check_data(seen, workdir)
+        run_files.check_same(config, workdir)
+        run_files.check_data(seen, workdir)
         _check_same_heads(heads, workdir)
-    devices.once(files.write_config, config, workdir)
-    devices.once(files.write_data, seen, workdir)
+    devices.once(run_files.write_config, config, workdir)
+    devices.once(run_files.write_data, seen, workdir)
     devices.once(_keep_heads, heads, workdir)
     silent = not devices.is_main()
     metrics = Metrics(workdir, tensorboard=experiment.tensorboard, silent=silent)
@@ -192,7 +191,7 @@ def _backbone(
     """
     if isinstance(data.train, FeatureSplit) or not experiment.reads_features:
         return None
-    path = workdir / files.BACKBONE
+    path = workdir / run_files.BACKBONE
     backbone = settings.make_backbone(experiment.backbone, data.train.images.shape[-1])
     given, mirror = experiment.backbone.file, experiment.backbone.mirror
     if given and Path(given).is_file():
@@ -209,7 +208,7 @@ def _backbone(
             data,
             backbone,
             experiment.base_holdout,
-            workdir / files.CHECKPOINTS,
+            workdir / run_files.CHECKPOINTS,
             metrics,
             trace_to and trace_to / "pretrain",
         )
@@ -258,7 +257,7 @@ def _params(head: Head, workdir: Path, of: Inputs, metrics: Metrics, trace_to: P
     start = head.method.init(key(head.training.seed, Stream.INIT), of.classes)
     if not head.method.trained:
         return start
-    path, twin = (files.params_file(workdir, name) for name in (head.name, head.trained_as))
+    path, twin = (run_files.params_file(workdir, name) for name in (head.name, head.trained_as))
     if not path.exists():
         if twin.exists():
             log.info("%s has the parameters of %s: it is trained alike", head.name, head.trained_as)
@@ -269,7 +268,7 @@ def _params(head: Head, workdir: Path, of: Inputs, metrics: Metrics, trace_to: P
                 start,
                 of.train,
                 of.evaluation["val"],
-                workdir / files.CHECKPOINTS / "heads" / head.name,
+                workdir / run_files.CHECKPOINTS / "heads" / head.name,
                 metrics,
                 trace_to and trace_to / head.name,
             )
@@ -417,13 +416,13 @@ def _check_same_backbone(given: str, found: Pretrained, path: Path, backbone: Ba
 
 def _keep_heads(heads: Mapping[str, Any], workdir: Path) -> None:
     for name, given in heads.items():
-        if not (path := files.params_file(workdir, name)).exists():
+        if not (path := run_files.params_file(workdir, name)).exists():
             weights.save(path, given)
 
 
 def _check_same_heads(heads: Mapping[str, Any], workdir: Path) -> None:
     for name, given in heads.items():
-        path = files.params_file(workdir, name)
+        path = run_files.params_file(workdir, name)
         if path.exists():
             kept = _kept(weights.load, path, given)
             if not all(map(np.array_equal, jax.tree.leaves(kept), jax.tree.leaves(given))):
@@ -453,7 +452,7 @@ def _check_stages(
     if mode not in MODES:
         raise ConfigError(f"mode is {mode!r}, but must be one of {', '.join(MODES)}")
     needed: dict[Path, str] = {}
-    given, kept = experiment.backbone.file, workdir / files.BACKBONE
+    given, kept = experiment.backbone.file, workdir / run_files.BACKBONE
     start = experiment.pretraining.start
     if not experiment.reads_features:
         pass  # and there is no backbone
@@ -468,13 +467,13 @@ def _check_stages(
         needed[kept] = "pretrain"
     if mode == "evaluate":
         trained = _trained(experiment, heads)
-        needed |= {files.params_file(workdir, head.name): "train" for head in trained}
+        needed |= {run_files.params_file(workdir, head.name): "train" for head in trained}
     for path, stage in needed.items():
         if not path.exists():
             raise ConfigError(
                 f"--mode={mode} needs {path}, which does not exist: "
                 f"run with --mode={stage} or --mode=all first"
             )
-    for path in (kept, *(files.params_file(workdir, head.name) for head in experiment.heads)):
+    for path in (kept, *(run_files.params_file(workdir, head.name) for head in experiment.heads)):
         if path.exists():
             _kept(lambda path, _: weights.about(path), path, None)

@@ -21,9 +21,8 @@ from sib_jax import config as configs
 from sib_jax.backbones import Backbone, pretrained
 from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.config import ConfigError
-from sib_jax.experiment import settings
-from sib_jax.experiment import workdir as files
-from sib_jax.experiment.predictor import Head, Predictor
+from sib_jax.experiment import run_files, settings
+from sib_jax.experiment.predictor import Predictor, TrainedHead
 from sib_jax.methods import METHODS, Classes, Method, sib_plus
 from sib_jax.methods.method import parameter_shapes
 from sib_jax.report import results
@@ -115,12 +114,12 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
     Raises:
       ConfigError: there is no run, or one by a version with other fields.
     """
-    path = workdir / files.CONFIG
+    path = workdir / run_files.CONFIG
     if not path.is_file():
-        what = why_lacking(workdir, f"holds no run: it has no {files.CONFIG}")
+        what = why_lacking(workdir, f"holds no run: it has no {run_files.CONFIG}")
         raise ConfigError(f"{shown(workdir)} {what}; give the --workdir of a finished run")
     try:
-        stored = files.completed(json.loads(path.read_text()))
+        stored = run_files.completed(json.loads(path.read_text()))
         heads = tuple((name, changes) for name, changes in stored["heads"])
         values = {k: _tuples(v) for k, v in flatten_dict(stored, sep=".").items()}
     except (OSError, ValueError, LookupError, TypeError) as error:
@@ -167,7 +166,7 @@ def _best(workdir: Path, names: Sequence[str]) -> str:
 
 
 def _is_ready(workdir: Path, name: str, config: Any) -> bool:
-    return not settings.method_of(config).trained or files.params_file(workdir, name).is_file()
+    return not settings.method_of(config).trained or run_files.params_file(workdir, name).is_file()
 
 
 def backbone_of(workdir: Path, config: Any) -> Pretrained | None:
@@ -178,7 +177,7 @@ def backbone_of(workdir: Path, config: Any) -> Pretrained | None:
     """
     if config.dataset == "features":
         return None
-    path = workdir / files.BACKBONE
+    path = workdir / run_files.BACKBONE
     if all(settings.method_of(c).reads == "images" for c in configs.heads(config).values()):
         raise ConfigError(
             f"all heads of {shown(workdir)} learn from images, which predictions and features are "
@@ -186,8 +185,8 @@ def backbone_of(workdir: Path, config: Any) -> Pretrained | None:
         )
     if not path.is_file():
         raise ConfigError(
-            f"{shown(workdir)} has no {files.BACKBONE}: the run has not finished; start it again "
-            "with the same command"
+            f"{shown(workdir)} has no {run_files.BACKBONE}: the run has not finished; start it "
+            "again with the same command"
         )
     channels = len(weights.about(path)["preprocessing"]["mean"])
     of = settings.BackboneSettings(
@@ -196,9 +195,9 @@ def backbone_of(workdir: Path, config: Any) -> Pretrained | None:
     return pretrained.load(path, settings.make_backbone(of, channels))
 
 
-def _head(name: str, config: Any, workdir: Path, found: Pretrained | None) -> Head:
+def _head(name: str, config: Any, workdir: Path, found: Pretrained | None) -> TrainedHead:
     method = settings.method_of(config)
-    path = files.params_file(workdir, name)
+    path = run_files.params_file(workdir, name)
     if method.trained and not path.is_file():
         raise ConfigError(
             f"head {name} of {shown(workdir)} is not trained yet; start the run again with the "
@@ -207,7 +206,7 @@ def _head(name: str, config: Any, workdir: Path, found: Pretrained | None) -> He
     kept = None if found is None or found.weights is None else len(found.weights)
     shape = _shape(method, config, found)
     params, found_shape, count = _params(method, path, shape, kept)
-    return Head(
+    return TrainedHead(
         name=name,
         make=functools.partial(settings.method_of, config),
         params=params,
@@ -287,8 +286,8 @@ def _remedy(workdir: Path, heads: dict[str, Any], found: Pretrained | None) -> s
     choices.append("train one with --config.ways")
     if found is not None:
         choices.append(
-            f"use the backbone alone, {shown(workdir / files.BACKBONE)}, with a method that serves "
-            f"any number such as {_DEFAULT}"
+            f"use the backbone alone, {shown(workdir / run_files.BACKBONE)}, with a method that "
+            f"serves any number such as {_DEFAULT}"
         )
     return f"; {', or '.join(choices)}"
 
@@ -341,7 +340,7 @@ def _of_backbone(
         return Predictor(_sib_plus_head(shipped_head, found), found, size, lambda: remedy)
     entry = METHODS[method]
     return Predictor(
-        Head(method, functools.partial(entry.make, entry.settings()), {}, None), found, size
+        TrainedHead(method, functools.partial(entry.make, entry.settings()), {}, None), found, size
     )
 
 
@@ -352,13 +351,13 @@ def _shipped_head(backbone: str | os.PathLike[str]) -> Path | None:
     return shipped.heads().get(name)
 
 
-def _sib_plus_head(path: Path, found: Pretrained) -> Head:
+def _sib_plus_head(path: Path, found: Pretrained) -> TrainedHead:
     settings = sib_plus.Settings(steps=weights.about(path)["steps"])
     shape = (found.backbone.features,)
     params, *_ = _params(sib_plus.make(settings, 2), path, shape, 0)
     make = functools.partial(sib_plus.make, settings)
     length = found.backbone.features
-    return Head(_SHIPPED, make, params, None, features=length, most_ways=_MOST_WAYS)
+    return TrainedHead(_SHIPPED, make, params, None, features=length, most_ways=_MOST_WAYS)
 
 
 def check_official_size(path: str | os.PathLike[str], params: Params, backbone: Backbone) -> None:
@@ -372,7 +371,9 @@ def check_official_size(path: str | os.PathLike[str], params: Params, backbone: 
         )
 
 
-def _official_head(path: str | os.PathLike[str], steps: int | None, found: Pretrained) -> Head:
+def _official_head(
+    path: str | os.PathLike[str], steps: int | None, found: Pretrained
+) -> TrainedHead:
     """Of a netSIB*.pth, with its own T unless another is given."""
     from sib_jax import pytorch
     from sib_jax.methods import sib
@@ -389,4 +390,4 @@ def _official_head(path: str | os.PathLike[str], steps: int | None, found: Pretr
     inner = inner if steps is None else inner._replace(steps=steps)
     ways = params.ways if inner.steps else None
     make = functools.partial(sib.make, sib.Settings(inner))
-    return Head("official", make, params, ways, params.features)
+    return TrainedHead("official", make, params, ways, params.features)

@@ -53,7 +53,7 @@ class Prediction(NamedTuple):
         return [self.classes[column] for column in self.probabilities.argmax(axis=1)]
 
 
-class Head(NamedTuple):
+class TrainedHead(NamedTuple):
     """A method with its parameters, for any number of ways that it serves.
 
     Attributes:
@@ -89,7 +89,7 @@ class Predictor:
 
     def __init__(  # noqa: D107
         self,
-        head: Head,
+        head: TrainedHead,
         pretrained: Pretrained | None,
         image_size: int,
         remedy: Callable[[], str] = lambda: "",

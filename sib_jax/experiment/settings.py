@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from sib_jax import backbones, config
 from sib_jax.backbones import Backbone, pretrained
 from sib_jax.config import ConfigError
-from sib_jax.experiment.workdir import BACKBONE
+from sib_jax.experiment.run_files import BACKBONE
 from sib_jax.methods import METHODS, Classes, Method
 from sib_jax.methods.method import parameter_shapes
 from sib_jax.methods.sib import Settings as SibSettings
@@ -263,9 +263,9 @@ def _head(name: str, c: Any, trained_as: str) -> Head:
     chosen_on, task = _of_size(learned), _of_size(task)
     method = method_of(c)
     _check_program(c, method, task)
-    if c.setting not in method.settings:
+    if c.setting not in method.serves:
         raise ConfigError(
-            f"head {name}: {method.name} is for setting={' or '.join(method.settings)}, "
+            f"head {name}: {method.name} is for setting={' or '.join(method.serves)}, "
             f"not for {c.setting}"
         )
     sizes = optimizer.sizes_in_turn if method.trained else ()
@@ -372,7 +372,7 @@ def method_of(c: Any, ways: int | None = None) -> Method:
 def sib_settings(c: Any) -> SibSettings:
     """SIB's own fields, which stand at the top of a config."""
     return SibSettings(
-        inner=Inner(beta=c.elbo.beta, summary=c.base_summary, **c.inner.to_dict()),
+        inner=Inner(beta=c.elbo.beta, base_summary=c.base_summary, **c.inner.to_dict()),
         posterior=c.posterior,
         prior=None if c.prior == "none" else c.prior,
         learn_prior=c.learn_prior,

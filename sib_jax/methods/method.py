@@ -39,7 +39,7 @@ class Method(NamedTuple):
       loss: (parameters, `Episode`, key) -> (loss, {name: scalar to log}), both means over the
         queries. One of the names is "accuracy", 0 to 1. None for a method that is not trained.
       reads: "features" of the frozen backbone, or "images".
-      settings: names of the settings whose episodes it can answer, see `tasks.setting`.
+      serves: names of the settings whose episodes it can answer, see `tasks.setting`.
       steps: T of the inner loop of SIB and SIB+; None for others.
       trajectory: (parameters, `Episode`, key) -> `Trajectory`: the steps to what `logits` gives,
         for a report; None for a method without an inner loop of this kind.
@@ -56,7 +56,7 @@ class Method(NamedTuple):
     logits: Callable[[Any, Episode, jax.Array], jax.Array]
     loss: Callable[[Any, Episode, jax.Array], tuple[jax.Array, dict[str, jax.Array]]] | None = None
     reads: str = "features"
-    settings: tuple[str, ...] = ("standard",)
+    serves: tuple[str, ...] = ("standard",)
     steps: int | None = None
     trajectory: Callable[[Any, Episode, jax.Array], Trajectory] | None = None
     frozen: Callable[[Any], Any] | None = None

@@ -59,7 +59,7 @@ def make(settings: Settings, ways: int) -> Method:
             initial_std=settings.initial_std,
             prior_std=settings.prior_std,
             components=max(classes.base, 1),
-            summary=0 if inner.summary == "none" else 1,
+            summary_size=0 if inner.base_summary == "none" else 1,
         )
         # As one program: one by one, its small steps would take seconds to compile.
         base_weights = classes.base_weights if settings.prior == "mixture" else None
@@ -92,7 +92,7 @@ def make(settings: Settings, ways: int) -> Method:
         init=init,
         logits=logits,
         loss=loss,
-        settings=("lwof",) if settings.prior == "mixture" else ("standard",),
+        serves=("lwof",) if settings.prior == "mixture" else ("standard",),
         steps=inner.steps,
         trajectory=steps if inner.steps else None,
         samples=None if settings.posterior == "point" else samples,

@@ -185,7 +185,7 @@ def make(settings: Settings, ways: int) -> Method:
         start,
         of_episode,
         cross_entropy(of_episode),
-        settings=("lwof",) if settings.generator == "attention" else ("standard", "lwof"),
+        serves=("lwof",) if settings.generator == "attention" else ("standard", "lwof"),
     )
 
 

@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from sib_jax.report import paired, style
-from sib_jax.report.results import ACCURACIES, Row, method, task
+from sib_jax.report.results import ACCURACIES, Row, cell, method, task
 from sib_jax.report.run import Run
 from sib_jax.report.section import Section, Table
 from sib_jax.report.style import Mode, Picture
@@ -41,7 +41,7 @@ def _table(rows: list[Row]) -> Table:
             method(row),
             task(row),
         ]
-        cells += [_cell(row, name) for name in shown]
+        cells += [cell(row[name]) for name in shown]
         if calibrated:
             cells += [f"{row['nll']:.3f}", f"{row['ece']:.2f}"]
         lines.append([*cells, f"{row['tasks']:,}"])
@@ -50,11 +50,6 @@ def _table(rows: list[Row]) -> Table:
 
 def _title(split: str, name: str, shown: list[str]) -> str:
     return split if len(shown) == 1 else f"{split} {name}"
-
-
-def _cell(row: Row, name: str) -> str:
-    found = row[name]
-    return "" if found is None else f"{found['mean']:.2f} ± {found['ci95']:.2f}"
 
 
 def _differences(run: Run) -> Table | None:
@@ -68,7 +63,7 @@ def _differences(run: Run) -> Table | None:
                 if paired.why_not(run, head, run, first, split) is None
             ]
             if len(pairs) == len(splits):
-                texts = [paired.text(paired.difference(*pair)) for pair in pairs]
+                texts = [paired.difference(*pair).text("+") for pair in pairs]
                 lines.append([f"{head} − {first}", *texts])
                 break
     if not lines:

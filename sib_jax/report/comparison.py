@@ -7,7 +7,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from sib_jax.report import page, paired, style
-from sib_jax.report.results import Row, task
+from sib_jax.report.results import Row, cell, task
 from sib_jax.report.run import ReportError, Run
 from sib_jax.report.section import Section, Table
 from sib_jax.report.style import Mode, Picture
@@ -33,8 +33,7 @@ class Compared(NamedTuple):
     @property
     def accuracy(self) -> str:
         """With its interval, in percent."""
-        found = self.row[self.measure]
-        return f"{found['mean']:.2f} ± {found['ci95']:.2f}"
+        return cell(self.row[self.measure])
 
 
 def compare(runs: Sequence[Run], against: str | None = None, split: str = "test") -> list[Compared]:
@@ -71,7 +70,7 @@ def text(found: Sequence[Compared], split: str) -> str:
     width = max(len(c.name) for c in found) + 2
     lines = [f"{'':<{width}}{split + ', %':>16}{'difference':>18}"]
     for c in found:
-        over = "(baseline)" if c.over is None else paired.text(c.over)
+        over = "(baseline)" if c.over is None else c.over.text("+")
         lines.append(f"{c.name:<{width}}{c.accuracy:>16}{over:>18}")
     return "\n".join(lines)
 
@@ -83,7 +82,7 @@ def write(path: Path, found: Sequence[Compared], split: str) -> Path:
     lines = [
         [
             *(c.name, c.row["method"], "" if c.row["steps"] is None else str(c.row["steps"])),
-            *(c.accuracy, "baseline" if c.over is None else paired.text(c.over)),
+            *(c.accuracy, "baseline" if c.over is None else c.over.text("+")),
         ]
         for c in found
     ]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sib_jax.report import paper
-from sib_jax.report.results import ACCURACIES, Row, calibration, task
+from sib_jax.report.results import ACCURACIES, Row, calibration, cell, task
 from sib_jax.runtime import files
 
 FILE = "table.md"
@@ -39,7 +39,7 @@ def _table(rows: Sequence[Row]) -> str:
     for row, of_paper in zip(rows, known, strict=True):
         steps = "" if row["steps"] is None else str(row["steps"])
         cells = [row["head"], row["method"], steps, row["setting"], task(row)]
-        cells += [_cell(row[name]) for name in shown]
+        cells += [cell(row[name]) for name in shown]
         if any(known):
             named = dict(zip(ACCURACIES, of_paper or ("", "", ""), strict=True))
             cells += [named[name] for name in shown]
@@ -54,7 +54,3 @@ def _calibration(rows: Sequence[Row]) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _cell(accuracy: dict[str, float] | None) -> str:
-    return "" if accuracy is None else f"{accuracy['mean']:.2f} ± {accuracy['ci95']:.2f}"

@@ -25,11 +25,6 @@ def difference(one: np.ndarray, other: np.ndarray) -> Interval:
     return interval(np.asarray(one, np.float64) - np.asarray(other, np.float64))
 
 
-def text(found: Interval) -> str:
-    """In percent points, with its sign."""
-    return f"{found.mean:+.2f} ± {found.ci95:.2f}"
-
-
 def why_not(one: Run, of_one: str, other: Run, of_other: str, split: str) -> str | None:
     """Why two heads cannot be paired on a split: in words, what differs; None where they can.
 

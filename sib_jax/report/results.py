@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sib_jax.runtime import files
+from sib_jax.tasks.interval import Interval
 
 FILE = "results.json"
 ACCURACIES = ("novel", "base", "both")
@@ -42,7 +43,7 @@ def summary(rows: Sequence[Row]) -> str:
         cells = dict.fromkeys(columns, "-")
         for row in rows:
             if row["head"] == head:
-                cells |= {(row["split"], name): cell(row[name]) for name in shown}
+                cells |= {(row["split"], n): f"{cell(row[n])} %" for n in shown if row[n]}
         lines.append(text.ljust(width) + "".join(f"{c:>18}" for c in cells.values()))
     return "\n".join(lines)
 
@@ -70,8 +71,8 @@ def task(row: Row) -> str:
 
 
 def cell(accuracy: dict[str, float] | None) -> str:
-    """An accuracy as text, with its interval; "-" where it was not measured."""
-    return "-" if accuracy is None else f"{accuracy['mean']:.2f} ± {accuracy['ci95']:.2f} %"
+    """An accuracy as text, with its interval, in percent; "" where it was not measured."""
+    return "" if accuracy is None else Interval(**accuracy).text()
 
 
 def calibration(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -97,4 +98,4 @@ def calibration(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 def _of_offset(row: Row) -> list[str]:
     if row.get("offset") is None:
         return ["", ""]
-    return [f"{row['offset']:.2f}", cell(row["both_offset"])]
+    return [f"{row['offset']:.2f}", f"{cell(row['both_offset'])} %"]

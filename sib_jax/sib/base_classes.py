@@ -73,7 +73,7 @@ def summarize(scores: jax.Array, kind: str) -> jax.Array:
 def check_kind(kind: str) -> None:
     """Raises `ValueError` where `kind` is none of `SUMMARIES`."""
     if kind not in SUMMARIES:
-        raise ValueError(f"unknown summary {kind!r}; known are {', '.join(SUMMARIES)}")
+        raise ValueError(f"unknown base_summary {kind!r}; known are {', '.join(SUMMARIES)}")
 
 
 def _components(base: ArrayLike, count: int) -> jax.Array:

@@ -129,7 +129,7 @@ def negative_elbo(
     samples: int = 1,
     beta: float | jax.Array = 1.0,
     checkpoint: bool = False,
-    summary: str = "none",
+    base_summary: str = "none",
 ) -> tuple[jax.Array, Aux]:
     """The training loss of one episode: minus the ELBO at theta^T, summed over its queries.
 
@@ -146,7 +146,7 @@ def negative_elbo(
       beta: weight of the KL term, in the bound and in the inner loop alike: both descend on the
         same objective.
       checkpoint: see `adapt`.
-      summary: what the gradient network sees of base classes: "none", "max" or "logsumexp".
+      base_summary: what the gradient network sees of base classes: "none", "max" or "logsumexp".
 
     Returns:
       Loss in nats (a scalar), `Aux`.
@@ -154,13 +154,14 @@ def negative_elbo(
     Raises:
       ValueError: the episode's ways, features, labels or base classes do not fit the parameters or
         each other, a Gaussian posterior without a key, no queries, an empty support set that is
-        needed, an unknown `summary`.
+        needed, an unknown `base_summary`.
       TypeError: labels or base classes are no integers, `steps` or `samples` is no whole number,
         `step_size` or `beta` no number.
     """
     episode = _checked(params, episode)
-    base_classes.check_kind(summary)
-    return loss(params, episode, Inner(steps, step_size, samples, beta, checkpoint, summary), key)
+    base_classes.check_kind(base_summary)
+    inner = Inner(steps, step_size, samples, beta, checkpoint, base_summary)
+    return loss(params, episode, inner, key)
 
 
 def loss(
@@ -241,7 +242,7 @@ def begin(
     if episode.base is not None:
         params = base_classes.present(params, episode.base)
         base = base_classes.logits(params, episode.query)
-        seen = base_classes.summarize(base, inner.summary)
+        seen = base_classes.summarize(base, inner.base_summary)
     start = initial_posterior(
         params, episode.support, episode.support_labels, ways=params.ways, query=episode.query
     )

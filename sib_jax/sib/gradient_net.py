@@ -40,7 +40,7 @@ class GradientNet(NamedTuple):
         return self.layers[2].bias.shape[-1]
 
     @property
-    def summary(self) -> int:
+    def summary_size(self) -> int:
         """s, the further numbers that it reads of each query."""
         return self.layers[0].kernel.shape[-2] - self.ways
 
@@ -51,7 +51,7 @@ def init(
     ways: int,
     hidden: int | None = None,
     normalize: bool = True,
-    summary: int = 0,
+    summary_size: int = 0,
 ) -> GradientNet:
     """Random parameters, uniform in +-1/sqrt(fan in) as the official code draws them.
 
@@ -60,12 +60,12 @@ def init(
       ways: k, the number of logits.
       hidden: width of the hidden layers; 8k unless given (section 3).
       normalize: whether hidden activations are normalised over the queries.
-      summary: s, further numbers that the network reads of each query (see `base_classes`).
+      summary_size: s, further numbers that the network reads of each query (see `base_classes`).
     """
     hidden = 8 * ways if hidden is None else hidden
     keys = jax.random.split(key, 3)
     layers = (
-        _dense(keys[0], ways + summary, hidden),
+        _dense(keys[0], ways + summary_size, hidden),
         _dense(keys[1], hidden, hidden),
         _dense(keys[2], hidden, ways),
     )

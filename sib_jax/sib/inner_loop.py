@@ -23,7 +23,7 @@ class Inner(NamedTuple):
       beta: weight of the KL term; 1 is eq. 9.
       checkpoint: recompute each step in the backward pass instead of storing it: memory for the
         activations of one step instead of T, for about a third more time.
-      summary: what the gradient network sees of base classes, see `base_classes.summarize`.
+      base_summary: what the gradient network sees of base classes, see `base_classes.summarize`.
     """
 
     steps: int
@@ -31,7 +31,7 @@ class Inner(NamedTuple):
     samples: int = 1
     beta: float | jax.Array = 1.0
     checkpoint: bool = False
-    summary: str = "none"
+    base_summary: str = "none"
 
 
 def adapt(
@@ -235,8 +235,8 @@ def _check(
             f"the posterior is of {mean.shape[0]} ways, but the gradient network of these "
             f"parameters is for {params.ways}: make parameters with ways={mean.shape[0]}"
         )
-    if summary.shape != (query.shape[0], net.summary):
+    if summary.shape != (query.shape[0], net.summary_size):
         raise ValueError(
-            f"the gradient network reads {net.summary} further numbers of each of the "
+            f"the gradient network reads {net.summary_size} further numbers of each of the "
             f"{query.shape[0]} queries, but summary has shape {summary.shape}"
         )

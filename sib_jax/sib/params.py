@@ -57,7 +57,7 @@ def init(
     prior_std: float = 1.0,
     components: int = 64,
     base_weights: ArrayLike | None = None,
-    summary: int = 0,
+    summary_size: int = 0,
 ) -> Params:
     """Parameters before any training.
 
@@ -78,8 +78,8 @@ def init(
       components: of a mixture prior whose means are random.
       base_weights: [b, d], the means that a mixture prior starts with instead, one for each of its
         then b components.
-      summary: s, further numbers that the gradient network reads of each query beside its k logits;
-        1 for learning without forgetting (see `sib_jax.sib.base_classes`).
+      summary_size: s, further numbers that the gradient network reads of each query beside its k
+        logits; 1 for learning without forgetting (see `sib_jax.sib.base_classes`).
 
     Returns:
       `Params`; float32 throughout (float64 with `jax_enable_x64`).
@@ -97,7 +97,7 @@ def init(
     ways = checks.whole("ways", ways, 1)
     features = checks.whole("features", features, 1)
     components = checks.whole("components", components, 1)
-    summary = checks.whole("summary", summary, 0)
+    summary_size = checks.whole("summary_size", summary_size, 0)
     if hidden is not None:
         hidden = checks.whole("hidden", hidden, 1)
     checks.positive("initial_std", initial_std)
@@ -120,7 +120,7 @@ def init(
             ways=ways,
             hidden=hidden,
             normalize=normalize,
-            summary=summary,
+            summary_size=summary_size,
         ),
         prior=_prior(prior_key, prior, features, prior_std, components, base_weights),
         classifier=_classifier.init(classifier),

@@ -12,6 +12,10 @@ class Interval(NamedTuple):
     mean: float
     ci95: float
 
+    def text(self, sign: str = "") -> str:
+        """As "74.12 ± 0.63"; with `sign` "+" a gain has its sign too."""
+        return f"{self.mean:{sign}.2f} ± {self.ci95:.2f}"
+
 
 def interval(of_task: np.ndarray) -> Interval:
     """Mean and 1.96 std / sqrt(tasks) of shares in 0..1, or differences of these (section 3).

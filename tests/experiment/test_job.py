@@ -10,8 +10,7 @@ import pytest
 
 from sib_jax.config import steps
 from sib_jax.errors import UserError
-from sib_jax.experiment import job
-from sib_jax.experiment import workdir as files
+from sib_jax.experiment import job, run_files
 from sib_jax.report.metrics import Metrics
 from sib_jax.runtime import interrupt, weights
 
@@ -265,10 +264,10 @@ def test_a_config_written_before_a_field_was_there_has_its_default(reference, co
     stored = json.loads((run / "config.json").read_text())
     del stored["mirror_features"], stored["optimizer"]["total_queries"], stored["tim"]
     (run / "config.json").write_text(json.dumps(stored))
-    files.check_same(config, run)
+    run_files.check_same(config, run)
     config.mirror_features = True
     with pytest.raises(UserError, match=r"config\.mirror_features = False, not True"):
-        files.check_same(config, run)
+        run_files.check_same(config, run)
 
 
 def test_what_is_damaged_costs_an_epoch_and_no_result(reference, config, tmp_path, caplog):

@@ -18,8 +18,7 @@ from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.config import default
 from sib_jax.data.reading.decode import decode_one
 from sib_jax.errors import UserError
-from sib_jax.experiment import features, loading, memory, settings
-from sib_jax.experiment import workdir as files
+from sib_jax.experiment import features, loading, memory, run_files, settings
 from sib_jax.experiment.predictor import prepare
 from sib_jax.methods import Classes, sib_plus
 from sib_jax.runtime import weights
@@ -46,21 +45,21 @@ def write_run(workdir, dataset="folder", width=None):
     config.image_size = config.crop = SIZE
     config.pretrain.padding, config.base_holdout, config.ways = 1, 0.4, 3
     config.heads = HEADS
-    files.write_config(config, workdir)
+    run_files.write_config(config, workdir)
     if width is None:
         backbone = backbones.make("conv4_64", image_size=SIZE, final_relu=config.final_relu)
         preprocessing = Preprocessing(SIZE, (0.5,) * 3, (0.25,) * 3)
         variables = backbone.init(jax.random.key(0))
         base = jnp.ones((BASE, backbone.features))
         found = pretrained.Pretrained(backbone, variables, preprocessing, base)
-        pretrained.save(workdir / files.BACKBONE, found)
+        pretrained.save(workdir / run_files.BACKBONE, found)
         width = backbone.features
     classes = Classes((width,), BASE, jnp.ones((BASE, width)))
     for head in settings.read(config).heads:
         if head.method.trained:
             params = head.method.init(jax.random.key(1), classes)
             about = {"base_classes": NAMES} if head.setting.has_base else {}
-            weights.save(files.params_file(workdir, head.name), params, about)
+            weights.save(run_files.params_file(workdir, head.name), params, about)
     return workdir
 
 

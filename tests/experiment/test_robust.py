@@ -11,8 +11,7 @@ from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.config import default
 from sib_jax.errors import UserError
-from sib_jax.experiment import job, memory, settings
-from sib_jax.experiment import workdir as workdirs
+from sib_jax.experiment import job, memory, run_files, settings
 from sib_jax.methods.method import Classes
 from sib_jax.runtime import weights
 
@@ -24,12 +23,12 @@ def run(config, tmp_path):
     """A workdir as a run leaves it, but for training."""
     config.heads = (("T1", {"inner.steps": 1}),)
     found, workdir = settings.read(config), tmp_path / "run"
-    workdirs.write_config(config, workdir)
+    run_files.write_config(config, workdir)
     backbone = settings.make_backbone(found.backbone, 3)
     whole = Pretrained(backbone, backbone.init(key), Preprocessing(16, (0.5,) * 3, (0.2,) * 3))
     pretrained.save(workdir / "backbone.npz", whole)
     params = found.heads[0].method.init(key, Classes((backbone.features,), base=6))
-    weights.save(workdirs.params_file(workdir, "T1"), params)
+    weights.save(run_files.params_file(workdir, "T1"), params)
     return workdir
 
 
@@ -89,17 +88,17 @@ def test_a_damaged_config_is_named_with_a_remedy(run, config, content):
 
 
 def test_a_second_run_is_refused(run, config):
-    with workdirs.Lock(run) as lock:
+    with run_files.Lock(run) as lock:
         lock.take()
         found = refused(config, run)
         assert f"another run is at work in {run} (process {os.getpid()} on " in found
-    with workdirs.Lock(run) as lock:
+    with run_files.Lock(run) as lock:
         lock.take()  # it ended with the first
 
 
 def test_a_file_system_without_locks_is_told_of(run, caplog, monkeypatch):
-    monkeypatch.setattr(workdirs.files, "_lock", lambda handle: None)
-    with workdirs.Lock(run) as lock:
+    monkeypatch.setattr(run_files.files, "_lock", lambda handle: None)
+    with run_files.Lock(run) as lock:
         lock.take()
     (line,) = caplog.messages
     assert f"{run} is on a file system without locks" in line

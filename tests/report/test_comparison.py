@@ -52,7 +52,7 @@ def test_runs_on_the_same_tasks_are_compared():
     np.testing.assert_allclose(found[1].over.mean, wanted)
     lines = comparison.text(found, "test").splitlines()
     assert lines[1].endswith("(baseline)")
-    assert lines[2].endswith(paired.text(found[1].over))
+    assert lines[2].endswith(found[1].over.text("+"))
 
 
 def test_beside_base_classes_the_baseline_is_the_best_among_all_classes():
@@ -113,7 +113,7 @@ def test_other_numbers_of_tasks_and_runs_without_them_are_refused():
 def test_a_comparison_is_a_page_with_its_picture(tmp_path):
     found = comparison.compare([_run(), _run("other", draw=1)])
     text = comparison.write(tmp_path / "all.html", found, "test").read_text()
-    assert paired.text(found[1].over) in text
+    assert found[1].over.text("+") in text
     assert text.count("data:image/png;base64,") == 2
     assert (tmp_path / "all" / "differences.png").is_file()
 

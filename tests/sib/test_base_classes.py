@@ -15,7 +15,7 @@ from sib_jax.tasks.accuracy import accuracies
 CLASSES, FEATURES, WAYS = 8, 6, 3
 
 
-def _params(posterior="point", summary=1):
+def _params(posterior="point", summary_size=1):
     return sib_jax.init(
         jax.random.key(1),
         ways=WAYS,
@@ -24,7 +24,7 @@ def _params(posterior="point", summary=1):
         prior="mixture",
         components=CLASSES,
         initial_std=0.1,
-        summary=summary,
+        summary_size=summary_size,
     )
 
 
@@ -40,7 +40,7 @@ def episode():
 
 def test_at_t0_the_weights_are_class_means_and_the_base_classes_own(episode):
     params = _params()
-    found = elbo.predict(params, episode, Inner(0, 0.0, summary="max"))
+    found = elbo.predict(params, episode, Inner(0, 0.0, base_summary="max"))
     start = sib_jax.initial_posterior(params, episode.support, episode.support_labels, ways=WAYS)
     weights = np.concatenate([start.mean, params.prior.means[episode.base]])
     weights /= np.linalg.norm(weights, axis=1, keepdims=True)
@@ -49,7 +49,7 @@ def test_at_t0_the_weights_are_class_means_and_the_base_classes_own(episode):
 
 
 def test_the_learned_bias_stands_between_novel_and_base_classes(episode):
-    params, inner = _params(), Inner(0, 0.0, summary="max")
+    params, inner = _params(), Inner(0, 0.0, base_summary="max")
     given = params._replace(classifier=params.classifier._replace(bias=jnp.asarray(-5.0)))
     found, without = (
         accuracies(elbo.predict(p, episode, inner), episode.query_labels, WAYS)
@@ -67,7 +67,7 @@ def test_query_labels_do_not_reach_the_posterior(episode, posterior):
     params = _params(posterior)
     other = episode._replace(query_labels=jnp.roll(episode.query_labels, 5))
     run = lambda e: sib_jax.negative_elbo(  # noqa: E731
-        params, e, steps=3, step_size=0.1, key=jax.random.key(0), summary="max"
+        params, e, steps=3, step_size=0.1, key=jax.random.key(0), base_summary="max"
     )
     (loss, aux), (other_loss, other_aux) = run(episode), run(other)
     jax.tree.map(np.testing.assert_array_equal, aux.posterior, other_aux.posterior)
@@ -77,7 +77,7 @@ def test_query_labels_do_not_reach_the_posterior(episode, posterior):
 def test_the_loss_is_the_bound_over_all_classes(episode):
     params = _params()
     loss, aux = sib_jax.negative_elbo(
-        params, episode, steps=2, step_size=0.05, beta=0.3, summary="logsumexp"
+        params, episode, steps=2, step_size=0.05, beta=0.3, base_summary="logsumexp"
     )
     means = params.prior.means[episode.base]
     scale, bias = params.classifier
@@ -93,13 +93,13 @@ def test_the_loss_is_the_bound_over_all_classes(episode):
 
 @pytest.mark.parametrize("kind", base_classes.SUMMARIES)
 def test_the_gradient_network_sees_of_the_base_classes_what_was_asked_for(episode, kind):
-    params = _params(summary=0 if kind == "none" else 1)
+    params = _params(summary_size=0 if kind == "none" else 1)
 
     def adapted(means):
         changed = params._replace(prior=params.prior._replace(means=means))
         # Without a KL term only the summary can carry the base weights to theta.
         _, aux = sib_jax.negative_elbo(
-            changed, episode, steps=2, step_size=0.1, beta=0.0, summary=kind
+            changed, episode, steps=2, step_size=0.1, beta=0.0, base_summary=kind
         )
         return aux.posterior.mean
 
@@ -121,7 +121,9 @@ def test_parameters_without_base_classes_are_refused(episode):
 
 def test_a_summary_that_the_gradient_network_was_not_made_for_is_refused(episode):
     with pytest.raises(ValueError, match=r"reads 0 further numbers.*summary has shape"):
-        sib_jax.negative_elbo(_params(summary=0), episode, steps=1, step_size=0.1, summary="max")
+        sib_jax.negative_elbo(
+            _params(summary_size=0), episode, steps=1, step_size=0.1, base_summary="max"
+        )
 
 
 @pytest.mark.parametrize(
@@ -137,4 +139,4 @@ def test_base_classes_that_are_no_components(episode, base, error, message):
     labels = np.zeros(len(episode.query), int)
     given = episode._replace(base=base, query_labels=labels)
     with pytest.raises(error, match=message):
-        sib_jax.negative_elbo(_params(), given, steps=1, step_size=0.1, summary="max")
+        sib_jax.negative_elbo(_params(), given, steps=1, step_size=0.1, base_summary="max")

@@ -102,8 +102,10 @@ def test_settings_that_mean_nothing(options, error, message):
 def test_an_unknown_summary_is_told_without_base_classes_too():
     params, query, labels, _ = _setup("point")
     episode = sib_jax.Episode(query[:2], [0, 1], query, labels)
-    with pytest.raises(ValueError, match="unknown summary 'mean'; known are none, max, logsumexp"):
-        sib_jax.negative_elbo(params, episode, steps=1, step_size=0.1, summary="mean")
+    with pytest.raises(
+        ValueError, match="unknown base_summary 'mean'; known are none, max, logsumexp"
+    ):
+        sib_jax.negative_elbo(params, episode, steps=1, step_size=0.1, base_summary="mean")
 
 
 def test_the_bound_of_a_gaussian_is_the_mean_over_its_samples():

@@ -15,7 +15,9 @@ WAYS, FEATURES, QUERIES = 3, 20, 9
 
 def _given(summary=False, seed=0):
     keys = jax.random.split(jax.random.key(seed), 4)
-    params = sib_jax.init(keys[0], ways=WAYS, features=FEATURES, prior=None, summary=int(summary))
+    params = sib_jax.init(
+        keys[0], ways=WAYS, features=FEATURES, prior=None, summary_size=int(summary)
+    )
     return (
         params,
         jax.random.normal(keys[1], (WAYS, FEATURES)),

@@ -32,7 +32,7 @@ def _params(posterior, prior):
         prior=prior,
         components=BASE,
         initial_std=0.1,
-        summary=1 if prior == "mixture" else 0,
+        summary_size=1 if prior == "mixture" else 0,
     )
 
 
@@ -42,7 +42,7 @@ def _params(posterior, prior):
 def test_it_ends_where_the_evaluated_head_ends(posterior, prior):
     params, episode = _params(posterior, prior), _episode(prior == "mixture")
     summary = "max" if prior == "mixture" else "none"
-    inner, key = Inner(3, 0.1, 2, 0.01, summary=summary), jax.random.key(1)
+    inner, key = Inner(3, 0.1, 2, 0.01, base_summary=summary), jax.random.key(1)
     found = trajectory(params, episode, inner, key)
     for steps in (0, 1, 3):
         expected = elbo.predict(params, episode, inner._replace(steps=steps), key)
@@ -81,7 +81,7 @@ def test_a_loop_by_hand_finds_the_same():
 def test_the_true_gradient_has_cosine_one_beside_base_classes(monkeypatch):
     """A gradient network that knows the labels; the loss is among all k + b classes."""
     params, episode = _params("gaussian", "mixture"), _episode(base=True)
-    inner, key = Inner(1, 0.1, 3, summary="max"), jax.random.key(2)
+    inner, key = Inner(1, 0.1, 3, base_summary="max"), jax.random.key(2)
     base = elbo.begin(params, episode, inner)[2]
 
     def knowing(net, seen):

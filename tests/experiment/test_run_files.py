@@ -6,38 +6,38 @@ from pathlib import Path
 import pytest
 
 from sib_jax.config import ConfigError, default
-from sib_jax.experiment import job, workdir
+from sib_jax.experiment import job, run_files
 
 
 def test_how_a_given_backbone_would_be_trained_may_differ(tmp_path):
     config = default("mini_imagenet")
     config.backbone_file = "conv4_128"
-    workdir.write_config(config, tmp_path)
+    run_files.write_config(config, tmp_path)
     config.pretrain.epochs, config.pretrain.lr = 3, 0.5
-    workdir.check_same(config, tmp_path)
+    run_files.check_same(config, tmp_path)
     config.optimizer.lr = 0.5
     with pytest.raises(ConfigError, match=r"head sib of a run with config.optimizer.lr = 0.001"):
-        workdir.check_same(config, tmp_path)
+        run_files.check_same(config, tmp_path)
 
 
 @pytest.mark.parametrize("given", [("", ""), ("conv4_128", ""), ("", "conv4_128")])
 def test_how_it_is_trained_may_not(tmp_path, given):
     config = default("mini_imagenet")
     config.backbone_file = given[0]
-    workdir.write_config(config, tmp_path)
+    run_files.write_config(config, tmp_path)
     config.backbone_file, config.pretrain.epochs = given[1], 3
     with pytest.raises(ConfigError, match=r"a run with config.pretrain.epochs = 36, not 3; choose"):
-        workdir.check_same(config, tmp_path)
+        run_files.check_same(config, tmp_path)
 
 
 def test_a_config_from_before_images_could_grow_has_none_grow():
     stored = json.loads(default("mini_imagenet").to_json())
     del stored["pretrain"]["growth"], stored["pretrain"]["average"]
-    found = workdir.completed(stored)
+    found = run_files.completed(stored)
     assert (found["pretrain"]["growth"], found["pretrain"]["average"]) == ([], 0.0)
     assert found["backbone"] == "conv4_128"
     with pytest.raises(LookupError, match="it names no data set"):
-        workdir.completed({})
+        run_files.completed({})
 
 
 def test_a_head_of_a_run_before_is_not_taken_for_another_of_its_name(tmp_path):
@@ -45,13 +45,13 @@ def test_a_head_of_a_run_before_is_not_taken_for_another_of_its_name(tmp_path):
     config = default()
     for name in ("x", "y"):
         config.heads = ((name, {"inner.steps": 2}),)
-        workdir.check_same(config, tmp_path)
-        workdir.write_config(config, tmp_path)
+        run_files.check_same(config, tmp_path)
+        run_files.write_config(config, tmp_path)
     config.heads = (("x", {"inner.steps": 2}), ("z", {"inner.steps": 4}))
-    workdir.check_same(config, tmp_path)
+    run_files.check_same(config, tmp_path)
     config.heads = (("x", {"inner.steps": 3}),)
     with pytest.raises(ConfigError, match=r"head x of a run with config.inner.steps = 2, not 3"):
-        workdir.check_same(config, tmp_path)
+        run_files.check_same(config, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -66,13 +66,13 @@ def test_a_head_of_a_run_before_is_not_taken_for_another_of_its_name(tmp_path):
     ],
 )
 def test_what_is_set_names_the_folder_of_a_run_that_names_none(given, ending):
-    found = workdir.default_place("5w1s", default(), given)
+    found = run_files.default_place("5w1s", default(), given)
     assert found == Path(f"runs/5w1s-glyphs-seed0{ending}")
 
 
 def test_a_long_list_of_fields_is_told_apart_by_a_number():
     many = {f"field{i}": "x" * 20 for i in range(20)}
-    one, other = (workdir.default_place("a", default(), many | {"last": i}) for i in (1, 2))
+    one, other = (run_files.default_place("a", default(), many | {"last": i}) for i in (1, 2))
     assert one != other
     assert len(str(one)) < 60
 
@@ -84,7 +84,7 @@ def test_a_run_that_came_and_went_while_the_data_were_loaded_is_noticed(tmp_path
     def load_slowly(*arguments, **options):
         other = default()
         other.heads, other.pretrain.epochs = config.heads, 3
-        workdir.write_config(other, tmp_path / "run")
+        run_files.write_config(other, tmp_path / "run")
         return load(*arguments, **options)
 
     load = job.load
