@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from sib_jax.errors import UserError
-from sib_jax.runtime import interrupt, seeds
+from sib_jax.runtime import console, interrupt, seeds
 
 _LESS = (
     "smaller batches need less (config.optimizer.batch, config.eval.batch), as do fewer images at "
@@ -52,10 +52,8 @@ def seed(given: str) -> int:
 
 def start(run: Callable[[argparse.Namespace], object], options: argparse.Namespace) -> None:
     """Runs a command whose log is shown; a mistake of the user ends it with one line."""
+    console.start()
     with mistakes_told():
-        from sib_jax.runtime import console
-
-        console.start()
         run(options)
 
 
@@ -64,15 +62,17 @@ def mistakes_told() -> Iterator[None]:
     """A `UserError` within it ends the process with its message."""
     try:
         yield
+        if console.output_lost():  # that was told when it was met
+            sys.exit(1)
     except UserError as error:
         fail(str(error))
     except BrokenPipeError:  # whoever reads the output has read enough
-        _close_output()
+        console.close_output()
     except OSError as error:  # a folder that may not be looked at, a name too long
         if error.errno == errno.ENOMEM:
             fail(f"memory ran out: {_LESS}")
         if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            _close_output()
+            console.close_output()
             fail(f"the output cannot be written: {error.strerror}")
         if error.filename is None:
             raise
@@ -88,11 +88,6 @@ def mistakes_told() -> Iterator[None]:
     except interrupt.Interrupted:
         interrupt.tell()
         sys.exit(interrupt.status())
-
-
-def _close_output() -> None:
-    """What Python still has for it at the end goes nowhere, and is no error."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(message: str) -> NoReturn:

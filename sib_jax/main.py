@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from absl import app, flags
 from ml_collections import config_flags
 
-from sib_jax.command import fail, path
+from sib_jax.command import fail, mistakes_told, path
 from sib_jax.runtime import interrupt, shipped
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -59,13 +59,12 @@ def main(argv: Sequence[str]) -> None:
     _check_flags(argv)
     # Imported here: a mistaken flag is answered at once.
     from sib_jax.config import check
-    from sib_jax.errors import UserError
     from sib_jax.experiment import job, settings
     from sib_jax.runtime import console, devices
 
     console.start()
     config = _CONFIG.value
-    try:
+    with mistakes_told():
         _keep_compiled_programs()
         check(config)
         if _DATA_DIR.value is not None:
@@ -84,11 +83,6 @@ def main(argv: Sequence[str]) -> None:
             console.log.warning(
                 "all that trains was done before, so there is no trace: a new --workdir gives one"
             )
-    except UserError as error:
-        fail(str(error))
-    except interrupt.Interrupted:
-        interrupt.tell()
-        sys.exit(interrupt.status())
 
 
 def _default_place(config: Any, given: Mapping[str, Any]) -> Path:

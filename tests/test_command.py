@@ -64,7 +64,40 @@ def test_memory_that_runs_out_is_told(error, message):
         raise error
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+_WORKS = """
+import sys
+from sib_jax import command
+from sib_jax.runtime import console
+console.start()
+with command.mistakes_told():
+    for step in range(1000):
+        console.log.info("step %d", step)
+    console.log.warning("done")
+    sys.stderr.write("finished\\n")
+"""
+
+
+def test_a_log_that_nobody_reads_any_more_ends_no_run(tmp_path):
+    (tmp_path / "works.py").write_text(_WORKS)
+    program = f"{sys.executable} works.py | head -1"
+    done = subprocess.run(program, shell=True, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout == "step 0\n"
+    assert done.stderr == "finished\n"
+
+
+_no_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device is always full")
+
+
+@_no_full
+def test_a_log_without_room_is_told_of_once_and_ends_no_run(tmp_path):
+    (tmp_path / "works.py").write_text(_WORKS)
+    program = f"{sys.executable} works.py > /dev/full"
+    done = subprocess.run(program, shell=True, capture_output=True, text=True, cwd=tmp_path)
+    wanted = "sib_jax: the output cannot be written (No space left on device); work goes on"
+    assert (done.returncode, done.stderr.splitlines()) == (1, [wanted, "done", "finished"])
+
+
+@_no_full
 def test_an_output_without_room(tmp_path):
     (tmp_path / "talks.py").write_text(_TALKS)
     program = f"{sys.executable} talks.py > /dev/full"

@@ -2,13 +2,13 @@
 
 import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 
 import absl.logging
 import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 _SECONDS_BETWEEN_LINES = 15.0
 
@@ -17,9 +17,7 @@ log = logging.getLogger("sib_jax")
 
 def start() -> None:
     """Sends the log lines of this package, and nobody else's chatter, to standard output."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    log.handlers[:] = [handler]
+    log.handlers[:] = [_Output()]
     log.setLevel(logging.INFO)
     log.propagate = False
     # Orbax tells of every file there, and gives the traceback of each error that it raises too.
@@ -29,6 +27,36 @@ def start() -> None:
 def only_warnings() -> None:
     """From here on neither log lines nor progress, but warnings."""
     log.setLevel(logging.WARNING)
+
+
+def close_output() -> None:
+    """What is still written to standard output goes nowhere, and is no error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Output(logging.Handler):
+    """Lines on standard output. Where that takes no more, work goes on: its results are files."""
+
+    lost = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stream = sys.stderr if self.lost else sys.stdout
+        try:
+            tqdm.tqdm.write(f"{record.getMessage()}\n", file=stream, end="")
+            stream.flush()
+        except BrokenPipeError:  # whoever reads the output has read enough
+            close_output()
+        except OSError as error:
+            if not self.lost:
+                told = f"sib_jax: the output cannot be written ({error.strerror}); work goes on"
+                print(told, file=sys.stderr)
+            self.lost = True
+            self.setLevel(logging.WARNING)
+
+
+def output_lost() -> bool:
+    """Whether log lines could not be written, but for a reader that has read enough."""
+    return any(isinstance(handler, _Output) and handler.lost for handler in log.handlers)
 
 
 @contextlib.contextmanager
@@ -73,5 +101,5 @@ def progress(name: str, total: int, unit: str, done: int = 0) -> Iterator[Callab
                 *(name, finished, total, unit, rate, left, f", {text}" if text else ""),
             )
 
-    with shown, logging_redirect_tqdm([log]) if not shown.disable else contextlib.nullcontext():
+    with shown:
         yield advance
