@@ -12,47 +12,42 @@ and n are any numbers.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import export as jax_export
 
+from sib_jax.backbones.pretrained import Pretrained
+from sib_jax.experiment.given import PredictionError
+from sib_jax.methods import Method
 from sib_jax.runtime import files
 from sib_jax.tasks.episode import Episode
-
-if TYPE_CHECKING:
-    from sib_jax.experiment.predictor import Predictor
 
 _PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def write(path: str | Path, predictor: "Predictor", ways: int | None) -> None:
+def write(
+    path: str | Path,
+    method: Method,
+    params: Any,
+    shape: tuple[int, ...],
+    pretrained: Pretrained | None,
+) -> None:
     """Writes the program and all its weights.
 
     Args:
       path: of the file.
-      predictor: what it computes; with one class more or less it is another program.
-      ways: k, needed where the head serves any number of classes.
+      method: for so many classes; with one more or less it is another program.
+      params: its parameters.
+      shape: of one input.
+      pretrained: the backbone; None where inputs are features.
 
     Raises:
-      PredictionError: the number of classes is not said, or the head does not serve it; or it has
-        to do with base classes, or its inputs have a length that nothing tells; or the method is
-        another program for each number of examples or queries.
+      PredictionError: the method is another program for each number of examples or queries.
+      FileError: the file cannot be written.
     """
-    from sib_jax.experiment.predictor import PredictionError
-
     path = Path(path).expanduser()
-    ways = ways or predictor.head.ways
-    if ways is None:
-        raise PredictionError("for how many classes? This head serves any number: give ways=K")
-    if not isinstance(ways, int | np.integer) or ways < 2:
-        raise PredictionError(f"ways must be a whole number of 2 or more, got {ways!r}")
-    if predictor.head.base:
-        raise PredictionError("a head that was trained beside base classes cannot be exported")
-    method, params = predictor.method(ways)
-    shape = predictor.input_shape()
     scope = jax_export.SymbolicScope()
     m, n = (jax_export.symbolic_shape(name, scope=scope)[0] for name in ("m", "n"))
     dtype = jnp.uint8 if len(shape) == 3 else jnp.float32
@@ -63,8 +58,8 @@ def write(path: str | Path, predictor: "Predictor", ways: int | None) -> None:
     )
 
     def program(support: jax.Array, support_labels: jax.Array, query: jax.Array) -> jax.Array:
-        if predictor.pretrained is not None and method.reads == "features":
-            extract, variables = predictor.pretrained.extractor, predictor.pretrained.variables
+        if pretrained is not None and method.reads == "features":
+            extract, variables = pretrained.extractor, pretrained.variables
             support, query = extract(variables, support), extract(variables, query)
         episode = Episode(support, support_labels, query, support_labels)
         return jax.nn.softmax(method.logits(params, episode, jax.random.key(0)))

@@ -1,36 +1,27 @@
 """A trained head as a function: labelled examples and unlabelled queries to probabilities."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
 from sib_jax.backbones.pretrained import Extractor, Pretrained
-from sib_jax.data.reading.decode import fit, pixels_of
-from sib_jax.errors import UserError
-from sib_jax.experiment import memory
+from sib_jax.experiment import export, given, memory
+from sib_jax.experiment.given import Images, Labels, PredictionError
 from sib_jax.methods import Method
 from sib_jax.runtime import programs, seeds
 from sib_jax.sib import gradient_net
 from sib_jax.sib.params import Params
 from sib_jax.tasks.episode import Episode
 
-Labels = Sequence[int] | Sequence[str] | np.ndarray
-Images = np.ndarray | Sequence[Any]  # of arrays, or of images of Pillow's
-
 _BATCH = 256  # images at once
 _MANY = 4000  # queries, of which the square takes memory worth a look
 _LARGE_ARRAYS = 3  # of [n, n] at once, at least, where there are such
 _SAMPLES = 100  # of a Gaussian posterior, for the spread
-
-
-class PredictionError(UserError):
-    """Examples or queries that cannot be answered; the message says what is wanted."""
 
 
 class Prediction(NamedTuple):
@@ -157,11 +148,11 @@ class Predictor:
                 f"head {self.head.name} was not trained beside base classes; "
                 "one of setting lwof is (--config=experiments/lwof_5w1s.py)"
             )
-        _check_many(support, "support")
-        _check_many(query, "query")
+        given.check_many(support, "support")
+        given.check_many(query, "query")
         if len(support) == 0:
             raise PredictionError("there are no examples")
-        labels = _checked_labels(support_labels)
+        labels = given.checked_labels(support_labels)
         classes, rows = np.unique(labels, return_inverse=True)
         if base_classes and (both := set(classes.tolist()) & set(self.head.base)):
             raise PredictionError(
@@ -218,7 +209,7 @@ class Predictor:
 
     def classes(self, support_labels: Labels) -> tuple[Any, ...]:
         """The class of each column: the distinct labels, sorted."""
-        return tuple(np.unique(_checked_labels(support_labels)).tolist())
+        return tuple(np.unique(given.checked_labels(support_labels)).tolist())
 
     def features(self, images: Images) -> np.ndarray:
         """Features of images, float32 [n, d]; they may take the place of the images.
@@ -229,14 +220,14 @@ class Predictor:
         Raises:
           PredictionError: there is no backbone, or these are no images.
         """
-        _check_many(images, "images")
+        given.check_many(images, "images")
         if len(images) == 0:
             raise PredictionError("there are no images")
         if self.pretrained is None:
             raise PredictionError(
                 "this run was on features: give float features [n, d] of the same model, not images"
             )
-        stored = prepare(images, self.image_size, self.pretrained.backbone.channels)
+        stored = given.prepare(images, self.image_size, self.pretrained.backbone.channels)
         found = [
             _batch_features(self.pretrained, stored[start : start + _BATCH])
             for start in range(0, len(stored), _BATCH)
@@ -289,51 +280,40 @@ class Predictor:
           PredictionError: the method or its number of classes cannot be exported.
           FileError: the file cannot be written.
         """
-        from sib_jax.experiment import export
-
-        export.write(path, self, ways)
+        ways = ways or self.head.ways
+        if ways is None:
+            raise PredictionError("for how many classes? This head serves any number: give ways=K")
+        if not isinstance(ways, int | np.integer) or ways < 2:
+            raise PredictionError(f"ways must be a whole number of 2 or more, got {ways!r}")
+        if self.head.base:
+            raise PredictionError("a head that was trained beside base classes cannot be exported")
+        method, params = self.method(ways)
+        export.write(path, method, params, self.input_shape(), self.pretrained)
 
     def _inputs(self, support: Images, query: Images) -> tuple[np.ndarray, np.ndarray]:
         """What the method reads, of both; images go through the backbone together."""
-        given = _is_features(support), _is_features(query)
-        if given[0] != given[1]:
+        of_features = given.is_features(support), given.is_features(query)
+        if of_features[0] != of_features[1]:
             raise PredictionError("support and query must both be images, or both features")
         reads = self.head.make(self.head.ways or 2).reads
-        if given[0] and reads == "images":
+        if of_features[0] and reads == "images":
             raise PredictionError(f"head {self.head.name} reads images, not features")
-        if given[0]:
-            both = self._checked_features(support), self._checked_features(query)
+        if of_features[0]:
+            of_backbone = None if self.pretrained is None else self.pretrained.backbone.features
+            length = self.head.features or of_backbone
+            both = [given.checked_features(part, length) for part in (support, query)]
             if both[0].shape[1] != both[1].shape[1]:
                 raise PredictionError(
                     f"support has features of length {both[0].shape[1]}, query of "
                     f"{both[1].shape[1]}: they must be of the same model"
                 )
-            return both
+            return both[0], both[1]
         if reads == "images" and self.pretrained is not None:
             channels = self.pretrained.backbone.channels
-            parts = (prepare(part, self.image_size, channels) for part in (support, query))
+            parts = (given.prepare(part, self.image_size, channels) for part in (support, query))
             return next(parts), next(parts)
         found = self.features([*support, *query])
         return found[: len(support)], found[len(support) :]
-
-    def _checked_features(self, features: Images) -> np.ndarray:
-        listed = not isinstance(features, np.ndarray | jax.Array)
-        lengths = sorted({np.size(feature) for feature in features}) if listed else []
-        if len(lengths) > 1:
-            shown = ", ".join(map(str, lengths[:5]))
-            raise PredictionError(f"features must all have one length, got {shown}")
-        if np.iscomplexobj(features):
-            raise PredictionError("features must be real numbers, got complex ones")
-        array = np.asarray(features, np.float32)
-        of_backbone = None if self.pretrained is None else self.pretrained.backbone.features
-        wanted = self.head.features or of_backbone
-        if wanted not in (None, array.shape[1]):
-            raise PredictionError(
-                f"the head was trained on features of length {wanted}, got {array.shape[1]}"
-            )
-        if not np.isfinite(array).all():
-            raise PredictionError("features must be finite")
-        return array
 
     def _compiled(
         self, ways: int, base_classes: bool
@@ -342,38 +322,6 @@ class Predictor:
         base = jnp.arange(len(self.head.base)) if self.head.base else None
         columns = ways + (len(self.head.base) if base_classes else 0)
         return jax.jit(functools.partial(_probabilities, method, columns, params, base))
-
-
-def prepare(images: Images, size: int, channels: int) -> np.ndarray:
-    """Images as the data sets store them: shorter side scaled, cropped to a square.
-
-    Args:
-      images: uint8 [n, h, w, c], or n of [h, w, c] (or [h, w] of gray ones), or n of Pillow's.
-      size: height and width of the result.
-      channels: 1 or 3, of the result.
-
-    Returns:
-      uint8 [n, size, size, channels].
-    """
-    out = np.empty((len(images), size, size, channels), np.uint8)
-    for row, image in enumerate(images):
-        pixels = _opened(image) if isinstance(image, Image.Image) else np.asarray(image)
-        pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
-        is_image = pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] in (1, 3)
-        if not is_image or not pixels.size:
-            raise PredictionError(
-                "images must be uint8 [n, h, w, c] with values 0..255 and c 1 or 3, got "
-                f"{pixels.dtype} {list(pixels.shape)} for one of them"
-            )
-        out[row] = fit(pixels, size, channels)
-    return out
-
-
-def _opened(image: Image.Image) -> np.ndarray:
-    try:
-        return pixels_of(image)
-    except (ValueError, OSError) as error:  # a file that is read now alone, and damaged
-        raise PredictionError(f"an image of Pillow's cannot be read: {error}") from error
 
 
 def _probabilities(
@@ -397,7 +345,10 @@ def _probabilities(
 
 
 def _batch_features(pretrained: Pretrained, images: np.ndarray) -> np.ndarray:
-    """Of at most `_BATCH` images, filled up to a power of 2: few programs serve every number."""
+    """Of at most `_BATCH` images, filled up to a power of 2: few programs serve every number.
+
+    Of one process and one device: whoever predicts may be one of many that do not.
+    """
     filled = np.zeros((1 << (len(images) - 1).bit_length(), *images.shape[1:]), np.uint8)
     filled[: len(images)] = images
     found = _features(pretrained.extractor, pretrained.variables, filled)
@@ -409,34 +360,3 @@ def _batch_features(pretrained: Pretrained, images: np.ndarray) -> np.ndarray:
 @functools.partial(jax.jit, static_argnums=0)
 def _features(extractor: Extractor, variables: Any, images: jax.Array) -> jax.Array:
     return extractor(variables, images).astype(jnp.float32)
-
-
-def _is_features(values: Images) -> bool:
-    if isinstance(values, np.ndarray | jax.Array) and values.dtype != object:
-        return values.ndim == 2
-    return all(np.ndim(value) == 1 for value in values)
-
-
-def _check_many(values: Images, name: str) -> None:
-    """Raises `PredictionError` for an image [h, w, c] or a feature [d], where many are wanted."""
-    if not hasattr(values, "__len__"):  # an image of Pillow, an iterator
-        raise PredictionError(
-            f"{name} must be an array or a list, got {type(values).__name__}: put it in a list"
-        )
-    # An array of objects is a list of images of several sizes.
-    array = isinstance(values, np.ndarray | jax.Array) and values.dtype != object
-    shape = np.shape(values) if array else ()
-    if len(shape) == 1 or (len(shape) == 3 and shape[-1] <= 4):  # 2 and 4: with alpha
-        raise PredictionError(f"{name} is a single one, of shape {list(shape)}: put it in a list")
-
-
-def _checked_labels(labels: Labels) -> np.ndarray:
-    array = np.asarray(labels)
-    if array.dtype == object and all(isinstance(label, str) for label in array.flat):
-        array = array.astype(str)  # a column of a table
-    if array.ndim != 1 or array.dtype.kind not in "iuUST":
-        raise PredictionError(
-            "support_labels must be whole numbers or strings, one for each example, got "
-            f"{array.dtype} {list(array.shape)}"
-        )
-    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array

@@ -1,0 +1,110 @@
+"""What a predictor is given: images or features, and labels; checked, and brought to one form."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+from sib_jax.data.reading.decode import fit, pixels_of
+from sib_jax.errors import UserError
+
+Labels = Sequence[int] | Sequence[str] | np.ndarray
+Images = np.ndarray | Sequence[Any]  # of arrays, or of images of Pillow's
+
+
+class PredictionError(UserError):
+    """Examples or queries that cannot be answered; the message says what is wanted."""
+
+
+def is_features(values: Images) -> bool:
+    """Whether these are features [n, d], and no images."""
+    if isinstance(values, np.ndarray | jax.Array) and values.dtype != object:
+        return values.ndim == 2
+    return all(np.ndim(value) == 1 for value in values)
+
+
+def check_many(values: Images, name: str) -> None:
+    """Raises `PredictionError` for an image [h, w, c] or a feature [d], where many are wanted."""
+    if not hasattr(values, "__len__"):  # an image of Pillow, an iterator
+        raise PredictionError(
+            f"{name} must be an array or a list, got {type(values).__name__}: put it in a list"
+        )
+    # An array of objects is a list of images of several sizes.
+    array = isinstance(values, np.ndarray | jax.Array) and values.dtype != object
+    shape = np.shape(values) if array else ()
+    if len(shape) == 1 or (len(shape) == 3 and shape[-1] <= 4):  # 2 and 4: with alpha
+        raise PredictionError(f"{name} is a single one, of shape {list(shape)}: put it in a list")
+
+
+def checked_labels(labels: Labels) -> np.ndarray:
+    """Whole numbers or strings [m]; raises `PredictionError` where they are none."""
+    array = np.asarray(labels)
+    if array.dtype == object and all(isinstance(label, str) for label in array.flat):
+        array = array.astype(str)  # a column of a table
+    if array.ndim != 1 or array.dtype.kind not in "iuUST":
+        raise PredictionError(
+            "support_labels must be whole numbers or strings, one for each example, got "
+            f"{array.dtype} {list(array.shape)}"
+        )
+    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+
+
+def checked_features(features: Images, length: int | None) -> np.ndarray:
+    """As float32 [n, d].
+
+    Args:
+      features: n of length d.
+      length: the only d there may be; None for any.
+
+    Raises:
+      PredictionError: they are of another length or of several, complex, or not finite.
+    """
+    listed = not isinstance(features, np.ndarray | jax.Array)
+    lengths = sorted({np.size(feature) for feature in features}) if listed else []
+    if len(lengths) > 1:
+        shown = ", ".join(map(str, lengths[:5]))
+        raise PredictionError(f"features must all have one length, got {shown}")
+    if np.iscomplexobj(features):
+        raise PredictionError("features must be real numbers, got complex ones")
+    array = np.asarray(features, np.float32)
+    if length not in (None, array.shape[1]):
+        raise PredictionError(
+            f"the head was trained on features of length {length}, got {array.shape[1]}"
+        )
+    if not np.isfinite(array).all():
+        raise PredictionError("features must be finite")
+    return array
+
+
+def prepare(images: Images, size: int, channels: int) -> np.ndarray:
+    """Images as the data sets store them: shorter side scaled, cropped to a square.
+
+    Args:
+      images: uint8 [n, h, w, c], or n of [h, w, c] (or [h, w] of gray ones), or n of Pillow's.
+      size: height and width of the result.
+      channels: 1 or 3, of the result.
+
+    Returns:
+      uint8 [n, size, size, channels].
+    """
+    out = np.empty((len(images), size, size, channels), np.uint8)
+    for row, image in enumerate(images):
+        pixels = _opened(image) if isinstance(image, Image.Image) else np.asarray(image)
+        pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+        is_image = pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] in (1, 3)
+        if not is_image or not pixels.size:
+            raise PredictionError(
+                "images must be uint8 [n, h, w, c] with values 0..255 and c 1 or 3, got "
+                f"{pixels.dtype} {list(pixels.shape)} for one of them"
+            )
+        out[row] = fit(pixels, size, channels)
+    return out
+
+
+def _opened(image: Image.Image) -> np.ndarray:
+    try:
+        return pixels_of(image)
+    except (ValueError, OSError) as error:  # a file that is read now alone, and damaged
+        raise PredictionError(f"an image of Pillow's cannot be read: {error}") from error
