@@ -25,6 +25,7 @@ from sib_jax.experiment.measure import Fitted, Measured, fit, measure
 from sib_jax.experiment.meta_train import meta_train
 from sib_jax.experiment.observe import observe, split_shown
 from sib_jax.experiment.pretrain import pretrain
+from sib_jax.experiment.run_lock import Lock
 from sib_jax.experiment.settings import Experiment, Head
 from sib_jax.report import markdown, observed, results, task_arrays
 from sib_jax.report.metrics import Metrics, check_tensorboard
@@ -73,7 +74,7 @@ def run(
     """
     experiment = settings.read(config)
     run_files.check_place(workdir, [head.name for head in experiment.heads])
-    with run_files.Lock(workdir) as lock:
+    with Lock(workdir) as lock:
         if devices.anywhere(workdir.is_dir()):
             lock.take()
         return _run(config, experiment, workdir, lock, mode, trace_to, report, heads)
@@ -83,7 +84,7 @@ def _run(
     config: Any,
     experiment: Experiment,
     workdir: Path,
-    lock: run_files.Lock,
+    lock: Lock,
     mode: str,
     trace_to: Path | None,
     report: bool,

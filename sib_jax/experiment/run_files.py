@@ -11,14 +11,11 @@ from typing import Any
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sib_jax.config import EXPERIMENT, ConfigError, fields
-from sib_jax.errors import UserError
-from sib_jax.runtime import devices, files
-from sib_jax.runtime.console import log
+from sib_jax.runtime import files
 
 CONFIG = "config.json"
 DATA = "data.json"  # fingerprints of what training sees
 HEADS = "heads/heads.json"  # the fields of each head that was ever run in the folder
-LOCK = ".lock"
 BACKBONE = "backbone.npz"
 CHECKPOINTS = "checkpoints"  # a folder a stage, those of heads below heads/
 
@@ -57,64 +54,6 @@ def check_place(workdir: Path, heads: Sequence[str]) -> None:
     """Raises `FileError` where `workdir` cannot be a folder that is written to; makes nothing."""
     longest = f"{CHECKPOINTS}/heads/{max(heads, key=len)}"
     files.check_folder(workdir, f"{longest}/damaged-{10**12}/{'-' * 80}")
-
-
-class InUseError(UserError):
-    """Another run is at work in the folder."""
-
-
-class Lock:
-    """Keeps a second run out of a folder; it ends with the process, however that ends."""
-
-    def __init__(self, workdir: Path):
-        """Nothing is locked yet."""
-        self._workdir = workdir
-        self._held = contextlib.ExitStack()
-        self._taken = False
-
-    def __enter__(self) -> "Lock":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._held.close()
-
-    def take(self) -> bool:
-        """Takes the lock, by one process for all of the run; once.
-
-        Returns:
-          Whether it was taken now, and not before.
-
-        Raises:
-          InUseError: another run has it.
-          FileError: the folder cannot be written to.
-        """
-        if self._taken:
-            return False
-        self._taken = True
-        refusal: UserError | None = None
-        if devices.is_main():
-            try:
-                self._lock()
-            except UserError as error:
-                refusal = error
-        if devices.anywhere(refusal is not None):
-            raise refusal or InUseError(f"{files.shown(self._workdir)} is refused: see process 0")
-        return True
-
-    def _lock(self) -> None:
-        path = self._workdir / LOCK
-        with files.writing(path):
-            is_ours, holder = self._held.enter_context(files.lock(path))
-        if is_ours is None:
-            log.warning(
-                "%s is on a file system without locks: nothing keeps a second run out of it",
-                files.shown(self._workdir),
-            )
-        elif not is_ours:
-            raise InUseError(
-                f"another run is at work in {files.shown(self._workdir)} ({holder}); wait for it, "
-                "stop it, or choose another --workdir"
-            )
 
 
 def write_config(config: Any, workdir: Path) -> None:

@@ -11,7 +11,8 @@ from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.config import default
 from sib_jax.errors import UserError
-from sib_jax.experiment import job, memory, run_files, settings
+from sib_jax.experiment import job, memory, run_files, run_lock, settings
+from sib_jax.experiment.run_lock import Lock
 from sib_jax.methods.method import Classes
 from sib_jax.runtime import weights
 
@@ -88,17 +89,17 @@ def test_a_damaged_config_is_named_with_a_remedy(run, config, content):
 
 
 def test_a_second_run_is_refused(run, config):
-    with run_files.Lock(run) as lock:
+    with Lock(run) as lock:
         lock.take()
         found = refused(config, run)
         assert f"another run is at work in {run} (process {os.getpid()} on " in found
-    with run_files.Lock(run) as lock:
+    with Lock(run) as lock:
         lock.take()  # it ended with the first
 
 
 def test_a_file_system_without_locks_is_told_of(run, caplog, monkeypatch):
-    monkeypatch.setattr(run_files.files, "_lock", lambda handle: None)
-    with run_files.Lock(run) as lock:
+    monkeypatch.setattr(run_lock.files, "_lock", lambda handle: None)
+    with Lock(run) as lock:
         lock.take()
     (line,) = caplog.messages
     assert f"{run} is on a file system without locks" in line
