@@ -31,7 +31,8 @@ Row = dict[str, Any]
 
 MINI = ("mini_imagenet_conv4_128", "sib_plus_conv4_128")
 UNDISTILLED = "mini_imagenet_conv4_128_undistilled"
-MINI_LWOF = ("mini_imagenet_conv4_128_lwof",)
+MINI_LWOF = ("mini_imagenet_conv4_128_lwof_full",)
+MINI_LWOF_SHORT = ("mini_imagenet_conv4_128_lwof",)
 MINI_METHODS = (
     *MINI,
     "comparison_mini_imagenet",
@@ -235,6 +236,28 @@ def schedules() -> str:
     """The schedule of the tables beside the paper's."""
     names = (UNDISTILLED, "mini_imagenet_conv4_128_full")
     return side_by_side(names, ("60,000 episodes", "480,000 episodes"), SIB)
+
+
+def schedules_lwof() -> str:
+    """The same without forgetting: what 16 times the episodes change, task by task."""
+    short, full, of_short, of_full = (
+        of(names) for of in (rows, tasks) for names in (MINI_LWOF_SHORT, MINI_LWOF)
+    )
+    measures = ("novel", "base", "both", "both_offset")
+
+    def line(head: str) -> list[str]:
+        keys = [f"{head}/{measure}" for measure in measures]
+        return [
+            f"{head[7]}-shot, T = {head[-1]}",
+            *(shown(short[head], measure) for measure in ("both", "both_offset")),
+            *(cell(*interval(of_full[key] - of_short[key])) for key in keys),
+        ]
+
+    return table(
+        "| task | 30,000 episodes: Both | with offset | 480,000, difference: Novel | Base | Both "
+        "| with offset |",
+        (line(head) for head in sorted(full, key=lambda name: (name[7] != "5", name))),
+    )
 
 
 def distilled() -> str:
@@ -499,6 +522,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "standard_mini": standard_mini,
     "lwof_mini": lwof_mini,
     "schedules": schedules,
+    "schedules_lwof": schedules_lwof,
     "distilled": distilled,
     "from_images": from_images,
     "of_queries": of_queries,

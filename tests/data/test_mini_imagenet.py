@@ -15,7 +15,7 @@ from sib_jax.data import cache, mini_imagenet, prepare
 from sib_jax.data.class_lists import MINI_IMAGENET
 from sib_jax.data.errors import DataError
 from sib_jax.data.load import load as load_by_name
-from sib_jax.data.reading import class_folders, files
+from sib_jax.data.reading import archives, class_folders, files
 from sib_jax.data.standard import arrange
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -348,7 +348,7 @@ def test_an_archive_is_read_once_and_again_when_it_changes(toy, tmp_path, monkey
     path = as_tar(tmp_path / "x.tar", toy.pngs(FOLDERS))
     load(path)
     with monkeypatch.context() as patch:
-        patch.setattr(files._Tar, "_open", lambda _: pytest.fail("listed or read again"))
+        patch.setattr(archives._Tar, "_open", lambda _: pytest.fail("listed or read again"))
         toy.check(load(path))
     other = Toy(seed=9)
     as_tar(path, other.pngs(FOLDERS))
@@ -390,7 +390,7 @@ def test_the_embedded_lists_are_those_of_ravi_and_larochelle(real_data):
 
 
 def test_the_real_archives_hold_the_files_of_the_lists(real_data):
-    parts = {s: files.open_archive(real_data / f"mini_imagenet_{s}.tar") for s in CLASSES}
+    parts = {s: archives.open_archive(real_data / f"mini_imagenet_{s}.tar") for s in CLASSES}
     found = class_folders.find(files.together("x", parts), MINI_IMAGENET)
     layout = arrange(found, MINI_IMAGENET, "x")
     for split in CLASSES:
@@ -401,7 +401,7 @@ def test_the_real_archives_hold_the_files_of_the_lists(real_data):
 
 
 def test_real_images_are_those_that_pillow_reads(real_data, tmp_path):
-    archive = files.open_archive(real_data / "mini_imagenet_val.tar")
+    archive = archives.open_archive(real_data / "mini_imagenet_val.tar")
     copy = prepare.ImageFiles(archive, {"val": {"n01855672": archive.names[:3]}})
     writer = cache.Writer(tmp_path)
     copy.write(writer, 84, 3)

@@ -19,7 +19,7 @@ from toy_copies import TOY, Toy
 from sib_jax import pytorch
 from sib_jax.data import features, mini_imagenet
 from sib_jax.data.errors import DataError
-from sib_jax.data.reading import files, npy, numpy_pickle
+from sib_jax.data.reading import archives, npy, numpy_pickle
 from sib_jax.data.reading.decode import decode_one
 from sib_jax.official import torch_file
 from sib_jax.runtime import weights
@@ -341,7 +341,7 @@ ARCHIVES = {kind: _archive(kind) for kind in ("zip", "tar", "tgz")}
 
 
 def _contents(path):
-    found = files.open_archive(path)
+    found = archives.open_archive(path)
     return {name: found.content(name) for name in found.names}
 
 

@@ -9,7 +9,7 @@ from typing import IO, Literal, NamedTuple
 import numpy as np
 
 from sib_jax.data.errors import DataError
-from sib_jax.data.reading import files, plain_pickle
+from sib_jax.data.reading import archives, files, plain_pickle
 from sib_jax.runtime.files import shown
 
 
@@ -45,7 +45,7 @@ def read_npz(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
         raise DataError(f"{where} is empty; write it with numpy.savez")
     try:
         with zipfile.ZipFile(path) as archive:
-            files.check_packed(path, archive.infolist())
+            archives.check_packed(path, archive.infolist())
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             arrays = {}
             for name in wanted:
