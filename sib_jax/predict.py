@@ -8,17 +8,26 @@ import argparse
 import collections
 import csv
 import functools
-import glob
 import io
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sib_jax.command import Parser, mistakes_told, path, seed
+from sib_jax.data.given_images import (
+    NO_IMAGE,
+    NO_MORE,
+    Found,
+    check_distinct,
+    decode,
+    find_query,
+    find_support,
+    listed,
+)
 from sib_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,32 +35,13 @@ if TYPE_CHECKING:
 
 _SHOWN = 20  # queries of a class on the sheet
 _EXAMPLES = 5  # of a class on the sheet
-_NAMED = 5  # files in a message
-_NO_IMAGE = "named like no image that Pillow reads (for HEIC: pip install pillow-heif)"
-_NO_MORE = "links to what is counted already, or to nothing"
 _BY_DISTANCE = ("simple_shot", "alpha_tim")  # to class means, as if all had as many examples
 _STDOUT = "-"
 _COLUMNS = ("image", "label", "probability")
 
 
 class PredictError(UserError):
-    """Images that cannot be used; the message says what is wanted."""
-
-
-class Found(NamedTuple):
-    """Image files.
-
-    Attributes:
-      names: of each as the user would write it, n of them.
-      folders: the class folder that each lies in; "" for none.
-      others: files beside them that are no images.
-      links: beside them, to what is counted already or not there.
-    """
-
-    names: tuple[str, ...]
-    folders: tuple[str, ...]
-    others: tuple[str, ...] = ()
-    links: tuple[str, ...] = ()
+    """What cannot be predicted from, or written; the message says what is wanted."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -66,6 +56,7 @@ def run(options: argparse.Namespace) -> None:
     # 1. The images are found, and mistakes in paths told, before anything slow is imported.
     support, query = find_support(options.support), find_query(options.query)
     _check_outputs(options, support, query)
+    _check_names(support)
     from sib_jax.experiment.loading import load
     from sib_jax.runtime import files
 
@@ -85,12 +76,12 @@ def run(options: argparse.Namespace) -> None:
     # 2. Decoded as the data sets are.
     for name, images in (("support", support), ("query", query)):
         if images.others:
-            tell(f"left out of --{name}: {_listed(images.others)}, {_NO_IMAGE}")
+            tell(f"left out of --{name}: {listed(images.others)}, {NO_IMAGE}")
         if images.links:
-            tell(f"left out of --{name}: {_listed(images.links)}, {_NO_MORE}")
+            tell(f"left out of --{name}: {listed(images.links)}, {NO_MORE}")
     channels = predictor.pretrained.backbone.channels
     examples = decode(support.names, predictor.image_size, channels)
-    _check_classes(support, examples)
+    check_distinct(support, examples)
     queries = decode(query.names, predictor.image_size, channels)
     # 3. Predicted together: most methods learn from the queries too.
     found = predictor.predict(
@@ -112,100 +103,6 @@ def run(options: argparse.Namespace) -> None:
         tell(f"wrote {files.shown(options.sheet)}")
 
 
-def find_support(folder: str) -> Found:
-    """The images of each class folder.
-
-    Raises:
-      PredictError: there are fewer than two class folders, one without images, or an image in none.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        raise PredictError(
-            f"--support={folder} is no folder; it must hold one folder of examples for each class"
-        )
-    found = _below(root)
-    inside = [(n, f) for n, f in zip(found.names, found.folders, strict=True) if f]
-    classes = sorted({f for _, f in inside})
-    if len(classes) < 2:
-        there = f"only {classes[0]!r} has" if classes else "there are none with"
-        raise PredictError(
-            f"--support={folder} must hold two or more class folders with images; {there} images"
-        )
-    if loose := [n for n, f in zip(found.names, found.folders, strict=True) if not f]:
-        raise PredictError(
-            f"--support={folder} has images in no class folder, {_listed(loose)}: put them into "
-            "one, or take them away"
-        )
-    if empty := sorted(set(_folders(root)) - set(classes)):
-        raise PredictError(
-            f"--support={folder} has class folders without images, {_listed(empty)}: put examples "
-            f"there, or take them away{_said(found.others)}"
-        )
-    names, folders = (tuple(part) for part in zip(*inside, strict=True))
-    return found._replace(names=names, folders=folders)
-
-
-def find_query(given: str) -> Found:
-    """The images of a folder, of a folder of class folders, of a glob, or one image.
-
-    Raises:
-      PredictError: there are none.
-    """
-    from sib_jax.data.reading.files import is_image
-
-    place = Path(given)
-    if place.is_dir():
-        found = _below(place)
-    else:
-        one = place.is_file()  # its name may have brackets
-        matches = [str(place)] if one else sorted(glob.glob(str(place), recursive=True))
-        names = tuple(n for n in matches if is_image(Path(n).name) and os.path.isfile(n))
-        known = set(names)
-        others = tuple(n for n in matches if n not in known and os.path.isfile(n))
-        found = Found(names, tuple(Path(n).parent.name for n in names), others)
-    if not found.names:
-        what = "holds no images" if place.is_dir() else "is no folder, and matches no image files"
-        raise PredictError(f"--query={given} {what}{_said(found.others)}")
-    return found
-
-
-def _below(root: Path) -> Found:
-    """All images below a folder, in order, with the folder right below it that they lie in."""
-    from sib_jax.data.reading import files
-    from sib_jax.data.reading.walk import walk
-
-    with files.reading(root):
-        walked = walk(root, [""], leave=True)
-    there = [n for n in walked.names[""] if not files.is_hidden(n)]
-    names = [n for n in there if files.is_image(n)]
-    folders = tuple(n.split("/")[0] if "/" in n else "" for n in names)
-    others = [n for n in there if not files.is_image(n)]
-    links = [n for n in (*walked.again, *walked.broken) if not files.is_hidden(n)]
-    return Found(_at(root, names), folders, _at(root, others), _at(root, links))
-
-
-def _at(root: Path, names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(str(root / name) for name in names)
-
-
-def _folders(root: Path) -> list[str]:
-    from sib_jax.data.reading.files import is_hidden
-
-    return [path.name for path in root.iterdir() if path.is_dir() and not is_hidden(path.name)]
-
-
-def _said(others: Sequence[str]) -> str:
-    return f" ({_listed(others)}: {_NO_IMAGE})" if others else ""
-
-
-def _listed(names: Sequence[str]) -> str:
-    """The first of them."""
-    from sib_jax.runtime.files import shown
-
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(shown(name) for name in names[:_NAMED]) + more
-
-
 def _check_outputs(options: argparse.Namespace, support: Found, query: Found) -> None:
     """Raises where an image would be overwritten, or a file cannot be written."""
     from sib_jax.runtime.files import check_folder
@@ -220,48 +117,13 @@ def _check_outputs(options: argparse.Namespace, support: Found, query: Found) ->
             check_folder(Path(given).parent)
 
 
-def _check_classes(support: Found, examples: np.ndarray) -> None:
-    """Raises `PredictError` where an image is an example of two classes, or a name is taken."""
+def _check_names(support: Found) -> None:
+    """Raises `PredictError` where a class is named like a column that is there already."""
     if taken := set(_COLUMNS) & set(support.folders):
         raise PredictError(
             f"--support has a class {taken.pop()}, which is a column of the answer already: "
             "name it otherwise"
         )
-    known: dict[bytes, int] = {}
-    for row, pixels in enumerate(examples):
-        first = known.setdefault(pixels.tobytes(), row)
-        if support.folders[first] != support.folders[row]:
-            raise PredictError(
-                f"{support.names[first]} and {support.names[row]} are the same image, as examples "
-                "of two classes: take one away"
-            )
-
-
-def decode(names: Sequence[str], size: int, channels: int) -> np.ndarray:
-    """Images as the data sets store them, uint8 [n, size, size, channels]."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from sib_jax.data.errors import DataError
-    from sib_jax.data.reading import files
-    from sib_jax.data.reading.decode import decode_one, too_large_refused
-
-    def one(name: str) -> np.ndarray | DataError:
-        try:
-            return decode_one(io.BytesIO(files.content(Path(name))), size, channels, name)
-        except DataError as error:
-            return error
-
-    with (
-        too_large_refused(),
-        ThreadPoolExecutor() as pool,  # Pillow decodes without Python's lock
-    ):
-        found = list(pool.map(one, names))
-    bad = [image for image in found if isinstance(image, DataError)]
-    if len(bad) > 1:
-        raise PredictError(f"{len(bad)} images cannot be used: {'; '.join(map(str, bad))}")
-    if bad:
-        raise bad[0]
-    return np.stack([image for image in found if not isinstance(image, DataError)])
 
 
 def as_csv(names: Sequence[str], found: "Prediction") -> str:
@@ -401,7 +263,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     if more:
         files = any(os.path.exists(word) for word in more)
         hint = "; a pattern goes in quotes: --query='DIR/*.jpg'" if files else ""
-        parser.error(f"unrecognized arguments: {_listed(more)}{hint}")
+        parser.error(f"unrecognized arguments: {listed(more)}{hint}")
     if (options.run is None) == (options.backbone is None):
         parser.error("give --run=WORKDIR of a finished run, or --backbone=NAME_OR_FILE")
     if options.backbone is not None and options.head is not None:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from sib_jax import predict
+from sib_jax.data import given_images
 
 BACKBONE = "--backbone=mini_imagenet-conv4_64"
 
@@ -213,7 +214,8 @@ def test_what_a_mac_packs_beside_the_classes_is_no_class(images, tmp_path):
     shutil.copytree(images / "support", tmp_path / "support")
     (tmp_path / "support" / "__MACOSX" / "red").mkdir(parents=True)
     (tmp_path / "support" / "__MACOSX" / "red" / "._0.png").write_bytes(b"")
-    assert set(predict.find_support(str(tmp_path / "support")).folders) == {"red", "blue, dark"}
+    found = given_images.find_support(str(tmp_path / "support"))
+    assert set(found.folders) == {"red", "blue, dark"}
 
 
 @pytest.mark.parametrize("option", ["out", "sheet"])

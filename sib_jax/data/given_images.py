@@ -1,0 +1,162 @@
+"""The images that a user gives: examples of each class, and queries to be sorted."""
+
+import glob
+import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sib_jax.data.errors import DataError
+from sib_jax.data.reading import files
+from sib_jax.data.reading.decode import decode_one, too_large_refused
+from sib_jax.data.reading.walk import walk
+from sib_jax.runtime.files import shown
+
+NO_IMAGE = "named like no image that Pillow reads (for HEIC: pip install pillow-heif)"
+NO_MORE = "links to what is counted already, or to nothing"
+
+_NAMED = 5  # files in a message
+
+
+class Found(NamedTuple):
+    """Image files.
+
+    Attributes:
+      names: of each as the user would write it, n of them.
+      folders: the class folder that each lies in; "" for none.
+      others: files beside them that are no images.
+      links: beside them, to what is counted already or not there.
+    """
+
+    names: tuple[str, ...]
+    folders: tuple[str, ...]
+    others: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+
+
+def find_support(folder: str) -> Found:
+    """The images of each class folder.
+
+    Raises:
+      DataError: there are fewer than two class folders, one without images, or an image in none.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise DataError(
+            f"--support={folder} is no folder; it must hold one folder of examples for each class"
+        )
+    found = _below(root)
+    inside = [(n, f) for n, f in zip(found.names, found.folders, strict=True) if f]
+    classes = sorted({f for _, f in inside})
+    if len(classes) < 2:
+        there = f"only {classes[0]!r} has" if classes else "there are none with"
+        raise DataError(
+            f"--support={folder} must hold two or more class folders with images; {there} images"
+        )
+    if loose := [n for n, f in zip(found.names, found.folders, strict=True) if not f]:
+        raise DataError(
+            f"--support={folder} has images in no class folder, {listed(loose)}: put them into "
+            "one, or take them away"
+        )
+    if empty := sorted(set(_folders(root)) - set(classes)):
+        raise DataError(
+            f"--support={folder} has class folders without images, {listed(empty)}: put examples "
+            f"there, or take them away{_said(found.others)}"
+        )
+    names, folders = (tuple(part) for part in zip(*inside, strict=True))
+    return found._replace(names=names, folders=folders)
+
+
+def find_query(given: str) -> Found:
+    """The images of a folder, of a folder of class folders, of a glob, or one image.
+
+    Raises:
+      DataError: there are none.
+    """
+    place = Path(given)
+    if place.is_dir():
+        found = _below(place)
+    else:
+        one = place.is_file()  # its name may have brackets
+        matches = [str(place)] if one else sorted(glob.glob(str(place), recursive=True))
+        names = tuple(n for n in matches if files.is_image(Path(n).name) and os.path.isfile(n))
+        known = set(names)
+        others = tuple(n for n in matches if n not in known and os.path.isfile(n))
+        found = Found(names, tuple(Path(n).parent.name for n in names), others)
+    if not found.names:
+        what = "holds no images" if place.is_dir() else "is no folder, and matches no image files"
+        raise DataError(f"--query={given} {what}{_said(found.others)}")
+    return found
+
+
+def _below(root: Path) -> Found:
+    """All images below a folder, in order, with the folder right below it that they lie in."""
+    with files.reading(root):
+        walked = walk(root, [""], leave=True)
+    there = [n for n in walked.names[""] if not files.is_hidden(n)]
+    names = [n for n in there if files.is_image(n)]
+    folders = tuple(n.split("/")[0] if "/" in n else "" for n in names)
+    others = [n for n in there if not files.is_image(n)]
+    links = [n for n in (*walked.again, *walked.broken) if not files.is_hidden(n)]
+    return Found(_at(root, names), folders, _at(root, others), _at(root, links))
+
+
+def _at(root: Path, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(str(root / name) for name in names)
+
+
+def _folders(root: Path) -> list[str]:
+    return [p.name for p in root.iterdir() if p.is_dir() and not files.is_hidden(p.name)]
+
+
+def _said(others: Sequence[str]) -> str:
+    return f" ({listed(others)}: {NO_IMAGE})" if others else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of many names, for a message."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(shown(name) for name in names[:_NAMED]) + more
+
+
+def check_distinct(support: Found, examples: np.ndarray) -> None:
+    """Raises `DataError` where an image is an example of two classes.
+
+    Args:
+      support: m image files.
+      examples: what they show, uint8 [m, h, w, c].
+    """
+    known: dict[bytes, int] = {}
+    for row, pixels in enumerate(examples):
+        first = known.setdefault(pixels.tobytes(), row)
+        if support.folders[first] != support.folders[row]:
+            raise DataError(
+                f"{support.names[first]} and {support.names[row]} are the same image, as examples "
+                "of two classes: take one away"
+            )
+
+
+def decode(names: Sequence[str], size: int, channels: int) -> np.ndarray:
+    """Images as the data sets store them, uint8 [n, size, size, channels]."""
+
+    def one(name: str) -> np.ndarray | DataError:
+        try:
+            return decode_one(io.BytesIO(files.content(Path(name))), size, channels, name)
+        except DataError as error:
+            return error
+
+    with (
+        too_large_refused(),
+        ThreadPoolExecutor() as pool,  # Pillow decodes without Python's lock
+    ):
+        found = list(pool.map(one, names))
+    bad = [image for image in found if isinstance(image, DataError)]
+    if len(bad) > 1:
+        raise DataError(f"{len(bad)} images cannot be used: {'; '.join(map(str, bad))}")
+    if bad:
+        raise bad[0]
+    return np.stack([image for image in found if not isinstance(image, DataError)])
