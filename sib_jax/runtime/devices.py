@@ -11,6 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sib_jax.errors import UserError
+from sib_jax.runtime import interrupt
 
 
 def join(address: str | None = None, count: int | None = None, index: int | None = None) -> None:
@@ -115,3 +116,9 @@ def anywhere(flags: bool | Sequence[bool]) -> np.ndarray:
 def everywhere(flags: bool | Sequence[bool]) -> np.ndarray:
     """Each flag, set where it is set in every process; as `anywhere`."""
     return multihost_utils.process_allgather(np.asarray(flags)).all(axis=0)
+
+
+def stop_if_asked() -> None:
+    """Ends the work of all processes, by `Interrupted`, where any was asked to stop."""
+    if anywhere(interrupt.requested()):
+        raise interrupt.Interrupted

@@ -10,7 +10,7 @@ import pytest
 
 from sib_jax.config import steps
 from sib_jax.errors import UserError
-from sib_jax.experiment import job, run_files
+from sib_jax.experiment import job, reach, run_files
 from sib_jax.report.metrics import Metrics
 from sib_jax.runtime import interrupt, weights
 
@@ -134,7 +134,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
 
 
 def test_a_stopped_evaluation_goes_on_with_the_next_head(reference, config, tmp_path, monkeypatch):
-    evaluate, evaluated = job._evaluate, []
+    evaluate, evaluated = reach._evaluate, []
 
     def stopped_after_the_first(experiment, head, *args):
         reached = evaluate(experiment, head, *args)
@@ -145,7 +145,7 @@ def test_a_stopped_evaluation_goes_on_with_the_next_head(reference, config, tmp_
 
     shutil.copytree(reference, tmp_path / "run")
     (tmp_path / "run" / "results.json").unlink()
-    monkeypatch.setattr(job, "_evaluate", stopped_after_the_first)
+    monkeypatch.setattr(reach, "_evaluate", stopped_after_the_first)
     with pytest.raises(interrupt.Interrupted):
         job.run(config, tmp_path / "run")
     assert not (tmp_path / "run" / "results.json").exists()
