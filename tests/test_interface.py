@@ -288,6 +288,19 @@ def test_parameters_of_what_cannot_be_are_refused(changed, error, message):
         sib_jax.init(jax.random.key(0), **{"ways": 2, "features": 2, "prior": "mixture", **changed})
 
 
+@pytest.mark.parametrize("init_net", ["support", "query", "global"])
+@pytest.mark.parametrize("prior", [None, "gaussian", "mixture"])
+@pytest.mark.parametrize("classifier", ["cosine", "dot"])
+def test_a_training_step_of_parameters_is_compiled_once(init_net, prior, classifier):
+    """A number of weak type becomes a strong one by the first step, which compiles the second."""
+    kinds = {"init_net": init_net, "prior": prior, "classifier": classifier}
+    for posterior in ("point", "gaussian"):
+        params = sib_jax.init(
+            jax.random.key(0), ways=2, features=3, posterior=posterior, components=4, **kinds
+        )
+        assert not any(leaf.weak_type for leaf in jax.tree.leaves(params))
+
+
 def test_double_precision_is_of_all_or_nothing():
     with jax.enable_x64(True):
         weights = np.ones((3, FEATURES), np.float32)

@@ -55,6 +55,13 @@ def check(experiment: Experiment, data: DataSet, trained: Collection[Head]) -> N
     if pretrains and experiment.pretraining.batch > kept:
         wanted = f"at most {kept}, the images that training sees"
         raise ConfigError(describe("pretrain.batch", experiment.pretraining.batch, wanted))
+    if pretrains and counts["val"].min() < 2:
+        lacking = data.val.class_names[int(counts["val"].argmin())]
+        raise ConfigError(
+            f"class {lacking!r} of the val split has a single image, but pretraining chooses its "
+            "epoch by one example of each class and other images of it: add one, change "
+            "config.split_ratios, or give config.backbone_file"
+        )
     if pretrains and len(counts["val"]) < 2:
         raise ConfigError(
             f"the val split has {len(counts['val'])} class, but pretraining chooses its epoch by "

@@ -185,15 +185,17 @@ def _backbone(
     path = workdir / run_files.BACKBONE
     backbone = settings.make_backbone(experiment.backbone, data.train.images.shape[-1])
     given, mirror = experiment.backbone.file, experiment.backbone.mirror
-    if given and Path(given).is_file():
+    # All processes look before any writes: they must go the same way.
+    kept, has_given = devices.everywhere([path.exists(), os.path.isfile(given)])
+    if has_given:
         log.info("backbone from %s", given)
         found = pretrained.load(given, backbone)._replace(mirror=mirror)
-        if path.exists():
+        if kept:
             _check_same_backbone(given, found, path, backbone)
         else:
             devices.once(pretrained.save, path, found, source=Path(given).name)
         return found
-    if not path.exists():
+    if not kept:
         found = pretrain(
             experiment.pretraining,
             data,
@@ -249,8 +251,9 @@ def _params(head: Head, workdir: Path, of: Inputs, metrics: Metrics, trace_to: P
     if not head.method.trained:
         return start
     path, twin = (run_files.params_file(workdir, name) for name in (head.name, head.trained_as))
-    if not path.exists():
-        if twin.exists():
+    kept, has_twin = devices.everywhere([path.exists(), twin.exists()])  # as in `_backbone`
+    if not kept:
+        if has_twin:
             log.info("%s has the parameters of %s: it is trained alike", head.name, head.trained_as)
             trained = _kept(weights.load, twin, start)
         else:

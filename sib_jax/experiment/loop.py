@@ -147,6 +147,8 @@ def _end_epoch(stage: Stage, state: State, best: Best, metrics: Metrics, done: i
     found = stage.validate(state.model)
     metrics.write(stage.name, done, **means, **{f"val_{k}": v for k, v in found.items()})
     accuracy = list(found.values())[-1]
+    if not np.isfinite(accuracy):
+        raise DivergedError(f"{stage.name}: validation before step {done} has no finite answer")
     better = accuracy > float(best.accuracy)
     log.info(
         "%s: epoch %d of %d, loss %.3f, training accuracy %.1f %%, validation %.1f %%%s",

@@ -351,12 +351,12 @@ def _batch_features(pretrained: Pretrained, images: np.ndarray) -> np.ndarray:
     """
     filled = np.zeros((1 << (len(images) - 1).bit_length(), *images.shape[1:]), np.uint8)
     filled[: len(images)] = images
-    found = _features(pretrained.extractor, pretrained.variables, filled)
+    found = _features_here(pretrained.extractor, pretrained.variables, filled)
     if not np.isfinite(found).all():
         raise PredictionError("the backbone gives features that are not finite; use other weights")
     return np.asarray(found)[: len(images)]
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _features(extractor: Extractor, variables: Any, images: jax.Array) -> jax.Array:
+def _features_here(extractor: Extractor, variables: Any, images: jax.Array) -> jax.Array:
     return extractor(variables, images).astype(jnp.float32)

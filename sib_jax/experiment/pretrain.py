@@ -306,6 +306,7 @@ def _compile(
 
 def _order(stream: jax.Array, epoch: int, rows: np.ndarray) -> jax.Array:
     """The order in which an epoch goes through the images `rows`."""
+    # Also the key by which step 0 changes image number `epoch`, which has no consequence.
     epoch_key = jax.random.fold_in(jax.random.fold_in(stream, 0), epoch)
     return jnp.asarray(rows)[jax.random.permutation(epoch_key, len(rows))]
 

@@ -97,7 +97,7 @@ def make(settings: Settings, ways: int) -> Method:
     def init(key: jax.Array, classes: Classes) -> Anil:
         weights = jax.nn.initializers.glorot_uniform()(key, (classes.shape[0], ways))
         # Features are of length `scale`, where Glorot's rule thinks of sqrt(d).
-        return Anil(weights, jnp.asarray(settings.scale))
+        return Anil(weights, jnp.asarray(settings.scale, float))
 
     def after(steps: int) -> Callable[[Anil, Episode, jax.Array], jax.Array]:
         def of_episode(params: Anil, episode: Episode, key: jax.Array) -> jax.Array:

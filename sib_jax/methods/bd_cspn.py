@@ -30,9 +30,9 @@ import jax
 import jax.numpy as jnp
 
 from sib_jax.methods.method import Method
+from sib_jax.methods.parts.distances import transform
 from sib_jax.methods.parts.examples import Examples, cosines, mean_weights, prepare
 from sib_jax.methods.parts.untrained import untrained
-from sib_jax.methods.simple_shot import transform
 from sib_jax.sib.classifier import normalize
 from sib_jax.sib.init_net import class_means
 

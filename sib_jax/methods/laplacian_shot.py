@@ -26,9 +26,9 @@ import jax.numpy as jnp
 
 from sib_jax.methods.bd_cspn import rectified_as_code
 from sib_jax.methods.method import Method
+from sib_jax.methods.parts.distances import transform
 from sib_jax.methods.parts.examples import Examples, mean_weights
 from sib_jax.methods.parts.untrained import untrained
-from sib_jax.methods.simple_shot import transform
 
 
 class Settings(NamedTuple):

@@ -117,7 +117,7 @@ def make(settings: Settings, ways: int) -> Method:
 def _simple(settings: Settings, ways: int) -> Method:
     def init(key: jax.Array, classes: Classes) -> Matching:
         del key, classes
-        return Matching(jnp.asarray(settings.scale))
+        return Matching(jnp.asarray(settings.scale, float))
 
     def of_episode(params: Matching, episode: Episode, key: jax.Array) -> jax.Array:
         del key
@@ -129,7 +129,7 @@ def _simple(settings: Settings, ways: int) -> Method:
 def _in_context(settings: Settings, ways: int) -> Method:
     def init(key: jax.Array, classes: Classes) -> MatchingInContext:
         embeddings = full_context.init(key, classes.shape[0])
-        return MatchingInContext(jnp.asarray(settings.scale), embeddings)
+        return MatchingInContext(jnp.asarray(settings.scale, float), embeddings)
 
     def of_episode(params: MatchingInContext, episode: Episode, key: jax.Array) -> jax.Array:
         order = jax.random.permutation(key, episode.support.shape[0])

@@ -137,14 +137,14 @@ def init(key: jax.Array, start: Any, *, hidden: int, scale: float) -> MetaLstm:
         Lstm(small(keys[0], 4 + hidden, 4 * hidden), small(keys[1], 4 * hidden)),
         Gate(small(keys[2], hidden + 2), jax.random.uniform(keys[3], minval=4.0, maxval=5.0)),
         Gate(small(keys[4], hidden + 2), jax.random.uniform(keys[5], minval=-5.0, maxval=-4.0)),
-        jnp.asarray(scale),
+        jnp.asarray(scale, float),
     )
 
 
 def start_state(params: MetaLstm) -> State:
     """The state before the first step."""
     theta = ravel_pytree(params.start)[0]
-    zeros = jnp.zeros((params.forget.weights.shape[0] - 2, theta.shape[0]))
+    zeros = jnp.zeros((params.forget.weights.shape[0] - 2, theta.shape[0]), theta.dtype)
     return State(theta, zeros, zeros, jnp.zeros_like(theta), jnp.zeros_like(theta))
 
 
@@ -188,8 +188,8 @@ def adapt(params: MetaLstm, loss: Callable[[Any], jax.Array], *, steps: int) -> 
 
     def step(state: State, _: None) -> tuple[State, None]:
         value, gradient = jax.value_and_grad(lambda theta: loss(unravel(theta)))(state.theta)
-        constants = jax.lax.stop_gradient((gradient, value))
-        return update(params, state, *constants), None
+        gradient, value = jax.lax.stop_gradient((gradient, value.astype(gradient.dtype)))
+        return update(params, state, gradient, value), None
 
     # What a step computes is as quickly computed anew as kept and read.
     step = jax.checkpoint(step)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from sib_jax.methods.method import Classes, Method, cross_entropy
 from sib_jax.methods.parts import end_to_end
-from sib_jax.methods.simple_shot import squared_distances
+from sib_jax.methods.parts.distances import squared_distances
 from sib_jax.sib.init_net import class_means
 from sib_jax.tasks.episode import Episode
 
@@ -71,7 +71,7 @@ def make(settings: Settings, ways: int) -> Method:
 
     def init(key: jax.Array, classes: Classes) -> Prototypical:
         del key, classes
-        return Prototypical(jnp.asarray(settings.scale))
+        return Prototypical(jnp.asarray(settings.scale, float))
 
     def of_episode(params: Prototypical, episode: Episode, key: jax.Array) -> jax.Array:
         del key

@@ -12,11 +12,12 @@ and learns from there, and serves tasks of any number of ways:
 - eta, gamma and the scale of the logits are learned, each step its own.
 - The synthetic gradient is that of unnormalised logits, f(x) . w: dy/dw = f(x).
 
-    theta_{t+1} = theta^0 + (1 - gamma_t) (theta_t - theta^0) + eta_t sum_j g_j f(x_j)^T / m
+    theta_{t+1} = theta^0 + (1 - gamma_t) (theta_t - theta^0) + eta_t sum_j g_j f(x_j)^T / m_k
     g = softmax(y) + xi(...)
 
-with m support examples a class. Before training xi gives 0, gamma = eta = 1 and the scale is that
-of the settings: T steps of `soft_kmeans`, or of `sinkhorn_kmeans` where assignments are balanced.
+with m_k support examples of class k. Before training xi gives 0, gamma = eta = 1 and the scale is
+that of the settings: T steps of `soft_kmeans`, or of `sinkhorn_kmeans` where assignments are
+balanced.
 theta moves in the span of theta^0 and the queries, so a step needs their inner products alone and
 costs n^2 k, whatever d is (see `sib.inner_products`).
 """
@@ -61,7 +62,7 @@ class Params(NamedTuple):
       coefficient: of each feature's dimension, in support and queries alike, [d].
       log_scale: of the cosines, in each step and at the end, [T + 1].
       log_step: log eta of each step, [T].
-      pull: gamma of each step before a sigmoid and twice that, [T].
+      pull: gamma of each step is 2 sigmoid(pull), so 0 gives 1, [T].
       sharpness: log of the factor on cosines between examples, for neighbours and support, [2].
       kernels: of the gradient network's three layers.
       biases: of the first two; one of the last would be the same for all classes.
@@ -93,10 +94,10 @@ def init(key: jax.Array, settings: Settings, features: int) -> Params:
     steps = settings.steps
     return Params(
         coefficient=jnp.ones(features),
-        log_scale=jnp.full(steps + 1, math.log(settings.scale)),
+        log_scale=jnp.full(steps + 1, math.log(settings.scale), float),
         log_step=jnp.zeros(steps),
         pull=jnp.zeros(steps),
-        sharpness=jnp.full(2, math.log(settings.scale)),
+        sharpness=jnp.full(2, math.log(settings.scale), float),
         kernels=tuple(kernels),
         biases=tuple(jnp.zeros(b) for b in sizes[1:-1]),
     )

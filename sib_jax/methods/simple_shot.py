@@ -21,11 +21,10 @@ import jax
 import jax.numpy as jnp
 
 from sib_jax.methods.method import Method
+from sib_jax.methods.parts.distances import centred, squared_distances
 from sib_jax.methods.parts.untrained import untrained
 from sib_jax.sib.classifier import inverse_length, normalize
 from sib_jax.sib.init_net import class_means
-
-NORMALIZATIONS = ("UN", "L2N", "CL2N")
 
 
 class Settings(NamedTuple):
@@ -36,61 +35,6 @@ class Settings(NamedTuple):
     """
 
     normalization: str = "L2N"
-
-
-def transform(
-    support: jax.Array,
-    query: jax.Array,
-    *,
-    normalization: str,
-    centre: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """Features before distances are taken.
-
-    Args:
-      support: features [m, d].
-      query: features [n, d].
-      normalization: "UN", "L2N" or "CL2N".
-      centre: what CL2N subtracts, [d]; the mean of all m + n features where None.
-
-    Returns:
-      Support [m, d] and query [n, d].
-
-    Raises:
-      ValueError: the normalization is unknown.
-    """
-    support, query = _centred(support, query, normalization, centre)
-    return (support, query) if normalization == "UN" else (normalize(support), normalize(query))
-
-
-def _centred(
-    support: jax.Array, query: jax.Array, normalization: str, centre: jax.Array | None
-) -> tuple[jax.Array, jax.Array]:
-    if normalization not in NORMALIZATIONS:
-        raise ValueError(
-            f"unknown normalization {normalization!r}; known are 'UN', 'L2N' and 'CL2N'"
-        )
-    if normalization != "CL2N":
-        return support, query
-    if centre is None:
-        centre = jnp.mean(jnp.concatenate([support, query]), axis=0)
-    return support - centre[None], query - centre[None]
-
-
-def squared_distances(features: jax.Array, centres: jax.Array) -> jax.Array:
-    """Squared Euclidean distance of every feature to every centre.
-
-    Args:
-      features: [n, d].
-      centres: [k, d].
-
-    Returns:
-      [n, k], not below 0.
-    """
-    squares = (
-        jnp.sum(features * features, axis=1)[:, None] + jnp.sum(centres * centres, axis=1)[None]
-    )
-    return jnp.maximum(squares - 2 * features @ centres.T, 0)
 
 
 def logits(
@@ -116,7 +60,7 @@ def logits(
     Returns:
       [n, k].
     """
-    support, query = _centred(support, query, settings.normalization, centre)
+    support, query = centred(support, query, settings.normalization, centre)
     if settings.normalization == "UN":
         return -squared_distances(query, class_means(support, support_labels, ways))
     # A query's length is divided out of its k products, not of its d entries: half of the time.

@@ -24,8 +24,8 @@ import jax.numpy as jnp
 import optax
 
 from sib_jax.methods.method import Method
+from sib_jax.methods.parts.distances import squared_distances
 from sib_jax.methods.parts.untrained import untrained
-from sib_jax.methods.simple_shot import squared_distances
 from sib_jax.sib.classifier import normalize
 from sib_jax.sib.init_net import class_means
 

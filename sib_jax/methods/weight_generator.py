@@ -84,7 +84,7 @@ def init(key: jax.Array, generator: str, base: jax.Array) -> Params:
       base: weights of the base classes, [c, d].
     """
     features = base.shape[1]
-    cosine = Cosine(jnp.asarray(10.0), jnp.asarray(0.0))
+    cosine = Cosine(jnp.asarray(10.0, float), jnp.asarray(0.0, float))
     if generator == "average":
         return Average(base, jnp.ones(features), cosine)
     keys_key, query_key = jax.random.split(key)
@@ -96,7 +96,7 @@ def init(key: jax.Array, generator: str, base: jax.Array) -> Params:
         # Close to the identity: at first an example looks for keys like itself.
         to_query=jnp.eye(features) + 1e-3 * jax.random.normal(query_key, (features, features)),
         to_query_bias=jnp.zeros(features),
-        sharpness=jnp.asarray(10.0),
+        sharpness=jnp.asarray(10.0, float),
         classifier=cosine,
     )
 

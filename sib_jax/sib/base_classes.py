@@ -79,6 +79,8 @@ def check_kind(kind: str) -> None:
 def _components(base: ArrayLike, count: int) -> jax.Array:
     values = None if isinstance(base, jax.core.Tracer) else np.asarray(base)
     array = jnp.asarray(base) if values is None else values
+    if not array.size:
+        raise ValueError("the base classes of an episode are none: leave base=None")
     if not jnp.issubdtype(array.dtype, jnp.integer) or array.ndim != 1:
         raise TypeError(
             "the base classes of an episode must be integers [b], the components of the prior that "

@@ -1,10 +1,8 @@
-"""Arguments of the public functions, checked as far as they are known: values inside jit are not.
+"""Arrays given to the public functions, checked where values are known: inside jit they are not.
 
 Constants that a jitted function closes over are known. NumPy reads them, where an operation of
 jax.numpy on a constant would give a tracer.
 """
-
-import operator
 
 import jax
 import jax.numpy as jnp
@@ -87,48 +85,3 @@ def posterior(given: object) -> None:
             "the posterior must be a PointMass or a Gaussian, such as sib_jax.PointMass(mean); got "
             f"{type(given).__name__}"
         )
-
-
-def whole(name: str, given: object, least: int) -> int:
-    """`given` as an int.
-
-    Args:
-      name: what the user calls it.
-      given: an int, or a number of NumPy or JAX that stands for one.
-      least: the smallest that may be.
-
-    Raises:
-      TypeError: no whole number, such as 5.0, or a value inside jit: it decides shapes.
-      ValueError: below `least`.
-    """
-    try:
-        number = operator.index(given)  # type: ignore[arg-type]
-    except jax.errors.TracerIntegerConversionError as error:
-        raise TypeError(
-            f"{name} decides shapes and must be a number that jit knows: close over it, or make it "
-            "one of static_argnames"
-        ) from error
-    except TypeError:
-        raise TypeError(f"{name} must be a whole number, got {given!r}") from None
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, got {number}")
-    return number
-
-
-def positive(name: str, given: ArrayLike) -> None:
-    """Raises ValueError where `given` is known, and 0, negative or NaN somewhere; or TypeError."""
-    if not isinstance(given, jax.core.Tracer) and not np.all(_number(name, given) > 0):
-        raise ValueError(f"{name} must be above 0, got {given}")
-
-
-def not_negative(name: str, given: ArrayLike) -> None:
-    """Raises ValueError where `given` is known, and negative or NaN somewhere; or TypeError."""
-    if not isinstance(given, jax.core.Tracer) and not np.all(_number(name, given) >= 0):
-        raise ValueError(f"{name} must be 0 or more, got {given}")
-
-
-def _number(name: str, given: ArrayLike) -> np.ndarray:
-    array = np.asarray(given)
-    if array.dtype.kind not in "biufV":  # V: bfloat16 and the like
-        raise TypeError(f"{name} must be a number, got {given!r}")
-    return array

@@ -33,9 +33,9 @@ def init(kind: str = "cosine") -> Classifier:
       ValueError: another kind.
     """
     if kind == "cosine":
-        return Cosine(scale=jnp.asarray(10.0), bias=jnp.asarray(0.0))
+        return Cosine(scale=jnp.asarray(10.0, float), bias=jnp.asarray(0.0, float))
     if kind == "dot":
-        return Dot(scale=jnp.asarray(1.0), bias=jnp.asarray(0.0))
+        return Dot(scale=jnp.asarray(1.0, float), bias=jnp.asarray(0.0, float))
     raise ValueError(f"unknown classifier {kind!r}; known are 'cosine' and 'dot'")
 
 

@@ -91,7 +91,7 @@ def kl(q: Posterior, p: Prior) -> jax.Array:
       p: Gaussian whose mean is [..., d] or [d], or a mixture over [d].
 
     Returns:
-      [...], at least 0 where q is not a point mass.
+      [...], at least 0 up to rounding where q is not a point mass.
 
     Raises:
       TypeError: p is neither a Gaussian nor a mixture.

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from sib_jax import number
 from sib_jax.sib import base_classes, checks, classifier, distributions
 from sib_jax.sib.distributions import PointMass, Posterior
 from sib_jax.sib.inner_loop import Inner, adapt_with_logits
@@ -75,8 +76,8 @@ def elbo(
                 f"{len(base_logits)}"
             )
     query_labels = _checked_labels(query_labels, query, ways, base)
-    samples = checks.whole("samples", samples, 1)
-    checks.not_negative("beta", beta)
+    samples = number.whole("samples", samples, 1)
+    number.not_negative("beta", beta)
     novel = logits(params, posterior, query)
     labelled = query, query_labels, novel, base_logits
     return _bound(params, posterior, *labelled, samples=samples, beta=beta, key=key)

@@ -72,13 +72,13 @@ def init(
     Raises:
       ValueError: another kind.
     """
-    log_std = None if initial_std is None else jnp.full((features,), math.log(initial_std))
+    log_std = None if initial_std is None else jnp.full((features,), math.log(initial_std), float)
     # Entries of a unit vector have this size.
     rows = jax.random.normal(key, (ways, features)) / math.sqrt(features)
     if kind == "support":
         return FromSupport(jnp.ones(features), log_std)
     if kind == "query":
-        return FromQuery(rows, jnp.log(10.0), jnp.ones(features), log_std)
+        return FromQuery(rows, jnp.asarray(math.log(10), float), jnp.ones(features), log_std)
     if kind == "global":
         return Global(rows, None if log_std is None else jnp.tile(log_std, (ways, 1)))
     raise ValueError(f"unknown init_net {kind!r}; known are 'support', 'query' and 'global'")

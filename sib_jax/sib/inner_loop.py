@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sib_jax import number
 from sib_jax.sib import checks, classifier, distributions, gradient_net, inner_products
 from sib_jax.sib.classifier import Cosine
 from sib_jax.sib.distributions import PointMass, Posterior
@@ -68,7 +69,7 @@ def adapt(
         made to (see `sib_jax.sib.base_classes`).
 
     Returns:
-      theta^T, of the form of `posterior`.
+      theta^T, of the form of `posterior`; at least float32.
 
     Raises:
       TypeError: `steps` or `samples` is no whole number, `step_size` or `beta` no number,
@@ -97,19 +98,17 @@ def adapt_with_logits(
     `inner_products` where that pays, and then has its logits for nothing.
     """
     inner = inner._replace(
-        steps=checks.whole("steps", inner.steps, 0),
-        samples=checks.whole("samples", inner.samples, 1),
+        steps=number.whole("steps", inner.steps, 0),
+        samples=number.whole("samples", inner.samples, 1),
     )
-    checks.not_negative("step_size", inner.step_size)
-    checks.not_negative("beta", inner.beta)
-    arrays = params, posterior, query, inner.step_size, inner.beta
-    dtype = jnp.result_type(*jax.tree.leaves(arrays))
+    number.not_negative("step_size", inner.step_size)
+    number.not_negative("beta", inner.beta)
     if summary is None:
-        summary = jnp.zeros((query.shape[0], 0), dtype)
+        summary = jnp.zeros((query.shape[0], 0), query.dtype)
     _check(params, posterior, query, inner, summary)
     if inner.steps == 0:
         return posterior, mean_logits(params, posterior, query)
-    posterior = jax.tree.map(lambda x: jnp.asarray(x, dtype), posterior)  # each step keeps its type
+    posterior = in_one_type(params, posterior, query, inner)
     prepared = classifier.prepare(params.classifier, query)
     if (
         isinstance(params.classifier, Cosine)
@@ -130,6 +129,13 @@ def adapt_with_logits(
         return PointMass(mean), logits
     adapted = general(params, posterior, prepared, summary, inner, key)
     return adapted, classifier.logits_of_prepared(params.classifier, adapted.mean, prepared)
+
+
+def in_one_type(params: Params, posterior: Posterior, query: jax.Array, inner: Inner) -> Posterior:
+    """`posterior` in the type that steps give, at least float32: a scan keeps the type of it."""
+    arrays = params, posterior, query, inner.step_size, inner.beta
+    dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(arrays)), jnp.float32)
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype), posterior)
 
 
 def general(

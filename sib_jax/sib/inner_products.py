@@ -71,7 +71,8 @@ def adapt(
     Args:
       net: xi.
       classifier: scale s and bias b.
-      theta: theta^0, [k, d]; rows longer than 1e-6, where those of theta^0 are of about 1.
+      theta: theta^0, [k, d]; a row shorter than 1e-6 (a class whose
+        support features vanish) is taken to be so long.
       unit_query: F, normalised query features [n, d].
       summary: what xi reads beside the logits, [n, s].
       steps: T, at least 1.

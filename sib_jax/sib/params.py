@@ -1,5 +1,6 @@
 """All that is meta-learned, as one pytree, and the two maps that need only parts of it."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from sib_jax import number
 from sib_jax.sib import checks
 from sib_jax.sib import classifier as _classifier
 from sib_jax.sib import gradient_net as _gradient_net
@@ -94,14 +96,14 @@ def init(
       >>> params.init_net.coefficient.shape
       (640,)
     """
-    ways = checks.whole("ways", ways, 1)
-    features = checks.whole("features", features, 1)
-    components = checks.whole("components", components, 1)
-    summary_size = checks.whole("summary_size", summary_size, 0)
+    ways = number.whole("ways", ways, 1)
+    features = number.whole("features", features, 1)
+    components = number.whole("components", components, 1)
+    summary_size = number.whole("summary_size", summary_size, 0)
     if hidden is not None:
-        hidden = checks.whole("hidden", hidden, 1)
-    checks.positive("initial_std", initial_std)
-    checks.positive("prior_std", prior_std)
+        hidden = number.whole("hidden", hidden, 1)
+    number.positive("initial_std", initial_std)
+    number.positive("prior_std", prior_std)
     if base_weights is not None and prior != "mixture":
         raise ValueError(f"base_weights are the means of prior='mixture', but prior is {prior!r}")
     if posterior not in ("gaussian", "point"):
@@ -152,7 +154,7 @@ def initial_posterior(
         labels do not fit.
       TypeError: labels are no integers.
     """
-    ways = checks.whole("ways", ways, 1)
+    ways = number.whole("ways", ways, 1)
     from_support = isinstance(params.init_net, _init_net.FromSupport)
     if not from_support and ways != params.ways:
         raise ValueError(f"ways is {ways}, but these parameters are for {params.ways}")
@@ -202,7 +204,7 @@ def _prior(
     components: int,
     means: ArrayLike | None,
 ) -> Prior | None:
-    log_std = jnp.full((features,), jnp.log(std))
+    log_std = jnp.full((features,), math.log(std), float)
     if kind is None:
         return None
     if kind == "gaussian":

@@ -38,10 +38,12 @@ def trajectory(
 ) -> Trajectory:
     """The steps of `elbo.predict` with the same arguments and errors, one by one."""
     params, start, base, seen = elbo.begin(params, episode, inner)
+    start = inner_loop.in_one_type(params, start, episode.query, inner)
     prepared = classifier.prepare(params.classifier, episode.query)
     queries, ways = episode.query.shape[0], start.mean.shape[0]
-    base = jnp.zeros((queries, 0)) if base is None else base
-    seen = jnp.zeros((queries, 0)) if seen is None else seen
+    none = jnp.zeros((queries, 0), episode.query.dtype)
+    base = none if base is None else base
+    seen = none if seen is None else seen
     right = jax.nn.one_hot(episode.query_labels, ways + base.shape[1])
 
     def true_gradient(logits: jax.Array) -> jax.Array:

@@ -39,6 +39,8 @@ def distinct_in_blocks(
     draws = order.shape[0]
     number, order = jnp.arange(draws, dtype=jnp.int32), order.astype(jnp.int32)
     starts = starts.astype(jnp.int32)
+    if not draws:
+        return starts
     places = starts + order
     shifts = jax.random.randint(key, (draws,), order, sizes, jnp.int32)
     targets = starts + shifts  # swapped with `places`

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from sib_jax.sib import checks
+from sib_jax import number
 from sib_jax.tasks import proportions
 from sib_jax.tasks.draw import distinct, distinct_in_blocks
 from sib_jax.tasks.episode import Episode
@@ -29,12 +29,12 @@ def sample(
       table: features of a split with at least `ways` classes that have an episode's images, of
         balanced ones `shots + queries`.
       ways: k.
-      shots: support examples of each class.
-      queries: queries of each class.
+      shots: support examples of each class; 0 for a zero-shot task.
+      queries: queries of each class; may be 0.
       query_classes: shares of the classes among all queries, see `proportions`.
       support_classes: "balanced", or "uneven": ways * shots support examples, at least one of each
         class.
-      total_queries: queries in all, where they are not ways * queries.
+      total_queries: queries in all; 0 for ways * queries.
 
     Returns:
       Episode with m = ways * shots and n = ways * queries or `total_queries`, both class after
@@ -45,9 +45,9 @@ def sample(
       ValueError: one is negative, shares are of an unknown kind or cannot be had, the table has too
         few classes, or one with too few images.
     """
-    ways, shots = checks.whole("ways", ways, 1), checks.whole("shots", shots, 0)
-    queries = checks.whole("queries", queries, 0)
-    total_queries = checks.whole("total_queries", total_queries, 0)
+    ways, shots = number.whole("ways", ways, 1), number.whole("shots", shots, 0)
+    queries = number.whole("queries", queries, 0)
+    total_queries = number.whole("total_queries", total_queries, 0)
     proportions.check("query_classes", query_classes)
     if support_classes not in (BALANCED, UNEVEN):
         raise ValueError(f"support_classes must be {BALANCED} or {UNEVEN}; got {support_classes!r}")

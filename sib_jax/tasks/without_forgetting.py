@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sib_jax.sib import checks
+from sib_jax import number
 from sib_jax.tasks.draw import distinct
 from sib_jax.tasks.episode import Episode
 from sib_jax.tasks.standard import sample
@@ -40,7 +40,7 @@ def sample_training(
       TypeError, ValueError: as `standard.sample`, or no class or too few images are left as base
         (numbers of images are not known where the table is an argument of a jitted function).
     """
-    ways = checks.whole("ways", ways, 1)
+    ways = number.whole("ways", ways, 1)
     if ways >= table.classes:
         raise ValueError(
             f"ways is {ways}, but must be below {table.classes}, the table's classes: others stay "
@@ -87,7 +87,7 @@ def sample_evaluation(
       TypeError, ValueError: as `standard.sample`, or the base table has too few images (numbers are
         not known where it is an argument of a jitted function).
     """
-    ways = checks.whole("ways", ways, 1)
+    ways = number.whole("ways", ways, 1)
     if ways > novel_table.classes:
         raise ValueError(
             f"ways is {ways}, but must be 1 to {novel_table.classes}, the table's classes"

@@ -42,6 +42,15 @@ def test_training_asks_for_its_classes_and_for_those_that_choose_the_epoch():
             fits.check(sib, _data(**small), sib.heads)
 
 
+def test_pretraining_asks_for_a_second_image_of_each_validation_class():
+    """Else its accuracy there is no number, and the backbone stayed as it was drawn."""
+    fields = {"method": "soft_kmeans", "eval__splits": ("test",)}
+    data = dataclasses.replace(_data(), val=_split(3, 1))
+    with pytest.raises(ConfigError, match="class 'c0' of the val split has a single image"):
+        fits.check(_experiment(**fields), data, [])
+    fits.check(_experiment(**fields, backbone_file="conv4_128"), data, [])
+
+
 LWOF = {"setting": "lwof", "prior": "mixture", "base_summary": "none", "base_holdout": 0.1}
 
 

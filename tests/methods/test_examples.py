@@ -9,7 +9,7 @@ import pytest
 from jax import export as jax_export
 
 from sib_jax.methods import bd_cspn, pt_map, simple_shot, sinkhorn_kmeans, soft_kmeans
-from sib_jax.methods.parts import examples
+from sib_jax.methods.parts import distances, examples
 
 LABELS = np.asarray([0, 2, 1, 0])
 
@@ -105,3 +105,11 @@ def test_one_program_can_be_exported_for_any_number_of_examples(method):
     found = exported.call(vectors[:4], LABELS.astype(np.int32), vectors[4:])
     want = logits(vectors[:4], LABELS, vectors[4:])
     np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-4)
+
+
+def test_squares_of_half_precision_do_not_overflow():
+    long, short = jnp.full((1, 640), 30, jnp.float16), jnp.full((1, 640), 29, jnp.float16)
+    np.testing.assert_allclose(distances.squared_distances(long, short), [[640]], rtol=1e-3)
+    given = examples.prepare(jnp.concatenate([long, short]), ways=1, passes=1)
+    found = given.squared_distances(jnp.asarray([[1.0, 0.0]]))
+    np.testing.assert_allclose(found, [[0, 640]], rtol=1e-3)

@@ -21,7 +21,7 @@ from sib_jax.methods import (
     soft_kmeans,
     tim,
 )
-from sib_jax.methods.parts import examples
+from sib_jax.methods.parts import distances, examples
 from sib_jax.tasks.episode import Episode
 
 PARITY = Path(__file__).parents[1] / "parity"
@@ -82,7 +82,7 @@ def test_soft_labels_are_those_of_the_authors_code(name, shots):
 
 
 @pytest.mark.parametrize("shots", [1, 5])
-@pytest.mark.parametrize("normalization", simple_shot.NORMALIZATIONS)
+@pytest.mark.parametrize("normalization", distances.NORMALIZATIONS)
 def test_simple_shot_predicts_what_the_code_does(normalization, shots):
     episodes = _episodes(shots)
     settings = simple_shot.Settings(normalization)
@@ -126,7 +126,7 @@ def test_bd_cspn_rectifies_as_the_code_does(shots):
     centre = episodes["base_mean"]
 
     def prototypes(support, labels, query):
-        support, query = simple_shot.transform(support, query, normalization="CL2N", centre=centre)
+        support, query = distances.transform(support, query, normalization="CL2N", centre=centre)
         given = examples.prepare(jnp.concatenate([support, query]), ways=WAYS, passes=4)
         return bd_cspn.rectified_as_code(given, labels, ways=WAYS) @ given.vectors
 

@@ -132,6 +132,7 @@ def test_a_summary_that_the_gradient_network_was_not_made_for_is_refused(episode
         ([0, CLASSES], ValueError, r"must lie in 0..7, the prior's components, got 0..8"),
         ([-1, 0], ValueError, r"must lie in 0..7, the prior's components, got -1..0"),
         ([1, 1], ValueError, "a base class stands twice"),
+        ([], ValueError, "the base classes of an episode are none: leave base=None"),
         ([0.0, 1.0], TypeError, r"must be integers \[b\], the components .* got float"),
     ],
 )

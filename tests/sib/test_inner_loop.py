@@ -300,3 +300,15 @@ def test_single_precision_stays_so_where_double_is_at_hand(classifier):
         np.testing.assert_allclose(adapt(mean), wanted, rtol=1e-6)
     for other in (jnp.bfloat16, jnp.int32):
         np.testing.assert_allclose(adapt(mean.astype(other)), wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("queries", [5, 500])  # the fast form and the general one
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_throughout(queries, dtype):
+    params = sib_jax.init(jax.random.key(0), ways=3, features=4)
+    given = params, PointMass(jnp.eye(3, 4)), jax.random.normal(jax.random.key(1), (queries, 4))
+    wanted = sib_jax.adapt(*given, steps=2, step_size=0.1).mean
+    half = jax.tree.map(lambda x: x.astype(dtype), given)
+    found = sib_jax.adapt(*half, steps=2, step_size=0.1).mean
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, wanted, atol=0.1 * np.abs(wanted).max())

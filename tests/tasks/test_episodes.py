@@ -31,6 +31,11 @@ def test_drawing_all_gives_a_permutation():
         np.testing.assert_array_equal(np.sort(drawn), np.arange(30))
 
 
+def test_an_episode_of_nothing_is_empty():
+    episode = sib_jax.sample(jax.random.key(0), _table(), ways=3, shots=0, queries=0)
+    assert episode.support.shape == episode.query.shape == (0, 2)
+
+
 def test_an_episode_has_distinct_images_of_its_classes():
     table = _table()
     for seed in range(30):

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sib_jax.methods.parts.distances import at_least_single
+
 _RATE = 8  # of one large product, against the thin ones that it saves
 
 
@@ -61,6 +63,7 @@ def prepare(vectors: jax.Array, *, ways: int, passes: int) -> Examples:
       ways: how many points there will be at a time.
       passes: how often all of them are combined or multiplied.
     """
+    vectors = at_least_single(vectors)
     known = isinstance(vectors.shape[0], int)  # not where a program for any number is exported
     few = known and vectors.shape[0] <= min(vectors.shape[1], _RATE * ways * passes)
     products = vectors @ vectors.T if few else None

@@ -86,6 +86,7 @@ def of_query(params: FullContext, support: jax.Array, query: jax.Array, *, steps
 
     if not steps:
         return query
+    query = query.astype(jnp.result_type(query, support, params.read.weights))
     zeros = jnp.zeros_like(query)
     return jax.lax.scan(step, (zeros, zeros, zeros), None, length=steps)[0][0]
 
@@ -99,5 +100,6 @@ def _outputs(params: Lstm, sequence: jax.Array) -> jax.Array:
         output, cell = lstm.step(params, row[None], *state)
         return (output, cell), output[0]
 
+    sequence = sequence.astype(jnp.result_type(sequence, params.weights))
     zeros = jnp.zeros_like(sequence[:1])
     return jax.lax.scan(step, (zeros, zeros), sequence)[1]
