@@ -100,6 +100,28 @@ def test_two_processes_equal_one(command, config, tmp_path):
         assert one | {"seconds": 0} == both | {"seconds": 0}
 
 
+_LATE = """
+import runpy, sys, time
+from sib_jax.backbones import pretrained
+load = pretrained.load
+def late(*given):
+    found = load(*given)
+    time.sleep(3 * ("--process_id=1" in sys.argv))
+    return found
+pretrained.load = late
+runpy.run_module("sib_jax.main", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_a_slow_process_goes_the_same_way(command, config, tmp_path):
+    """It found the file that the other had just written, and went where no other was."""
+    job.run(config, tmp_path / "one", mode="pretrain")
+    given = f"--config.backbone_file={tmp_path / 'one' / 'backbone.npz'}"
+    slow = [sys.executable, "-c", _LATE, *command[3:], given, "--mode=train"]
+    codes, said = wait(start(slow, tmp_path), tmp_path)
+    assert codes == [0, 0], said
+
+
 def lines(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
