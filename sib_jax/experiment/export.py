@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import export as jax_export
 
 from sib_jax.backbones.pretrained import Pretrained
-from sib_jax.experiment.given import PredictionError
+from sib_jax.experiment.predictor_inputs import PredictionError
 from sib_jax.methods import Method
 from sib_jax.runtime import files
 from sib_jax.tasks.episode import Episode

@@ -15,7 +15,7 @@ from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.config import ConfigError, describe
 from sib_jax.data.load import load
 from sib_jax.data.split import SPLITS, DataSet, FeatureSplit
-from sib_jax.experiment import evaluated, fits, inputs, memory, reach, run_files, settings
+from sib_jax.experiment import fits, inputs, kept_results, memory, reach, run_files, settings
 from sib_jax.experiment.inputs import Inputs
 from sib_jax.experiment.meta_train import meta_train
 from sib_jax.experiment.observe import observe, split_shown
@@ -150,7 +150,7 @@ def _run(
     devices.once(task_arrays.write, workdir, of_tasks, about_tasks)
     devices.once(results.write, workdir, rows)
     devices.once(markdown.write, workdir, rows)
-    devices.once(evaluated.forget, workdir)
+    devices.once(kept_results.forget, workdir)
     log.info("")
     log.info("%s", results.summary(rows))
     log.info("")

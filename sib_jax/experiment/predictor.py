@@ -10,8 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from sib_jax.backbones.pretrained import Extractor, Pretrained
-from sib_jax.experiment import export, given, memory
-from sib_jax.experiment.given import Images, Labels, PredictionError
+from sib_jax.experiment import export, memory
+from sib_jax.experiment.predictor_inputs import (
+    Images,
+    Labels,
+    PredictionError,
+    check_many,
+    checked_features,
+    checked_labels,
+    is_features,
+    prepare,
+)
 from sib_jax.methods import Method
 from sib_jax.runtime import programs, seeds
 from sib_jax.sib import gradient_net
@@ -148,11 +157,11 @@ class Predictor:
                 f"head {self.head.name} was not trained beside base classes; "
                 "one of setting lwof is (--config=experiments/lwof_5w1s.py)"
             )
-        given.check_many(support, "support")
-        given.check_many(query, "query")
+        check_many(support, "support")
+        check_many(query, "query")
         if len(support) == 0:
             raise PredictionError("there are no examples")
-        labels = given.checked_labels(support_labels)
+        labels = checked_labels(support_labels)
         classes, rows = np.unique(labels, return_inverse=True)
         if base_classes and (both := set(classes.tolist()) & set(self.head.base)):
             raise PredictionError(
@@ -209,7 +218,7 @@ class Predictor:
 
     def classes(self, support_labels: Labels) -> tuple[Any, ...]:
         """The class of each column: the distinct labels, sorted."""
-        return tuple(np.unique(given.checked_labels(support_labels)).tolist())
+        return tuple(np.unique(checked_labels(support_labels)).tolist())
 
     def features(self, images: Images) -> np.ndarray:
         """Features of images, float32 [n, d]; they may take the place of the images.
@@ -220,14 +229,14 @@ class Predictor:
         Raises:
           PredictionError: there is no backbone, or these are no images.
         """
-        given.check_many(images, "images")
+        check_many(images, "images")
         if len(images) == 0:
             raise PredictionError("there are no images")
         if self.pretrained is None:
             raise PredictionError(
                 "this run was on features: give float features [n, d] of the same model, not images"
             )
-        stored = given.prepare(images, self.image_size, self.pretrained.backbone.channels)
+        stored = prepare(images, self.image_size, self.pretrained.backbone.channels)
         found = [
             _batch_features(self.pretrained, stored[start : start + _BATCH])
             for start in range(0, len(stored), _BATCH)
@@ -292,7 +301,7 @@ class Predictor:
 
     def _inputs(self, support: Images, query: Images) -> tuple[np.ndarray, np.ndarray]:
         """What the method reads, of both; images go through the backbone together."""
-        of_features = given.is_features(support), given.is_features(query)
+        of_features = is_features(support), is_features(query)
         if of_features[0] != of_features[1]:
             raise PredictionError("support and query must both be images, or both features")
         reads = self.head.make(self.head.ways or 2).reads
@@ -301,7 +310,7 @@ class Predictor:
         if of_features[0]:
             of_backbone = None if self.pretrained is None else self.pretrained.backbone.features
             length = self.head.features or of_backbone
-            both = [given.checked_features(part, length) for part in (support, query)]
+            both = [checked_features(part, length) for part in (support, query)]
             if both[0].shape[1] != both[1].shape[1]:
                 raise PredictionError(
                     f"support has features of length {both[0].shape[1]}, query of "
@@ -310,7 +319,7 @@ class Predictor:
             return both[0], both[1]
         if reads == "images" and self.pretrained is not None:
             channels = self.pretrained.backbone.channels
-            parts = (given.prepare(part, self.image_size, channels) for part in (support, query))
+            parts = (prepare(part, self.image_size, channels) for part in (support, query))
             return next(parts), next(parts)
         found = self.features([*support, *query])
         return found[: len(support)], found[len(support) :]

@@ -11,10 +11,10 @@ import numpy as np
 
 from sib_jax.data.split import SPLITS, DataSet
 from sib_jax.errors import UserError
-from sib_jax.experiment import evaluated
+from sib_jax.experiment import kept_results
 from sib_jax.experiment.evaluate import STREAMS, Answers, answers
-from sib_jax.experiment.evaluated import Reached
 from sib_jax.experiment.inputs import Inputs
+from sib_jax.experiment.kept_results import Reached
 from sib_jax.experiment.measure import Fitted, Measured, fit, measure
 from sib_jax.experiment.settings import Experiment, Head
 from sib_jax.report import results
@@ -45,10 +45,10 @@ def reached(
         "tasks": evaluation.tasks,
         "batch": evaluation.batch,
     }
-    found = evaluated.load(workdir, head.name, depends_on)
+    found = kept_results.load(workdir, head.name, depends_on)
     if devices.anywhere(found is None):
         found = _evaluate(experiment, head, params, of)
-        devices.once(evaluated.save, workdir, head.name, depends_on, found)
+        devices.once(kept_results.save, workdir, head.name, depends_on, found)
     else:
         log.info("%s has been evaluated before", head.name)
     assert found is not None

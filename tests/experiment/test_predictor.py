@@ -19,7 +19,7 @@ from sib_jax.config import default
 from sib_jax.data.reading.decode import decode_one
 from sib_jax.errors import UserError
 from sib_jax.experiment import features, loading, memory, run_files, settings
-from sib_jax.experiment.given import prepare
+from sib_jax.experiment.predictor_inputs import prepare
 from sib_jax.methods import Classes, sib_plus
 from sib_jax.runtime import weights
 from sib_jax.tasks.episode import Episode
