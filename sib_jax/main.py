@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any, NoReturn
 
 from absl import app, flags
@@ -155,6 +156,9 @@ def _mistake(argv: Sequence[str], error: Exception) -> str:
     from sib_jax.runtime.files import one_line, shown
 
     given = [a for a in argv if a.startswith("--config.")]
+    typed = re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error), re.DOTALL)
+    if typed and typed[1] in config.fields():
+        return config.describe(typed[1], typed[2], config.fields()[typed[1]].kind.wanted)
     named = [a.split("=", 1)[1] for a in argv if a.startswith("--config=")]
     file = named[-1].split(":")[0] if named else "--config"
     if isinstance(error, UserError):
@@ -171,11 +175,13 @@ def _mistake(argv: Sequence[str], error: Exception) -> str:
     if isinstance(error, flags.Error):
         return one_line(error)
     of_the_file = isinstance(error, OSError) and error.filename is not None
-    if of_the_file or not Path(file).is_file():
+    if of_the_file or not (Path(file).is_file() or Path(file).stem in shipped.experiments()):
         reason = "it is a folder" if Path(file).is_dir() else "there is no such file"
         reason = getattr(error, "strerror", None) or reason
         return f"{file} cannot be read: {reason}; for example: --config=experiments/5w1s.py"
-    where = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+    lines = [of.lineno for of in extract_tb(error.__traceback__) if of.filename.endswith(file)]
+    lines += [error.lineno] if isinstance(error, SyntaxError) else []
+    where = f", line {lines[-1]}" if lines and lines[-1] else ""
     said = error.msg if isinstance(error, SyntaxError) else one_line(error)
     reason = f"{type(error).__name__}: {said}"
     return f"{file} is no config file, one that defines get_config() ({reason}{where})"

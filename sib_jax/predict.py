@@ -11,6 +11,7 @@ import functools
 import io
 import os
 import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from sib_jax.data.given_images import (
     Found,
     check_distinct,
     decode,
+    decode_readable,
     find_query,
     find_support,
     listed,
@@ -82,13 +84,15 @@ def run(options: argparse.Namespace) -> None:
     channels = predictor.pretrained.backbone.channels
     examples = decode(support.names, predictor.image_size, channels)
     check_distinct(support, examples)
-    queries = decode(query.names, predictor.image_size, channels)
+    query, queries, refused = decode_readable(query, predictor.image_size, channels)
+    for reason in refused:
+        tell(f"left out of --query: {files.shown(reason)}")
     # 3. Predicted together: most methods learn from the queries too.
     found = predictor.predict(
         examples, support.folders, queries, seed=options.seed, base_classes=options.base_classes
     )
     # 4. Told.
-    truth = [folder if folder in found.classes else None for folder in query.folders]
+    truth = true_classes(query.folders, found.classes)
     table = as_csv(query.names, found)
     if options.out == _STDOUT:
         sys.stdout.buffer.write(files.encoded(table))
@@ -124,6 +128,15 @@ def _check_names(support: Found) -> None:
             f"--support has a class {taken.pop()}, which is a column of the answer already: "
             "name it otherwise"
         )
+
+
+def true_classes(folders: Sequence[str], classes: Sequence[str]) -> list[str | None]:
+    """Of each query, the class that its folder is named like; None for no class.
+
+    A name is the same in both forms of Unicode: file systems differ in which they keep.
+    """
+    known = {unicodedata.normalize("NFC", name): name for name in classes}
+    return [known.get(unicodedata.normalize("NFC", folder)) for folder in folders]
 
 
 def as_csv(names: Sequence[str], found: "Prediction") -> str:
@@ -165,6 +178,10 @@ def summary(
         right = sum(label == t for label, t in known)
         which = "" if len(known) == len(truth) else " that lie in a folder of a class"
         lines.append(f"accuracy {right / len(known):.1%}: {right} of {len(known)} images{which}")
+    almost = {str(name).casefold(): name for name in found.classes}
+    for folder in sorted({f for f, t in zip(query.folders, truth, strict=True) if t is None}):
+        if folder.casefold() in almost:
+            lines.append(f"folder {folder} is not class {almost[folder.casefold()]}: not counted")
     of_class = set(collections.Counter(support.folders).values())
     if len(of_class) > 1 and predictor.name.startswith(_BY_DISTANCE):
         lines.append(
@@ -264,7 +281,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         files = any(os.path.exists(word) for word in more)
         hint = "; a pattern goes in quotes: --query='DIR/*.jpg'" if files else ""
         parser.error(f"unrecognized arguments: {listed(more)}{hint}")
-    if (options.run is None) == (options.backbone is None):
+    if options.run is not None and options.backbone is not None:
+        parser.error("--run has its own backbone: give --run or --backbone, not both")
+    if options.run is None and options.backbone is None:
         parser.error("give --run=WORKDIR of a finished run, or --backbone=NAME_OR_FILE")
     if options.backbone is not None and options.head is not None:
         parser.error("--head is one of a run: it goes with --run")

@@ -301,6 +301,18 @@ def test_a_training_step_of_parameters_is_compiled_once(init_net, prior, classif
         assert not any(leaf.weak_type for leaf in jax.tree.leaves(params))
 
 
+def test_lists_of_labels_go_through_jit():
+    params = sib_jax.init(jax.random.key(0), ways=WAYS, features=FEATURES)
+    support, query = np.eye(WAYS, FEATURES), np.ones((2, FEATURES))
+
+    def loss(support_labels, query_labels):
+        episode = sib_jax.Episode(support, support_labels, query, query_labels)
+        return sib_jax.negative_elbo(params, episode, steps=1, step_size=0.1)[0]
+
+    labels = list(range(WAYS)), [0, 1]
+    np.testing.assert_allclose(jax.jit(loss)(*labels), loss(*labels), rtol=1e-5)
+
+
 def test_double_precision_is_of_all_or_nothing():
     with jax.enable_x64(True):
         weights = np.ones((3, FEATURES), np.float32)

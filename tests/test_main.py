@@ -31,7 +31,8 @@ def run(*arguments, **env):
         (("--config=nope.py",), "nope.py"),
         (("--config=experiments/5w1s.py:imagenet",), "unknown data set 'imagenet'; known are"),
         (("--config=experiments/5w1s.py", "--config.foo=1"), "unknown field in --config.foo=1"),
-        (("--config=experiments/5w1s.py", "--config.ways=five"), "--config.ways=five"),
+        (("--config=5w1s", "--config.ways=5.0"), "config.ways is '5.0', but must be 2 or more"),
+        (("--config=5w1z",), "5w1z is neither a file nor an experiment (did you mean 5w1s?);"),
         (("--config=experiments/5w1s.py", "--mode=test"), "--mode=test"),
         (("--config=experiments/5w1s.py", "stray"), "unexpected arguments ['stray']"),
         (
@@ -70,7 +71,7 @@ def test_a_mistake_ends_in_one_message(arguments, message):
         ("def get_config(:", "(SyntaxError: invalid syntax, line 1)"),
         ("x = 1", "has no attribute 'get_config')"),
         ("def get_config():\n    raise OSError(5, 'no\\nway')", "[Errno 5] no)"),
-        ("import not_a_module", "(ModuleNotFoundError: No module named 'not_a_module')"),
+        ("import not_a_module", "(ModuleNotFoundError: No module named 'not_a_module', line 1)"),
         ("def get_config():\n    return 5", "is no config file"),
         ("def get_config(one, two):\n    return one", "get_config() missing 2 required"),
     ],

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 
 import numpy as np
@@ -102,7 +103,8 @@ def test_a_glob_has_no_accuracy_where_its_folders_are_no_classes(images, tmp_pat
         ({"support": "nowhere"}, "--support=nowhere is no folder"),
         ({"support": "{images}/support/red"}, "must hold two or more class folders"),
         ({"query": "nowhere/*.png"}, "is no folder, and matches no image files"),
-        ({"run": "nowhere"}, "give --run=WORKDIR of a finished run, or --backbone"),
+        ({"run": "nowhere"}, "give --run or --backbone, not both"),
+        ({"backbone": None}, "give --run=WORKDIR of a finished run, or --backbone"),
         ({"run": "nowhere", "backbone": None}, "nowhere does not exist"),
         ({"backbone": "resnet"}, "neither a file nor a shipped backbone"),
         ({"method": "sib"}, "'sib' is trained: it needs a run, or an official netSIB"),
@@ -149,6 +151,25 @@ def test_damaged_images_are_named(images, tmp_path):
     (tmp_path / "empty.png").write_bytes(b"")
     with pytest.raises(SystemExit, match=r"2 images cannot be used: .*broken\.png.*; .*empty\.png"):
         predict.main(words)
+
+
+def test_a_damaged_query_is_left_out_and_named(images, tmp_path, capsys):
+    shutil.copytree(images / "query", tmp_path / "query")
+    (tmp_path / "query" / "red" / "broken.png").write_bytes(b"no image")
+    (tmp_path / "query" / "heic.jpg").write_bytes(b"\0\0\0\x18ftypheic")
+    words = [BACKBONE, f"--support={images}/support", f"--query={tmp_path}/query"]
+    predict.main([*words, f"--out={tmp_path}/out.csv"])
+    told = capsys.readouterr().out
+    assert re.search(r"left out of --query: \S*broken\.png cannot be read as an image", told)
+    assert re.search(r"heic\.jpg cannot be read as an image \(it is HEIC: pip install", told)
+    assert "accuracy 100.0%: 6 of 6 images" in told
+    assert len(rows(tmp_path / "out.csv")) == 6
+
+
+def test_a_folder_is_named_like_its_class_in_both_forms_of_unicode():
+    folders = ["Gro\u0308\u00dfe", "Gr\u00f6\u00dfe", "other", ""]
+    classes = ["Gr\u00f6\u00dfe", "lion"]
+    assert predict.true_classes(folders, classes) == [classes[0], classes[0], None, None]
 
 
 def test_files_that_are_no_images_are_named(images, tmp_path, capsys):

@@ -21,6 +21,7 @@ _WANTED = (
     "a FILE.npz with the arrays features [n, d] and labels [n], or a directory with "
     "train_features.npy, train_labels.npy and the same of val and test"
 )
+_SMALLEST, _LARGEST = 1e-9, 1e15  # sums of their squares are numbers of float32
 _ROWS = 4096  # that are looked at together
 
 
@@ -223,6 +224,7 @@ def _split(split: str, part: _Part, names: _ClassNames) -> FeatureSplit:
     features = features.astype(features.dtype.newbyteorder("="), copy=False)
     sha = hashlib.sha256(repr((features.shape, features.dtype.str, class_names)).encode())
     sha.update(labels.tobytes())
+    largest = 0.0
     for start in range(0, len(features), _ROWS):
         block = np.asarray(features[start : start + _ROWS])
         sha.update(block.tobytes())
@@ -236,4 +238,20 @@ def _split(split: str, part: _Part, names: _ClassNames) -> FeatureSplit:
                 f"{part.where}: row {rows[row]} holds {value} (class {class_names[labels[row]]!r} "
                 f"of {split}); features must be finite in float32, so mend or leave out such rows"
             )
+        largest = max(largest, float(np.abs(single).max(initial=0)))
+    check_scale(largest, f"{part.where}: features of {split}")
     return FeatureSplit(features, labels, class_names, sha.hexdigest())
+
+
+def check_scale(largest: float, what: str) -> None:
+    """Raises `DataError` where lengths of features are none in single precision.
+
+    Args:
+      largest: of their absolute values.
+      what: they are called.
+    """
+    if not _SMALLEST <= largest <= _LARGEST:
+        raise DataError(
+            f"{what} have values up to {largest:.3g}; scale them so that the largest are about 1: "
+            f"below {_SMALLEST:g} and above {_LARGEST:g} float32 has no room for their lengths"
+        )

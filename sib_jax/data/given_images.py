@@ -3,7 +3,7 @@
 import glob
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,7 @@ import numpy as np
 
 from sib_jax.data.errors import DataError
 from sib_jax.data.reading import files
-from sib_jax.data.reading.decode import decode_one, too_large_refused
+from sib_jax.data.reading.decode import decode_one, large_allowed
 from sib_jax.data.reading.walk import walk
 from sib_jax.runtime.files import shown
 
@@ -141,7 +141,42 @@ def check_distinct(support: Found, examples: np.ndarray) -> None:
 
 
 def decode(names: Sequence[str], size: int, channels: int) -> np.ndarray:
-    """Images as the data sets store them, uint8 [n, size, size, channels]."""
+    """Images as the data sets store them, uint8 [n, size, size, channels].
+
+    Raises:
+      DataError: one or more cannot be read; the message names them.
+    """
+    found, bad = _decoded(names, size, channels)
+    if bad:
+        raise _all_named(bad)
+    return np.stack(found)
+
+
+def decode_readable(found: Found, size: int, channels: int) -> tuple[Found, np.ndarray, list[str]]:
+    """The same for queries, of which those that cannot be read are left out.
+
+    Returns:
+      The files that could be read, what they show, and in words what is wrong with each other one.
+
+    Raises:
+      DataError: none can be read.
+    """
+    images, bad = _decoded(found.names, size, channels)
+    if not images:
+        raise _all_named(bad)
+    kept = [row for row in range(len(found.names)) if row not in bad]
+    names, folders = (tuple(of[row] for row in kept) for of in (found.names, found.folders))
+    return (
+        found._replace(names=names, folders=folders),
+        np.stack(images),
+        list(map(str, bad.values())),
+    )
+
+
+def _decoded(
+    names: Sequence[str], size: int, channels: int
+) -> tuple[list[np.ndarray], dict[int, DataError]]:
+    """What could be read, and of the rest the error by its row."""
 
     def one(name: str) -> np.ndarray | DataError:
         try:
@@ -149,14 +184,14 @@ def decode(names: Sequence[str], size: int, channels: int) -> np.ndarray:
         except DataError as error:
             return error
 
-    with (
-        too_large_refused(),
-        ThreadPoolExecutor() as pool,  # Pillow decodes without Python's lock
-    ):
+    with large_allowed(), ThreadPoolExecutor() as pool:  # Pillow decodes without Python's lock
         found = list(pool.map(one, names))
-    bad = [image for image in found if isinstance(image, DataError)]
-    if len(bad) > 1:
-        raise DataError(f"{len(bad)} images cannot be used: {'; '.join(map(str, bad))}")
-    if bad:
-        raise bad[0]
-    return np.stack([image for image in found if not isinstance(image, DataError)])
+    bad = {row: image for row, image in enumerate(found) if isinstance(image, DataError)}
+    return [image for image in found if not isinstance(image, DataError)], bad
+
+
+def _all_named(bad: Mapping[int, DataError]) -> DataError:
+    first, *more = bad.values()
+    if not more:
+        return first
+    return DataError(f"{len(bad)} images cannot be used: {'; '.join(map(str, bad.values()))}")

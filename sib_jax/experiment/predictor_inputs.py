@@ -1,12 +1,14 @@
 """What a predictor is given: images or features, and labels; checked, and brought to one form."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from PIL import Image
 
+from sib_jax.data.features import check_scale
 from sib_jax.data.reading.decode import fit, pixels_of
 from sib_jax.errors import UserError
 
@@ -75,6 +77,7 @@ def checked_features(features: Images, length: int | None) -> np.ndarray:
         )
     if not np.isfinite(array).all():
         raise PredictionError("features must be finite")
+    check_scale(float(np.abs(array).max(initial=0)), "features")
     return array
 
 
@@ -91,6 +94,11 @@ def prepare(images: Images, size: int, channels: int) -> np.ndarray:
     """
     out = np.empty((len(images), size, size, channels), np.uint8)
     for row, image in enumerate(images):
+        if isinstance(image, str | Path):
+            raise PredictionError(
+                f"{image} is the name of a file: give images, such as "
+                "[Image.open(name) for name in names] of Pillow's"
+            )
         pixels = _opened(image) if isinstance(image, Image.Image) else np.asarray(image)
         pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
         is_image = pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] in (1, 3)

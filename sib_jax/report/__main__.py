@@ -27,8 +27,8 @@ def run(options: argparse.Namespace) -> None:
         path = page.write(workdir)
         if runs.read(workdir).observed is None:
             print(
-                "the run has kept no second look at its tasks: for all parts run it again with "
-                "--mode=evaluate"
+                "the run was evaluated without a report, so parts of it are lacking: for all of "
+                "them run its command again with --mode=evaluate"
             )
     else:
         found = comparison.compare(

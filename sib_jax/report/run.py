@@ -10,6 +10,7 @@ from sib_jax.errors import UserError
 from sib_jax.report import metrics, observed, results, task_arrays
 from sib_jax.report.observed import Observed
 from sib_jax.report.results import Row
+from sib_jax.runtime.console import log
 from sib_jax.runtime.files import shown, why_lacking
 from sib_jax.runtime.weights import WeightsError
 
@@ -58,8 +59,10 @@ def read(workdir: Path) -> Run:
         ) from error
     try:
         tasks, of_tasks = task_arrays.read(workdir)
-    except (WeightsError, ValueError):
+    except (WeightsError, ValueError) as error:
         tasks, of_tasks = {}, {}
+        if (workdir / task_arrays.FILE).exists():
+            log.warning("%s; evaluate again: the command of the run with --mode=evaluate", error)
     try:
         found = observed.read(workdir)
     except (WeightsError, LookupError, AttributeError):

@@ -5,6 +5,7 @@ A clone has them as `experiments/` and `weights/` beside the package; a wheel in
 asks before anything is imported that takes long.
 """
 
+import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,8 +56,11 @@ def _config_file(given: str) -> str:
     known = experiments()
     stem = Path(name).name.removesuffix(".py")
     if stem not in known:
+        near = difflib.get_close_matches(stem.lower(), known, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        there = ", ".join(known)
         raise UserError(
-            f"--config={name} is neither a file nor an experiment; there are {', '.join(known)}"
+            f"--config={name} is neither a file nor an experiment{hint}; there are {there}"
         )
     return f"{known[stem]}{colon}{argument}"
 

@@ -54,7 +54,9 @@ def labels(
       TypeError: no integers.
       ValueError: another shape, a label that is no class, or a class without a label.
     """
-    values = None if isinstance(given, jax.core.Tracer) else np.asarray(given)
+    # A list that goes through jit is one of tracers.
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(given))
+    values = None if traced else np.asarray(given)
     array = jnp.asarray(given) if values is None else values
     if not array.size:  # an empty list has no type of its own
         array = array.astype(np.int32)

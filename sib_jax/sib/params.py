@@ -163,7 +163,9 @@ def initial_posterior(
     if from_support and support is not None and support_labels is None:
         raise ValueError("support_labels are missing: give one label for each row of support")
     if support is not None and support_labels is not None:
-        reads = from_support and np.shape(support_labels) != (0,)
+        listed = isinstance(support_labels, list | tuple)
+        empty = not support_labels if listed else np.shape(support_labels) == (0,)
+        reads = from_support and not empty
         support = checks.features("support", support, params.features if reads else None)
         support_labels = checks.labels(
             "support_labels",

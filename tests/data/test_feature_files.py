@@ -194,6 +194,14 @@ def test_features_beyond_single_precision_are_named(tmp_path):
     _error(r"row 17 holds 1e\+200 .*must be finite in float32", _file(tmp_path, **arrays))
 
 
+@pytest.mark.parametrize("scale", [1e20, 1e-20, 0])
+def test_features_whose_lengths_are_no_numbers_are_refused(scale, tmp_path):
+    """All methods gave the accuracy of chance, without a word."""
+    arrays = _arrays()
+    arrays["features"] = arrays["features"].astype(np.float32) * np.float32(scale)
+    _error(r"features of train have values up to .*; scale them so that", _file(tmp_path, **arrays))
+
+
 def test_files_that_are_none(tmp_path):
     _error(r"where are your features\?.*FILE\.npz.*experiments/5w1s\.py", "")
     _error("none.npz does not exist; --data_dir must be a FILE.npz", tmp_path / "none.npz")

@@ -20,6 +20,7 @@ from sib_jax.runtime.files import shown
 
 _PLAUSIBLE = 20_000_000  # pixels that a WebP may have however short it is
 _PIXELS_OF_A_BYTE = 100  # photographs have 5 to 50
+_HEIF = {b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1")}
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def _on_all_cores(work: Callable[..., None], items: Iterable[tuple], count: int)
     # The first error ends all: what has not begun is dropped.
     with (
         bar,
-        too_large_refused(),
+        large_allowed(),
         concurrent.futures.ThreadPoolExecutor(cores) as pool,
     ):
         try:
@@ -68,9 +69,9 @@ def _on_all_cores(work: Callable[..., None], items: Iterable[tuple], count: int)
             pool.shutdown(cancel_futures=True)
 
 
-def too_large_refused() -> warnings.catch_warnings:
+def large_allowed() -> warnings.catch_warnings:
     """Around threads that call `decode_one`: filters of warnings are of the process, not theirs."""
-    return warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning)
+    return warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning)
 
 
 def _first_done(
@@ -101,11 +102,11 @@ def decode_one(file: IO[bytes], size: int, channels: int, name: str) -> np.ndarr
     try:
         _check_webp(file)
         with Image.open(file) as image:
-            if math.prod(image.size) > (Image.MAX_IMAGE_PIXELS or math.inf):
+            if math.prod(image.size) > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):  # as Pillow does
                 raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
             square = _square(ImageOps.exif_transpose(image), size)
         return _pixels(square, channels)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise DataError(f"{name} is too large an image ({error}); scale it down") from error
     except Exception as error:  # a damaged image fails in any way there is
         raise DataError(
@@ -137,6 +138,9 @@ def _check_webp(file: IO[bytes]) -> None:
 def _reason(file: IO[bytes], error: Exception) -> str:
     if file.seek(0, io.SEEK_END) == 0:
         return "it is empty"
+    file.seek(4)
+    if file.read(8) in _HEIF:
+        return "it is HEIC: pip install pillow-heif"
     if isinstance(error, UnidentifiedImageError):  # whose own words name the buffer
         return "it begins like no image of a known format"
     return shown(str(error) or type(error).__name__)
