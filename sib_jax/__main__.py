@@ -42,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     command = words[0] if words else "help"
     if command in ("help", "--help", "-h", "-help", "-?"):
         print(usage(), end="")
+    elif command in ("version", "--version"):
+        from sib_jax import __version__
+
+        print(f"sib_jax {__version__}")
     elif command == "predict":
         from sib_jax import predict
 
@@ -62,8 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _train(words[1:] if command == "train" else words)
     else:
         sys.exit(
-            f"sib_jax: unknown command {command!r}; there are train, predict, features, "
-            "report and evaluate"
+            f"sib_jax: unknown command {command!r}; there are train, predict, features, report, "
+            "evaluate and version"
         )
 
 
