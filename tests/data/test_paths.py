@@ -52,7 +52,7 @@ def test_paths_that_are_none(name, tmp_path):
 def test_an_unreadable_folder(name, function, toy, tmp_path, monkeypatch):
     as_directory(tmp_path / "d", toy.pngs("{split}/{c}/{file}"))
     for split in ("train", "val", "test"):
-        np.save(tmp_path / "d" / f"{split}_features.npy", np.zeros((4, 2)))
+        np.save(tmp_path / "d" / f"{split}_features.npy", np.ones((4, 2)))
         np.save(tmp_path / "d" / f"{split}_labels.npy", np.array([split] * 4))
     real = getattr(io if function == "open" else os, function)
 
