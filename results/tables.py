@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from sib_jax.report import paper
-from sib_jax.tasks.interval import interval
+from sib_jax.tasks.interval import Interval, interval
 
 HERE = Path(__file__).parent
 DOCUMENTS = tuple(HERE.parent / name for name in ("RESULTS.md", "README.md"))
@@ -101,7 +101,7 @@ def tasks(names: Iterable[str]) -> dict[str, np.ndarray]:
 
 def cell(mean: float, half: float) -> str:
     """`mean ± half`."""
-    return f"{mean:.2f} ± {half:.2f}"
+    return Interval(mean, half).text()
 
 
 def shown(row: Row | None, measure: str = "novel") -> str:

@@ -47,9 +47,14 @@ def normalize(x: jax.Array) -> jax.Array:
     return x * inverse_length(x)
 
 
+def at_least_single(x: jax.Array) -> jax.Array:
+    """The same numbers in float32, unless they are in double precision: room for their squares."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def inverse_length(x: jax.Array) -> jax.Array:
     """What `normalize` multiplies with: [..., 1], at least float32."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = at_least_single(x)
     square = jnp.sum(x * x, axis=-1, keepdims=True)
     # Two choices: derivatives of rsqrt at zero are infinite, also where they are multiplied by 0.
     short = square < 1e-24

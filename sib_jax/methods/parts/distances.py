@@ -3,14 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from sib_jax.sib.classifier import normalize
+from sib_jax.sib.classifier import at_least_single, normalize
 
 NORMALIZATIONS = ("UN", "L2N", "CL2N")
-
-
-def at_least_single(x: jax.Array) -> jax.Array:
-    """In float32, unless it is in double precision."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def transform(

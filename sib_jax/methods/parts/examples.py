@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sib_jax.methods.parts.distances import at_least_single
+from sib_jax.sib.classifier import at_least_single
 
 _RATE = 8  # of one large product, against the thin ones that it saves
 
