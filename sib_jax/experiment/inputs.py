@@ -105,6 +105,7 @@ def _inputs(
         base=len(data.train.class_names),
         # Of unit length, like the features that theta^0 is a mean of.
         base_weights=None if weights is None else jnp.asarray(_unit(weights)),
+        base_mean=jnp.asarray(_mean(train_array)) if train_array.ndim == 2 else None,
     )
     evaluation = {split: sources(split) for split in ("val", "test")}
     table = feature_table(train_array, train_labels)
@@ -116,6 +117,11 @@ def _class_means(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     starts = np.flatnonzero(np.diff(labels, prepend=-1))
     blocks = np.split(features, starts[1:])
     return np.stack([_unit(np.asarray(block, np.float32)).mean(0) for block in blocks])
+
+
+def _mean(features: np.ndarray) -> np.ndarray:
+    """In double precision: of ten thousands of rows, single loses what a small one is worth."""
+    return np.mean(features, axis=0, dtype=np.float64).astype(np.float32)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

@@ -246,14 +246,16 @@ def _inputs(experiment: Experiment, data: DataSet, found: Pretrained | None) -> 
 
 
 def _params(head: Head, workdir: Path, of: Inputs, metrics: Metrics, trace_to: Path | None) -> Any:
-    """Trained now, or in an earlier run; as they start where the method is not trained."""
+    """Trained now, or in an earlier run; as they start where there is nothing to train."""
     start = head.method.init(key(head.training.seed, Stream.INIT), of.classes)
-    if not head.method.trained:
+    if not head.method.keeps:
         return start
     path, twin = (run_files.params_file(workdir, name) for name in (head.name, head.trained_as))
     kept, has_twin = devices.everywhere([path.exists(), twin.exists()])  # as in `_backbone`
     if not kept:
-        if has_twin:
+        if not head.method.trained:
+            trained = start
+        elif has_twin:
             log.info("%s has the parameters of %s: it is trained alike", head.name, head.trained_as)
             trained = _kept(weights.load, twin, start)
         else:

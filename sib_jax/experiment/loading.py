@@ -166,7 +166,7 @@ def _best(workdir: Path, names: Sequence[str]) -> str:
 
 
 def _is_ready(workdir: Path, name: str, config: Any) -> bool:
-    return not settings.method_of(config).trained or run_files.params_file(workdir, name).is_file()
+    return not settings.method_of(config).keeps or run_files.params_file(workdir, name).is_file()
 
 
 def backbone_of(workdir: Path, config: Any) -> Pretrained | None:
@@ -198,10 +198,10 @@ def backbone_of(workdir: Path, config: Any) -> Pretrained | None:
 def _head(name: str, config: Any, workdir: Path, found: Pretrained | None) -> TrainedHead:
     method = settings.method_of(config)
     path = run_files.params_file(workdir, name)
-    if method.trained and not path.is_file():
+    if method.keeps and not path.is_file():
         raise ConfigError(
-            f"head {name} of {shown(workdir)} is not trained yet; start the run again with the "
-            "same command"
+            f"head {name} of {shown(workdir)} is not {'trained' if method.trained else 'fitted'} "
+            "yet; start the run again with the same command"
         )
     kept = None if found is None or found.weights is None else len(found.weights)
     shape = _shape(method, config, found)
@@ -236,9 +236,9 @@ def _params(
 ) -> tuple[Any, tuple[int, ...], int]:
     """Parameters, shape of an input and number of base classes; what nothing tells, the file does.
 
-    An untrained method has parameters of any shape.
+    A method that keeps none has parameters of any shape.
     """
-    if not method.trained:
+    if not method.keeps:
         found = shape or (1,)
         return method.init(jax.random.key(0), Classes(found, base or 0)), found, base or 0
     weights.about(path)  # a file that cannot be read is told of here

@@ -332,8 +332,11 @@ def _program(method: Method, task: Task, shape: Any, dtype: Any, base: int) -> A
         *examples(task.all_queries * (2 if base else 1)),
         jnp.arange(base) if base else None,
     )
-    weights = None if method.reads == "images" else jnp.zeros((3 * task.ways, *shape))
-    params = method.init(key, Classes(shape, 3 * task.ways, weights))
+    classes = Classes(shape, 3 * task.ways)
+    if method.reads == "features":
+        weights, mean = jnp.zeros((classes.base, *shape)), jnp.zeros(shape)
+        classes = classes._replace(base_weights=weights, base_mean=mean)
+    params = method.init(key, classes)
     return (method.loss or method.logits)(params, episode, key)
 
 

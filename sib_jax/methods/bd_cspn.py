@@ -16,8 +16,8 @@ alpha-TIM's comparison uses too, and it differs; so there are two forms:
     their own class, with the at most `pseudo_labels` most confident queries of each class; weights
     sum to 1 over them; the score is 10 times the cosine to the shifted query.
 
-Difference to both: they centre with the mean of the base classes (see `simple_shot`). It may be
-given as `centre`; where it is not, the mean of the episode is taken.
+Both centre with the mean of the base classes, as `centre="base"` does in a run (see `simple_shot`).
+The default is the mean of the episode, which needs no base classes.
 
 References:
   Liu et al., "Prototype rectification for few-shot learning", ECCV 2020 (arXiv 1911.10713).
@@ -32,7 +32,7 @@ import jax.numpy as jnp
 from sib_jax.methods.method import Method
 from sib_jax.methods.parts.distances import transform
 from sib_jax.methods.parts.examples import Examples, cosines, mean_weights, prepare
-from sib_jax.methods.parts.untrained import untrained
+from sib_jax.methods.parts.untrained import centred_untrained
 from sib_jax.sib.classifier import normalize
 from sib_jax.sib.init_net import class_means
 
@@ -43,12 +43,14 @@ class Settings(NamedTuple):
     Attributes:
       form: "paper" or "code".
       normalization: "UN", "L2N" or "CL2N", see `simple_shot`.
+      centre: whose mean CL2N subtracts, the "episode"'s or the "base" classes'.
       scale: of the cosine.
       pseudo_labels: of each class, at most; the paper's Z.
     """
 
     form: str = "code"
     normalization: str = "CL2N"
+    centre: str = "episode"
     scale: float = 10.0
     pseudo_labels: int = 8
 
@@ -186,4 +188,4 @@ def logits(
 
 def make(settings: Settings, ways: int) -> Method:
     """BD-CSPN on features."""
-    return untrained("bd_cspn", logits, settings, ways)
+    return centred_untrained("bd_cspn", logits, settings, ways)

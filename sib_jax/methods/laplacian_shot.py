@@ -9,8 +9,8 @@ Differences from the authors' code:
   The number of steps is fixed, where the code stops once the energy changes by less than 1e-6.
   A query is never its own neighbour; the code drops the first of the 3 nearest, which is another
   one where features are equal. So `neighbours = 2` is the code's `knn = 3`.
-  The code centres with the mean of the base classes. It may be given as `centre`; where it is not,
-  the mean of the episode is taken.
+  The code centres with the mean of the base classes, as `centre="base"` does in a run. The default
+  is the mean of the episode, which needs no base classes.
   The code tunes lambda on validation tasks. Where `weight` is None, the values that Veilleux et al.
   (see `alpha_tim`) found for mini-ImageNet and ResNet-18 stand.
 
@@ -28,7 +28,7 @@ from sib_jax.methods.bd_cspn import rectified_as_code
 from sib_jax.methods.method import Method
 from sib_jax.methods.parts.distances import transform
 from sib_jax.methods.parts.examples import Examples, mean_weights
-from sib_jax.methods.parts.untrained import untrained
+from sib_jax.methods.parts.untrained import centred_untrained
 
 
 class Settings(NamedTuple):
@@ -40,6 +40,7 @@ class Settings(NamedTuple):
       steps: bound updates.
       rectify: whether prototypes are rectified by the queries, else they are class means.
       normalization: "UN", "L2N" or "CL2N", see `simple_shot`.
+      centre: whose mean CL2N subtracts, the "episode"'s or the "base" classes'.
     """
 
     weight: float | None = None
@@ -47,6 +48,7 @@ class Settings(NamedTuple):
     steps: int = 20
     rectify: bool = True
     normalization: str = "CL2N"
+    centre: str = "episode"
 
 
 def affinity(products: jax.Array, neighbours: int) -> jax.Array:
@@ -112,4 +114,4 @@ def logits(
 
 def make(settings: Settings, ways: int) -> Method:
     """LaplacianShot on features."""
-    return untrained("laplacian_shot", logits, settings, ways)
+    return centred_untrained("laplacian_shot", logits, settings, ways)

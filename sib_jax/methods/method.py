@@ -19,11 +19,13 @@ class Classes(NamedTuple):
       base: number of base classes, which are the training classes.
       base_weights: their weights under the backbone's own cosine classifier, of unit length,
         [base, d]; None where there are none (images as inputs).
+      base_mean: mean of their features, [d]; None where there are none.
     """
 
     shape: tuple[int, ...]
     base: int
     base_weights: jax.Array | None = None
+    base_mean: jax.Array | None = None
 
 
 class Method(NamedTuple):
@@ -49,6 +51,8 @@ class Method(NamedTuple):
         posterior, [count, n, k]; None where there is none to sample.
       frozen: parameters -> pytree of bools like it, True where they stay as they start, also under
         weight decay; None if all are learned.
+      fitted: whether it has parameters that nothing trains: `init` computes them of the base
+        classes.
     """
 
     name: str
@@ -62,11 +66,17 @@ class Method(NamedTuple):
     frozen: Callable[[Any], Any] | None = None
     balances: bool = False
     samples: Callable[[Any, Episode, jax.Array, int], jax.Array] | None = None
+    fitted: bool = False
 
     @property
     def trained(self) -> bool:
         """Whether a job meta-trains it."""
         return self.loss is not None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a run keeps its parameters: without the base classes they cannot be made."""
+        return self.trained or self.fitted
 
 
 def parameter_shapes(method: Method, shape: tuple[int, ...], base: int) -> Any:
@@ -77,14 +87,15 @@ def parameter_shapes(method: Method, shape: tuple[int, ...], base: int) -> Any:
       shape: of one input, as in `Classes`.
       base: number of base classes.
     """
-    of_base = None
+    of_base = None, None
     if method.reads == "features":
-        of_base = jax.ShapeDtypeStruct((base, *shape), jnp.float32)
+        sizes = (base, *shape), shape
+        of_base = tuple(jax.ShapeDtypeStruct(size, jnp.float32) for size in sizes)
 
-    def init(key: jax.Array, base_weights: jax.Array | None) -> Any:
-        return method.init(key, Classes(shape, base, base_weights))
+    def init(key: jax.Array, *of_base: jax.Array | None) -> Any:
+        return method.init(key, Classes(shape, base, *of_base))
 
-    return jax.eval_shape(init, jax.random.key(0), of_base)
+    return jax.eval_shape(init, jax.random.key(0), *of_base)
 
 
 def no_parameters(key: jax.Array, classes: Classes) -> dict[str, jax.Array]:

@@ -4,11 +4,10 @@ The paper compares three transformations: UN leaves the features alone, L2N divi
 and CL2N subtracts the mean feature of the base classes first. The class of a query is that of the
 nearest mean in Euclidean distance.
 
-Differences from the paper: a method is not told the mean of the base classes. `logits` takes any
-`centre`, so whoever has that mean gets the paper's CL2N; without it, CL2N subtracts the mean over
-the support and query examples of the episode, which makes the method transductive and is another
-method than the paper's. So L2N is the default. The score is minus the squared distance, which the
-paper does not need.
+The paper's CL2N is `normalization="CL2N", centre="base"`, which needs base classes: those of a run.
+Without any, `centre="episode"` subtracts the mean over the support and query examples of the
+episode, which makes the method transductive and is another method than the paper's. So L2N is the
+default. The score is minus the squared distance, which the paper does not need.
 
 References:
   Wang et al., "SimpleShot: revisiting nearest-neighbor classification for few-shot learning", 2019
@@ -22,7 +21,7 @@ import jax.numpy as jnp
 
 from sib_jax.methods.method import Method
 from sib_jax.methods.parts.distances import centred, squared_distances
-from sib_jax.methods.parts.untrained import untrained
+from sib_jax.methods.parts.untrained import centred_untrained
 from sib_jax.sib.classifier import inverse_length, normalize
 from sib_jax.sib.init_net import class_means
 
@@ -31,10 +30,12 @@ class Settings(NamedTuple):
     """Hyper-parameters.
 
     Attributes:
-      normalization: "UN", "L2N" or "CL2N"; the last with the episode's own mean.
+      normalization: "UN", "L2N" or "CL2N".
+      centre: whose mean CL2N subtracts, the "episode"'s or the "base" classes'.
     """
 
     normalization: str = "L2N"
+    centre: str = "episode"
 
 
 def logits(
@@ -72,4 +73,4 @@ def logits(
 
 def make(settings: Settings, ways: int) -> Method:
     """SimpleShot on features."""
-    return untrained(f"simple_shot {settings.normalization}", logits, settings, ways)
+    return centred_untrained(f"simple_shot {settings.normalization}", logits, settings, ways)

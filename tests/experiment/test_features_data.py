@@ -1,11 +1,14 @@
 """Features of another model in place of images: no backbone, no pretraining."""
 
+import jax
 import numpy as np
 import pytest
 
+import sib_jax
 from sib_jax.config import default, steps
 from sib_jax.errors import UserError
 from sib_jax.experiment import job
+from sib_jax.methods import laplacian_shot, simple_shot
 
 
 @pytest.fixture(params=[np.float16])
@@ -40,6 +43,46 @@ def test_every_method_runs_on_them(config, tmp_path):
     for row in rows:
         assert row["novel"]["mean"] > 60  # three clusters; chance is 33 %
     assert not (tmp_path / "run" / "backbone.npz").exists()
+
+
+@pytest.mark.parametrize("module", [simple_shot, laplacian_shot])
+def test_the_mean_of_the_base_classes_is_subtracted_and_kept(config, tmp_path, module):
+    """Also by a predictor, which has no base classes, and where a run is evaluated again."""
+    name = module.__name__.rpartition(".")[2]
+    fields = {"method": name, f"{name}.normalization": "CL2N", f"{name}.centre": "base"}
+    config.heads, config.base_holdout = (("centred", fields), ("episode", {"method": name})), 0.0
+    rows = job.run(config, tmp_path / "run")
+    assert rows[0]["method"].endswith("base mean") and not rows[2]["method"].endswith("base mean")
+    assert [r["novel"] for r in job.run(config, tmp_path / "run", "evaluate")] == [
+        r["novel"] for r in rows
+    ]
+    with np.load(config.data_dir) as stored:
+        features = stored["features"].astype(float)
+        base, rest = (features[stored["split"] == split] for split in ("train", "test"))
+    labels = np.repeat(np.arange(3), 10)
+    episode = np.asarray(rest[:30], np.float32), labels, np.asarray(rest[:30] + 5, np.float32)
+    found = sib_jax.load(tmp_path / "run", head="centred")(*episode)
+    centre = base.mean(axis=0).astype(np.float32)
+    settings = module.Settings(normalization="CL2N")
+    want = jax.nn.softmax(module.logits(settings, *episode, ways=3, centre=centre))
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-6)
+    assert not np.allclose(found, jax.nn.softmax(module.logits(settings, *episode, ways=3)))
+    (tmp_path / "run" / "heads" / "centred.npz").unlink()
+    with pytest.raises(UserError, match="head centred of .* is not fitted yet"):
+        sib_jax.load(tmp_path / "run", head="centred")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"simple_shot.centre": "base"}, "centre is 'base', but L2N subtracts none: set"),
+        ({"simple_shot.centre": "all"}, "unknown centre 'all'; known are 'episode' and 'base'"),
+    ],
+)
+def test_a_centre_that_cannot_be_subtracted_is_refused(config, tmp_path, fields, message):
+    config.heads = (("centred", {"method": "simple_shot", **fields}),)
+    with pytest.raises(UserError, match=message):
+        job.run(config, tmp_path / "run")
 
 
 def test_what_needs_images_is_refused(config, tmp_path):
