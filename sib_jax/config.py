@@ -74,13 +74,18 @@ _HEADS = several(
 
 # What all heads of an experiment share.
 EXPERIMENT: dict[str, Field] = {
-    "seed": Field(0, whole(0, seeds.LARGEST), "every random choice is a function of it"),
+    "seed": Field(
+        0, whole(0, seeds.LARGEST), "every random choice but `split_seed`'s is a function of it"
+    ),
     "dataset": Field("glyphs", choice(*DATASETS), "the data set"),
     "data_dir": Field("", text(), "where the user's data lie; the flag --data_dir fills it"),
     "image_size": Field(84, _PIXELS, "pixels; images are stored as squares of this size"),
     "crop": Field(80, _PIXELS, "pixels that the backbone sees: random in training, else central"),
     "split_ratios": Field(
         (0.64, 0.16, 0.20), _RATIOS, "train, val, test by class, for data without splits"
+    ),
+    "split_seed": Field(
+        0, whole(0, seeds.LARGEST), "chooses those classes; other seeds leave them as they are"
     ),
     "base_holdout": Field(
         0.0, _SHARE, "share of each training class's images kept as queries of base classes"

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
         config.data_dir,
         image_size=config.image_size,
         ratios=tuple(config.split_ratios),
-        seed=config.seed,
+        seed=config.split_seed,
     )
     if channels != data.train.images.shape[-1]:
         raise UserError(
@@ -93,7 +93,7 @@ def _of_backbone(options: argparse.Namespace) -> tuple[Any, Any]:
     from sib_jax.experiment import loading
 
     config = default(options.dataset)
-    config.data_dir, config.seed = options.data_dir, options.seed
+    config.data_dir, config.split_seed = options.data_dir, options.split_seed
     found, config.image_size = loading.open_backbone(options.backbone, options.image_size)
     return found._replace(mirror=found.mirror or options.mirror), config
 
@@ -140,15 +140,15 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="with --backbone: pixels that images are brought to before its crop",
     )
     add(
-        "--seed",
+        "--split_seed",
         type=seed,
         help="with --backbone: divides the classes of a folder without train, val and test",
     )
     options = parser.parse_args(argv)
-    for name in ("dataset", "mirror", "image_size", "seed"):
+    for name in ("dataset", "mirror", "image_size", "split_seed"):
         if options.run is not None and getattr(options, name) not in (None, False):
             parser.error(f"--{name} goes with --backbone; a run has its own")
-    options.dataset, options.seed = options.dataset or "folder", options.seed or 0
+    options.dataset, options.split_seed = options.dataset or "folder", options.split_seed or 0
     if Path(options.out).suffix != ".npz":
         parser.error(f"--out is {options.out}, but must end in .npz")
     return options

@@ -20,6 +20,7 @@ import numpy as np
 
 from sib_jax.command import Parser, mistakes_told, path, seed
 from sib_jax.data.given_images import (
+    HIDDEN,
     NO_IMAGE,
     NO_MORE,
     Found,
@@ -79,6 +80,8 @@ def run(options: argparse.Namespace) -> None:
     for name, images in (("support", support), ("query", query)):
         if images.others:
             tell(f"left out of --{name}: {listed(images.others)}, {NO_IMAGE}")
+        if images.hidden:
+            tell(f"left out of --{name}: {listed(images.hidden)}, {HIDDEN}")
         if images.links:
             tell(f"left out of --{name}: {listed(images.links)}, {NO_MORE}")
     channels = predictor.pretrained.backbone.channels

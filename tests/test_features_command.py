@@ -58,8 +58,8 @@ def test_mistakes_are_one_line(tmp_path, backbone):
             ["--backbone=mini_imagenet-conv4_64", "--dataset=glyphs", "--image_size=32", out]
         )
     with pytest.raises(SystemExit, match=r"must be a whole number in 0.*got 4294967296"):
-        features.main(["--backbone=a", "--dataset=glyphs", f"--seed={2**32}", out])
-    for option in ("--mirror", "--image_size=84", "--seed=1", "--dataset=folder"):
+        features.main(["--backbone=a", "--dataset=glyphs", f"--split_seed={2**32}", out])
+    for option in ("--mirror", "--image_size=84", "--split_seed=1", "--dataset=folder"):
         with pytest.raises(SystemExit, match="goes with --backbone; a run has its own"):
             features.main([f"--run={tmp_path}", out, option])
     with pytest.raises(SystemExit, match="is a file; give the --workdir"):

@@ -60,15 +60,22 @@ def test_folders_to_csv_summary_and_sheet(images, tmp_path, capsys):
         assert image.width > 1000
 
 
-def test_the_table_goes_to_the_standard_output_and_links_are_told(images, tmp_path, capsysbinary):
+def test_the_table_goes_to_the_standard_output_and_links_and_hidden_are_told(
+    images, tmp_path, capsysbinary
+):
     query = tmp_path / "query"
     shutil.copytree(images / "query", query)
     (query / "red" / "twice.png").symlink_to("0.png")
     (query / "red" / "gone.png").symlink_to("nowhere.png")
+    (query / ".green").mkdir()
+    shutil.copy(query / "red" / "0.png", query / ".green" / "0.png")
+    (query / "__MACOSX").mkdir()
+    shutil.copy(query / "red" / "0.png", query / "__MACOSX" / "._0.png")
     words = [BACKBONE, f"--support={images}/support", f"--query={query}"]
     predict.main([*words, f"--out={tmp_path}/out.csv"])
     told = capsysbinary.readouterr().out.decode()
     assert f"left out of --query: {query}/red/twice.png, {query}/red/gone.png, links to" in told
+    assert f"left out of --query: {query}/.green/0.png, hidden: a name that begins with" in told
     predict.main([*words, "--out=-"])
     written = capsysbinary.readouterr()
     assert written.out == (tmp_path / "out.csv").read_bytes()

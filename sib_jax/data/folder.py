@@ -1,14 +1,14 @@
 """`folder`: any directory of class folders, with images of any format and size."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from sib_jax.data import class_split, prepare
 from sib_jax.data.errors import EMBEDDED, DataError
 from sib_jax.data.reading import files
 from sib_jax.data.reading.walk import Walked, walk
-from sib_jax.data.split import SPLITS, DataSet
+from sib_jax.data.split import SPLITS, DataSet, Sizes
 from sib_jax.runtime.files import shown
 
 _VERSION = 2  # raise when decoding changes: old cache entries are then not found
@@ -26,6 +26,7 @@ def load(
     channels: int = 3,
     ratios: tuple[float, float, float] = (0.64, 0.16, 0.20),
     seed: int = 0,
+    check: Callable[[Sizes], None] | None = None,
 ) -> DataSet:
     """A directory of class folders, decoded once and then memory-mapped.
 
@@ -41,6 +42,7 @@ def load(
       channels: 3, or 1 for gray.
       ratios: shares of the classes for train, val and test.
       seed: of the shuffle.
+      check: is shown what there is before any image is decoded, and raises where that will not do.
 
     Returns:
       The data set. It is prepared anew when a file's name, size or time of change differs (its
@@ -57,6 +59,8 @@ def load(
     if not root.is_dir():
         raise DataError(f"{shown(root)} is a file; --data_dir must be a directory of class folders")
     splits = find(root, ratios, seed)
+    if check is not None:
+        check(Sizes(_counts(splits)))
     found = files.directory(root)
     return prepare.load(
         "folder",
@@ -93,11 +97,10 @@ def find(root: Path, ratios: tuple[float, float, float], seed: int) -> dict[str,
 
 def _folders(directory: Path) -> list[str]:
     with files.reading(directory):
-        return sorted(
-            path.name
-            for path in directory.iterdir()
-            if not files.is_hidden(path.name) and path.is_dir()
-        )
+        names = sorted(path.name for path in directory.iterdir() if path.is_dir())
+    if hidden := [name for name in names if files.is_made_hidden(name)]:
+        log.info("%s: skipped %d hidden folders, such as %s", directory, len(hidden), hidden[0])
+    return [name for name in names if not files.is_hidden(name)]
 
 
 def _images(root: Path, folders: Mapping[str, Sequence[str]]) -> dict[str, Classes]:
@@ -113,12 +116,16 @@ def _images(root: Path, folders: Mapping[str, Sequence[str]]) -> dict[str, Class
         for split, of_split in folders.items()
     }
     class_split.check(
-        {split: {c: len(n) for c, n in classes.items()} for split, classes in splits.items()},
+        _counts(splits),
         shown(root),
         "image",
         f"add images or remove the folder{left_out}",
     )
     return splits
+
+
+def _counts(splits: Mapping[str, Classes]) -> dict[str, dict[str, int]]:
+    return {s: {c: len(names) for c, names in classes.items()} for s, classes in splits.items()}
 
 
 def _tell(root: Path, walked: Walked) -> str:

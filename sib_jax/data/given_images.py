@@ -18,6 +18,7 @@ from sib_jax.runtime.files import shown
 
 NO_IMAGE = "named like no image that Pillow reads (for HEIC: pip install pillow-heif)"
 NO_MORE = "links to what is counted already, or to nothing"
+HIDDEN = "hidden: a name that begins with a dot; rename it if it is meant"
 
 _NAMED = 5  # files in a message
 
@@ -30,12 +31,14 @@ class Found(NamedTuple):
       folders: the class folder that each lies in; "" for none.
       others: files beside them that are no images.
       links: beside them, to what is counted already or not there.
+      hidden: images that were hidden by a name, or lie in a folder that was.
     """
 
     names: tuple[str, ...]
     folders: tuple[str, ...]
     others: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
 
 
 def find_support(folder: str) -> Found:
@@ -102,7 +105,9 @@ def _below(root: Path) -> Found:
     folders = tuple(n.split("/")[0] if "/" in n else "" for n in names)
     others = [n for n in there if not files.is_image(n)]
     links = [n for n in (*walked.again, *walked.broken) if not files.is_hidden(n)]
-    return Found(_at(root, names), folders, _at(root, others), _at(root, links))
+    images = filter(files.is_named_as_image, walked.names[""])
+    hidden = [n for n in images if files.is_made_hidden(n)]
+    return Found(_at(root, names), folders, *(_at(root, n) for n in (others, links, hidden)))
 
 
 def _at(root: Path, names: Sequence[str]) -> tuple[str, ...]:

@@ -28,8 +28,10 @@ def held_out(class_counts: np.ndarray, share: float) -> np.ndarray:
     Returns:
       bool [images].
     """
-    held = [np.zeros(count, bool) for count in class_counts]
-    for block in held:
-        if share > 0:
-            block[len(block) - max(1, round(share * len(block))) :] = True
-    return np.concatenate(held)
+    of_class = ((images, count(images, share)) for images in class_counts)
+    return np.concatenate([np.arange(images) >= images - held for images, held in of_class])
+
+
+def count(images: int, share: float) -> int:
+    """How many of a class's images are held out, see `held_out`."""
+    return max(1, round(share * images)) if share > 0 else 0

@@ -1,7 +1,9 @@
 """The data set that a name and a folder stand for."""
 
+from collections.abc import Callable
+
 from sib_jax.data.errors import DataError
-from sib_jax.data.split import DataSet
+from sib_jax.data.split import DataSet, Sizes
 
 
 def load(
@@ -11,6 +13,7 @@ def load(
     image_size: int,
     ratios: tuple[float, float, float] = (0.64, 0.16, 0.20),
     seed: int = 0,
+    check: Callable[[Sizes], None] | None = None,
 ) -> DataSet:
     """Loads a data set, from the cache where it was prepared before.
 
@@ -21,6 +24,8 @@ def load(
         features have none.
       ratios: shares of the classes, for a folder or features without train, val and test.
       seed: chooses those classes.
+      check: of a folder, is shown what there is before any image is decoded; what it raises ends
+        this.
 
     Returns:
       Its train, val and test classes, and base images where the data have any.
@@ -48,7 +53,7 @@ def load(
     if name == "folder":
         from sib_jax.data import folder
 
-        return folder.load(data_dir, image_size=image_size, ratios=ratios, seed=seed)
+        return folder.load(data_dir, image_size=image_size, ratios=ratios, seed=seed, check=check)
     if name == "features":
         from sib_jax.data import features
 

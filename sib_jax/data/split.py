@@ -5,7 +5,8 @@ In the place of images there may be features that another model computed.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from types import MappingProxyType
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -65,6 +66,18 @@ class FeatureSplit(_Classes):
     fingerprint: str
 
 
+class Sizes(NamedTuple):
+    """How many examples a data set has; known before any is decoded.
+
+    Attributes:
+      classes: split -> class, in label order -> number of examples.
+      base: split -> further examples of the training classes, see `DataSet.base`.
+    """
+
+    classes: Mapping[str, Mapping[str, int]]
+    base: Mapping[str, int] = MappingProxyType({})
+
+
 AnySplit = TypeVar("AnySplit", Split, FeatureSplit)
 
 
@@ -89,6 +102,16 @@ class DataSet(Generic[AnySplit]):
     val: AnySplit
     test: AnySplit
     base: Mapping[str, AnySplit] = dataclasses.field(default_factory=dict)
+
+    @property
+    def sizes(self) -> Sizes:
+        """Of each class, and of `base`."""
+        parts = {split: self.split(split) for split in SPLITS}
+        counts = {
+            split: dict(zip(part.class_names, part.class_counts.tolist(), strict=True))
+            for split, part in parts.items()
+        }
+        return Sizes(counts, {split: len(part.labels) for split, part in self.base.items()})
 
     def split(self, name: str) -> AnySplit:
         """The split called `name` (train, val or test)."""

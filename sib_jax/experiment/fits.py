@@ -1,30 +1,30 @@
 """Whether the episodes of an experiment fit into its data: enough classes, of enough images."""
 
-from collections.abc import Collection, Sequence
-
-import numpy as np
+from collections.abc import Collection, Mapping
 
 from sib_jax.config import ConfigError, describe
 from sib_jax.data import holdout
-from sib_jax.data.split import SPLITS, DataSet, FeatureSplit
+from sib_jax.data.split import SPLITS, Sizes
 from sib_jax.experiment.settings import Experiment, Head
 from sib_jax.tasks.setting import Task
 
 
-def check(experiment: Experiment, data: DataSet, trained: Collection[Head]) -> None:
+def check(experiment: Experiment, sizes: Sizes, trained: Collection[Head], pretrains: bool) -> None:
     """Raises `ConfigError` where an episode, or a batch of pretraining, asks for too much.
 
     Args:
       experiment: what is to run.
-      data: what it runs on.
+      sizes: of what it runs on.
       trained: the heads that are meta-trained here; the others are evaluated alone.
+      pretrains: whether the backbone may be trained here.
     """
-    held = holdout.of_training(data, experiment.base_holdout)
-    counts = {split: data.split(split).class_counts for split in SPLITS}
-    counts["train"] = np.bincount(data.train.labels[~held], minlength=len(counts["train"]))
-    base = {split: int(held.sum()) for split in SPLITS}
-    if data.base:
-        base = {s: len(data.base[s].labels) if s in data.base else 0 for s in SPLITS}
+    share = 0.0 if sizes.base else experiment.base_holdout
+    held = {name: holdout.count(n, share) for name, n in sizes.classes["train"].items()}
+    counts = dict(sizes.classes)
+    counts["train"] = {name: n - held[name] for name, n in counts["train"].items()}
+    base = {split: sum(held.values()) for split in SPLITS}
+    if sizes.base:
+        base = {split: sizes.base.get(split, 0) for split in SPLITS}
     learners = {head.name for head in trained}
     for head in experiment.heads:
         learns = head.name in learners
@@ -41,22 +41,19 @@ def check(experiment: Experiment, data: DataSet, trained: Collection[Head]) -> N
                 if in_turn:
                     ways = "optimizer.sizes_in_turn, of which ways"
                 said = _in_turn_said(task) if in_turn else _size_said(task)
-                names = data.split(split).class_names
-                _check_task(task, split, names, counts[split], ways, said)
+                _check_task(task, split, counts[split], ways, said)
         if head.setting.has_base:
             for lesson in head.learns_from if learns else ():
                 _check_pretended(lesson.setting.task, counts["train"])
             for split in sorted(evaluated, key=SPLITS.index):
                 most = max(tasks[split], key=lambda task: task.all_queries)
                 _check_base(most, base[split], f"the {split} split")
-    of_features = isinstance(data.train, FeatureSplit)
-    kept = int(counts["train"].sum())
-    pretrains = experiment.reads_features and not of_features and not experiment.backbone.file
+    kept = sum(counts["train"].values())
     if pretrains and experiment.pretraining.batch > kept:
         wanted = f"at most {kept}, the images that training sees"
         raise ConfigError(describe("pretrain.batch", experiment.pretraining.batch, wanted))
-    if pretrains and counts["val"].min() < 2:
-        lacking = data.val.class_names[int(counts["val"].argmin())]
+    lacking = min(counts["val"], key=counts["val"].__getitem__)
+    if pretrains and counts["val"][lacking] < 2:
         raise ConfigError(
             f"class {lacking!r} of the val split has a single image, but pretraining chooses its "
             "epoch by one example of each class and other images of it: add one, change "
@@ -72,20 +69,19 @@ def check(experiment: Experiment, data: DataSet, trained: Collection[Head]) -> N
 def _check_task(
     task: Task,
     split: str,
-    names: Sequence[str],
-    counts: np.ndarray,
+    counts: Mapping[str, int],
     ways: str,
     said: tuple[str, str],
 ) -> None:
-    """Each class has an episode's images: counts [classes] are those that it may be drawn from."""
-    if task.ways > len(names):
-        wanted = f"at most {len(names)}, the classes of the {split} split"
+    """Each class has an episode's images: `counts` are those that it may be drawn from."""
+    if task.ways > len(counts):
+        wanted = f"at most {len(counts)}, the classes of the {split} split"
         raise ConfigError(describe(ways, task.ways, wanted))
-    smallest = int(counts.argmin())
+    smallest = min(counts, key=counts.__getitem__)
     if _most_images(task) > counts[smallest]:
         size, lower = said
         raise ConfigError(
-            f"{size}, but class {names[smallest]!r} of the {split} split has only "
+            f"{size}, but class {smallest!r} of the {split} split has only "
             f"{counts[smallest]} images; lower {lower}"
         )
 
@@ -114,12 +110,12 @@ def _size_said(task: Task) -> tuple[str, str]:
     return f"config.shots + config.queries is {task.shots} + {task.queries}{may}", fields
 
 
-def _check_pretended(task: Task, counts: np.ndarray) -> None:
+def _check_pretended(task: Task, counts: Mapping[str, int]) -> None:
     """Of the training classes some are left as base, with enough images of them."""
     if task.ways >= len(counts):
         wanted = f"below {len(counts)}, the training classes, some of which stay base classes"
         raise ConfigError(describe("ways", task.ways, wanted))
-    fewest = int(np.sort(counts)[: len(counts) - task.ways].sum())
+    fewest = sum(sorted(counts.values())[: len(counts) - task.ways])
     _check_base(task, fewest, "meta-training")
 
 

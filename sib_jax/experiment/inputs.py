@@ -121,7 +121,7 @@ def _class_means(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def _mean(features: np.ndarray) -> np.ndarray:
     """In double precision: of ten thousands of rows, single loses what a small one is worth."""
-    return np.mean(features, axis=0, dtype=np.float64).astype(np.float32)
+    return np.asarray(np.mean(features, axis=0, dtype=np.float64), np.float32)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

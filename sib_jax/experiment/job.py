@@ -1,5 +1,6 @@
 """A whole experiment, top to bottom: pretrain, features, meta-train each head, evaluate, report."""
 
+import functools
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -92,17 +93,24 @@ def _run(
     log.info("data set %s, backbone %s, workdir %s", experiment.data.name, shown, workdir)
     if experiment.data.name != "features":
         memory.check(experiment)
+    fits_in = functools.partial(
+        fits.check,
+        experiment,
+        trained=[] if mode == "evaluate" else _trained(experiment, heads),
+        pretrains=not none and not experiment.backbone.file,
+    )
     data = load(
         experiment.data.name,
         experiment.data.data_dir,
         image_size=experiment.data.image_size,
         ratios=experiment.data.ratios,
         seed=experiment.data.seed,
+        check=fits_in,
     )
     if isinstance(data.train, FeatureSplit):
         memory.check(experiment, data.train.features.shape[1])
     _check_reads(experiment, data, mode)
-    fits.check(experiment, data, [] if mode == "evaluate" else _trained(experiment, heads))
+    fits_in(data.sizes)
     seen = {split: data.split(split).fingerprint for split in ("train", "val")}
     run_files.check_data(seen, workdir)
     for split in SPLITS:

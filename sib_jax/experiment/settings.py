@@ -166,7 +166,7 @@ def read(c: Any) -> Experiment:
         for name, head in configs.items()
     )
     return Experiment(
-        data=Data(c.dataset, c.data_dir, c.image_size, tuple(c.split_ratios), c.seed),
+        data=Data(c.dataset, c.data_dir, c.image_size, tuple(c.split_ratios), c.split_seed),
         backbone=_backbone(c),
         pretraining=_pretraining(c),
         base_holdout=c.base_holdout,

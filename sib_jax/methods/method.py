@@ -87,12 +87,10 @@ def parameter_shapes(method: Method, shape: tuple[int, ...], base: int) -> Any:
       shape: of one input, as in `Classes`.
       base: number of base classes.
     """
-    of_base = None, None
-    if method.reads == "features":
-        sizes = (base, *shape), shape
-        of_base = tuple(jax.ShapeDtypeStruct(size, jnp.float32) for size in sizes)
+    sizes = [(base, *shape), shape] if method.reads == "features" else []
+    of_base = [jax.ShapeDtypeStruct(size, jnp.float32) for size in sizes]
 
-    def init(key: jax.Array, *of_base: jax.Array | None) -> Any:
+    def init(key: jax.Array, *of_base: jax.Array) -> Any:
         return method.init(key, Classes(shape, base, *of_base))
 
     return jax.eval_shape(init, jax.random.key(0), *of_base)

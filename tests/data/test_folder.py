@@ -253,10 +253,31 @@ def test_errors_say_what_is_wrong(tmp_path):
         load("imagenet", str(tmp_path), image_size=8)
 
 
-def test_what_systems_leave_beside_the_classes_is_no_class(tmp_path):
+def test_what_is_there_is_shown_before_any_image_is_decoded(tmp_path, monkeypatch):
+    """So that too few classes or images are told at once, and not after minutes of decoding."""
+    shown = []
+
+    def refuse(sizes):
+        shown.append(sizes)
+        raise DataError("too few")
+
+    root = _split_tree(tmp_path / "d")
+    (root / "val" / "val1" / "2.png").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "decode", lambda *_: pytest.fail("decoded"))
+        with pytest.raises(DataError, match="too few"):
+            load("folder", str(root), image_size=8, check=refuse)
+    assert shown == [folder.load(root, image_size=8).sizes]
+    assert shown[0].classes["val"] == {"val0": 3, "val1": 2}
+
+
+def test_what_systems_leave_beside_the_classes_is_no_class(tmp_path, caplog):
     _tree(tmp_path / "d", classes=4)
     (tmp_path / "d" / "__MACOSX" / "class00").mkdir(parents=True)
     (tmp_path / "d" / "__MACOSX" / "class00" / "._0.png").write_bytes(b"")
-    data = folder.load(tmp_path / "d", image_size=8)
+    (tmp_path / "d" / ".class04").mkdir()
+    with caplog.at_level(logging.INFO, "sib_jax"):
+        data = folder.load(tmp_path / "d", image_size=8)
+    assert f"{tmp_path}/d: skipped 1 hidden folders, such as .class04" in caplog.text
     names = {*data.train.class_names, *data.val.class_names, *data.test.class_names}
     assert names == {f"class{c:02}" for c in range(4)}

@@ -20,6 +20,10 @@ def _data(train=8, val=8, test=8):
     return DataSet("folder", *(_split(classes, 30) for classes in (train, val, test)))
 
 
+def _check(experiment, data, trained):
+    fits.check(experiment, data.sizes, trained, pretrains=not experiment.backbone.file)
+
+
 def _experiment(**fields):
     config = default("folder")
     config.pretrain.batch = 8
@@ -29,17 +33,17 @@ def _experiment(**fields):
 
 def test_a_split_that_nothing_uses_may_be_small():
     tested = _experiment(method="soft_kmeans", eval__splits=("test",))
-    fits.check(tested, _data(train=3, val=2), [])
+    _check(tested, _data(train=3, val=2), [])
     with pytest.raises(ConfigError, match="at most 2, the classes of the val split"):
-        fits.check(_experiment(method="soft_kmeans"), _data(val=2), [])
+        _check(_experiment(method="soft_kmeans"), _data(val=2), [])
 
 
 def test_training_asks_for_its_classes_and_for_those_that_choose_the_epoch():
     sib = _experiment(eval__splits=("test",))
-    fits.check(sib, _data(train=3, val=2), [])  # trained elsewhere
+    _check(sib, _data(train=3, val=2), [])  # trained elsewhere
     for small in ({"train": 3}, {"val": 2}):
         with pytest.raises(ConfigError, match=f"classes of the {next(iter(small))} split"):
-            fits.check(sib, _data(**small), sib.heads)
+            _check(sib, _data(**small), sib.heads)
 
 
 def test_pretraining_asks_for_a_second_image_of_each_validation_class():
@@ -47,8 +51,8 @@ def test_pretraining_asks_for_a_second_image_of_each_validation_class():
     fields = {"method": "soft_kmeans", "eval__splits": ("test",)}
     data = dataclasses.replace(_data(), val=_split(3, 1))
     with pytest.raises(ConfigError, match="class 'c0' of the val split has a single image"):
-        fits.check(_experiment(**fields), data, [])
-    fits.check(_experiment(**fields, backbone_file="conv4_128"), data, [])
+        _check(_experiment(**fields), data, [])
+    _check(_experiment(**fields, backbone_file="conv4_128"), data, [])
 
 
 LWOF = {"setting": "lwof", "prior": "mixture", "base_summary": "none", "base_holdout": 0.1}
@@ -57,11 +61,11 @@ LWOF = {"setting": "lwof", "prior": "mixture", "base_summary": "none", "base_hol
 @pytest.mark.parametrize("few", [{"val": 30}, {"val": 30, "test": 2}])
 def test_each_split_has_its_own_base_images(few):
     lwof = _experiment(**LWOF)
-    fits.check(lwof, _data_with_base({"val": 30, "test": 30}), lwof.heads)
+    _check(lwof, _data_with_base({"val": 30, "test": 30}), lwof.heads)
     some = 0 if "test" not in few else 16
     with pytest.raises(ConfigError, match=f"only {some} images for them in the test split"):
-        fits.check(lwof, _data_with_base(few), lwof.heads)
-    fits.check(_experiment(**LWOF, eval__splits=("val",)), _data_with_base(few), lwof.heads)
+        _check(lwof, _data_with_base(few), lwof.heads)
+    _check(_experiment(**LWOF, eval__splits=("val",)), _data_with_base(few), lwof.heads)
 
 
 def _data_with_base(images):
@@ -72,4 +76,4 @@ def _data_with_base(images):
 def test_pretraining_chooses_its_epoch_among_two_classes_or_more():
     untrained = _experiment(method="soft_kmeans", eval__splits=("test",))
     with pytest.raises(ConfigError, match=r"the val split has 1 class, .*: change config\.split_r"):
-        fits.check(untrained, _data(val=1), [])
+        _check(untrained, _data(val=1), [])

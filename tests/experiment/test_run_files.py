@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sib_jax.config import ConfigError, default
-from sib_jax.experiment import job, run_files
+from sib_jax.experiment import job, run_files, settings
 
 
 def test_how_a_given_backbone_would_be_trained_may_differ(tmp_path):
@@ -38,6 +38,15 @@ def test_a_config_from_before_images_could_grow_has_none_grow():
     assert found["backbone"] == "conv4_128"
     with pytest.raises(LookupError, match="it names no data set"):
         run_files.completed({})
+
+
+def test_another_seed_leaves_the_classes_as_they_are_but_where_one_did_for_both():
+    config = default("folder")
+    config.seed = 3
+    assert settings.read(config).data == settings.read(default("folder")).data
+    stored = json.loads(config.to_json())
+    del stored["split_seed"]  # of a run before there was one
+    assert run_files.completed(stored)["split_seed"] == 3
 
 
 def test_a_head_of_a_run_before_is_not_taken_for_another_of_its_name(tmp_path):

@@ -186,14 +186,24 @@ def together(where: str, folders: Mapping[str, Files]) -> Files:
 
 def is_image(name: str) -> bool:
     """Whether a name is one of an image file, and no hidden one."""
-    suffix = PurePosixPath(name).suffix.lower()
-    return suffix in Image.registered_extensions() and not is_hidden(name)
+    return is_named_as_image(name) and not is_hidden(name)
+
+
+def is_named_as_image(name: str) -> bool:
+    """Whether a name, hidden or not, ends as those of image files do."""
+    return PurePosixPath(name).suffix.lower() in Image.registered_extensions()
 
 
 def is_hidden(name: str) -> bool:
     """Whether a file or a folder that it lies in is one that systems keep for themselves."""
     parts = PurePosixPath(name).parts
     return any(part.startswith(".") or part in ("__MACOSX", "Thumbs.db") for part in parts)
+
+
+def is_made_hidden(name: str) -> bool:
+    """Whether it is hidden, and perhaps a user's own: no copy that macOS keeps beside a file."""
+    parts = PurePosixPath(name).parts
+    return is_hidden(name) and "__MACOSX" not in parts and not parts[-1].startswith("._")
 
 
 def _unreadable(path: object, error: OSError) -> DataError:

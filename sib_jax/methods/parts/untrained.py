@@ -62,7 +62,8 @@ def centred_untrained(
         return untrained(name, logits, settings, ways)
     if settings.normalization != "CL2N":
         raise ValueError(
-            f"centre is 'base', but {settings.normalization} subtracts none: set normalization='CL2N'"
+            f"centre is 'base', but {settings.normalization} subtracts none: set "
+            "normalization='CL2N'"
         )
 
     def init(key: jax.Array, classes: Classes) -> dict[str, jax.Array]:
