@@ -14,7 +14,7 @@ import pytest
 
 from sib_jax import evaluate, features, main, methods, predict
 from sib_jax.config import check, default, fields, heads, steps
-from sib_jax.experiment import run_files
+from sib_jax.experiment import head_file, run_files
 from sib_jax.experiment.loading import UNTRAINED
 from sib_jax.experiment.settings import read
 from sib_jax.report import __main__ as report
@@ -173,9 +173,11 @@ def test_the_guide_to_features(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = default("features")
     config.ways, config.heads = 2, steps(0)
-    params = read(config).heads[0].method.init(jax.random.key(0), methods.Classes((7,), 1))
+    (head,) = read(config).heads
+    params = head.method.init(jax.random.key(0), methods.Classes((7,), 1))
     run_files.write_config(config, Path("runs/mine"))
-    weights.save(run_files.params_file(Path("runs/mine"), "T0"), params)
+    path = run_files.params_file(Path("runs/mine"), "T0")
+    head_file.save(path, params, head, input_shape=(7,), base_classes=["owl"])
     names: dict = {}
     (last,) = blocks("features.md")
     exec(last, names)

@@ -16,7 +16,16 @@ from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.config import ConfigError, describe
 from sib_jax.data.load import load
 from sib_jax.data.split import SPLITS, DataSet, FeatureSplit
-from sib_jax.experiment import fits, inputs, kept_results, memory, reach, run_files, settings
+from sib_jax.experiment import (
+    fits,
+    head_file,
+    inputs,
+    kept_results,
+    memory,
+    reach,
+    run_files,
+    settings,
+)
 from sib_jax.experiment.inputs import Inputs
 from sib_jax.experiment.meta_train import meta_train
 from sib_jax.experiment.observe import observe, split_shown
@@ -122,7 +131,6 @@ def _run(
         _check_same_heads(heads, workdir)
     devices.once(run_files.write_config, config, workdir)
     devices.once(run_files.write_data, seen, workdir)
-    devices.once(_keep_heads, heads, workdir)
     silent = not devices.is_main()
     metrics = Metrics(workdir, tensorboard=experiment.tensorboard, silent=silent)
 
@@ -138,7 +146,9 @@ def _run(
         for head in experiment.heads:
             devices.stop_if_asked()
             programs.make_room()
-            params[head.name] = _params(head, workdir, of[head.method.reads], metrics, trace_to)
+            given = heads.get(head.name)
+            inputs_of = of[head.method.reads]
+            params[head.name] = _params(head, given, workdir, inputs_of, metrics, trace_to)
         if mode == "train":
             return []
         # 5. Evaluation: every head on the same tasks.
@@ -253,15 +263,19 @@ def _inputs(experiment: Experiment, data: DataSet, found: Pretrained | None) -> 
     return made
 
 
-def _params(head: Head, workdir: Path, of: Inputs, metrics: Metrics, trace_to: Path | None) -> Any:
-    """Trained now, or in an earlier run; as they start where there is nothing to train."""
+def _params(
+    head: Head, given: Any, workdir: Path, of: Inputs, metrics: Metrics, trace_to: Path | None
+) -> Any:
+    """Given, or trained now or in an earlier run; as they start where nothing trains them."""
     start = head.method.init(key(head.training.seed, Stream.INIT), of.classes)
     if not head.method.keeps:
         return start
     path, twin = (run_files.params_file(workdir, name) for name in (head.name, head.trained_as))
     kept, has_twin = devices.everywhere([path.exists(), twin.exists()])  # as in `_backbone`
     if not kept:
-        if not head.method.trained:
+        if given is not None:
+            trained = given
+        elif not head.method.trained:
             trained = start
         elif has_twin:
             log.info("%s has the parameters of %s: it is trained alike", head.name, head.trained_as)
@@ -276,11 +290,8 @@ def _params(head: Head, workdir: Path, of: Inputs, metrics: Metrics, trace_to: P
                 metrics,
                 trace_to and trace_to / head.name,
             )
-        about: dict[str, Any] = {"method": head.method.name, "steps": head.method.steps}
-        about["seed"] = head.training.seed
-        if head.setting.has_base:
-            about["base_classes"] = of.base_names  # for predictions among these too
-        devices.once(weights.save, path, trained, about)
+        shape, names = of.classes.shape, of.base_names
+        devices.once(head_file.save, path, trained, head, input_shape=shape, base_classes=names)
     return _kept(weights.load, path, start)
 
 
@@ -290,12 +301,6 @@ def _check_same_backbone(given: str, found: Pretrained, path: Path, backbone: Ba
             f"{path.parent} holds a run with another backbone than {given}; choose another "
             "--workdir, or delete it to start anew"
         )
-
-
-def _keep_heads(heads: Mapping[str, Any], workdir: Path) -> None:
-    for name, given in heads.items():
-        if not (path := run_files.params_file(workdir, name)).exists():
-            weights.save(path, given)
 
 
 def _check_same_heads(heads: Mapping[str, Any], workdir: Path) -> None:

@@ -5,14 +5,12 @@ sib_jax.load(backbone="mini_imagenet-conv4_128", method="soft_kmeans")
 """
 
 import functools
-import itertools
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import ml_collections
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -21,9 +19,9 @@ from sib_jax import config as configs
 from sib_jax.backbones import Backbone, pretrained
 from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.config import ConfigError
-from sib_jax.experiment import run_files, settings
+from sib_jax.experiment import head_file, run_files, settings
 from sib_jax.experiment.predictor import Predictor, TrainedHead
-from sib_jax.methods import METHODS, Classes, Method, sib_plus
+from sib_jax.methods import METHODS, Method, sib_plus
 from sib_jax.methods.method import parameter_shapes
 from sib_jax.report import results
 from sib_jax.runtime import shipped, weights
@@ -101,9 +99,9 @@ def _of_run(workdir: Path, name: str | None, steps: int | None, ways: int | None
     found = backbone_of(workdir, config)
     names = [n for n in names if _is_ready(workdir, n, heads[n])] or names
     if ways is not None:
-        names = [n for n in names if _ways_of(heads[n], found) in (None, ways)] or names
+        names = [n for n in names if _ways_of(heads[n]) in (None, ways)] or names
     name = _best(workdir, names)
-    head = _head(name, heads[name], workdir, found)
+    head = _head(name, heads[name], workdir)
     remedy = functools.partial(_remedy, workdir, heads, found)
     return Predictor(head, found, config.image_size, remedy)
 
@@ -195,7 +193,7 @@ def backbone_of(workdir: Path, config: Any) -> Pretrained | None:
     return pretrained.load(path, settings.make_backbone(of, channels))
 
 
-def _head(name: str, config: Any, workdir: Path, found: Pretrained | None) -> TrainedHead:
+def _head(name: str, config: Any, workdir: Path) -> TrainedHead:
     method = settings.method_of(config)
     path = run_files.params_file(workdir, name)
     if method.keeps and not path.is_file():
@@ -203,58 +201,18 @@ def _head(name: str, config: Any, workdir: Path, found: Pretrained | None) -> Tr
             f"head {name} of {shown(workdir)} is not {'trained' if method.trained else 'fitted'} "
             "yet; start the run again with the same command"
         )
-    kept = None if found is None or found.weights is None else len(found.weights)
-    shape = _shape(method, config, found)
-    params, found_shape, count = _params(method, path, shape, kept)
+    make = functools.partial(settings.method_of, config)
+    if not method.keeps:
+        return TrainedHead(name, make, {}, ways=None)
+    stored = head_file.load(path, method)
     return TrainedHead(
         name=name,
-        make=functools.partial(settings.method_of, config),
-        params=params,
-        ways=_ways_of(config, found),
-        features=_length(method, found_shape),
-        base=_base_names(path, count) if has_base(config.setting) else (),
+        make=make,
+        params=stored.params,
+        ways=_ways_of(config),
+        features=_length(method, stored.input_shape),
+        base=stored.base_classes if has_base(config.setting) else (),
     )
-
-
-def _base_names(path: Path, count: int) -> tuple[str, ...]:
-    """Of the base classes; runs of earlier versions have not kept them."""
-    unknown = [f"base class {i}" for i in range(count)]
-    return tuple(weights.about(path).get("base_classes", unknown) if path.exists() else unknown)
-
-
-def _shape(method: Method, config: Any, found: Pretrained | None) -> tuple[int, ...] | None:
-    """Shape of one input; None where no file tells."""
-    if found is None:
-        return None
-    if method.reads == "images":
-        return (config.image_size, config.image_size, found.backbone.channels)
-    return (found.backbone.features,)
-
-
-def _params(
-    method: Method, path: Path, shape: tuple[int, ...] | None, base: int | None
-) -> tuple[Any, tuple[int, ...], int]:
-    """Parameters, shape of an input and number of base classes; what nothing tells, the file does.
-
-    A method that keeps none has parameters of any shape.
-    """
-    if not method.keeps:
-        found = shape or (1,)
-        return method.init(jax.random.key(0), Classes(found, base or 0)), found, base or 0
-    weights.about(path)  # a file that cannot be read is told of here
-    with np.load(path) as stored:
-        sizes = sorted({size for array in stored.values() for size in array.shape} | {1})
-    shapes = [(size,) for size in sizes] if shape is None else [shape]
-    bases = sizes if base is None else [base, *sizes]  # the backbone may know other classes
-    error = None
-    for of_input, count in itertools.product(shapes, bases):
-        try:
-            like = parameter_shapes(method, of_input, count)
-            return weights.load(path, like), of_input, count
-        except weights.WeightsError as refusal:
-            error = error or refusal
-    assert error is not None
-    raise error
 
 
 def _length(method: Method, shape: tuple[int, ...]) -> int | None:
@@ -266,21 +224,19 @@ def _length(method: Method, shape: tuple[int, ...]) -> int | None:
     return None if one == other else length
 
 
-def _ways_of(config: Any, found: Pretrained | None) -> int | None:
-    """The number of classes that the parameters are for; None for any: shapes are the same then."""
+def _ways_of(config: Any) -> int | None:
+    """The number of classes that the parameters are for; None for any."""
     if config.method == "sib" and config.inner.steps == 0 and config.init_net == "support":
         return None
-    shape = _shape(settings.method_of(config), config, found)
-    methods = (settings.method_of(config, ways) for ways in (config.ways, config.ways + 1))
-    one, other = (parameter_shapes(method, shape or (8,), 1) for method in methods)
-    return None if one == other else config.ways
+    one, other = (settings.method_of(config, ways) for ways in (config.ways, config.ways + 1))
+    return None if settings.share_parameters(config, one, other) else config.ways
 
 
 def _remedy(workdir: Path, heads: dict[str, Any], found: Pretrained | None) -> str:
     """What serves other numbers of classes."""
     any_ways = []
     for name, config in heads.items():
-        if _is_ready(workdir, name, config) and _ways_of(config, found) is None:
+        if _is_ready(workdir, name, config) and _ways_of(config) is None:
             any_ways.append(name)
     choices = [f"choose head {' or '.join(any_ways)}"] if any_ways else []
     choices.append("train one with --config.ways")
@@ -353,10 +309,8 @@ def _shipped_head(backbone: str | os.PathLike[str]) -> Path | None:
 
 def _sib_plus_head(path: Path, found: Pretrained) -> TrainedHead:
     settings = sib_plus.Settings(steps=weights.about(path)["steps"])
-    shape = (found.backbone.features,)
-    params, *_ = _params(sib_plus.make(settings, 2), path, shape, 0)
-    make = functools.partial(sib_plus.make, settings)
-    length = found.backbone.features
+    make, length = functools.partial(sib_plus.make, settings), found.backbone.features
+    params = weights.load(path, parameter_shapes(make(2), (length,), 0))
     return TrainedHead(_SHIPPED, make, params, None, features=length, most_ways=_MOST_WAYS)
 
 

@@ -349,8 +349,7 @@ def _for_ways(c: Any, method: Method, ways: int) -> Method:
     if ways == c.ways:
         return method
     other = method_of(c, ways)
-    shape = (c.crop, c.crop, 3) if method.reads == "images" else (64,)
-    if parameter_shapes(method, shape, 8) != parameter_shapes(other, shape, 8):
+    if not share_parameters(c, method, other):
         if c.optimizer.sizes_in_turn:
             said, mend = f"sizes_in_turn has {ways} ways", f"have {c.ways} there"
         else:
@@ -360,6 +359,13 @@ def _for_ways(c: Any, method: Method, ways: int) -> Method:
             f"shapes of its parameters depend on them; {mend}"
         )
     return other
+
+
+def share_parameters(c: Any, method: Method, other: Method) -> bool:
+    """Whether two methods that read the same have parameters of the same shapes."""
+    shape = (c.crop, c.crop, 3) if method.reads == "images" else (64,)
+    one, two = (parameter_shapes(of, shape, 8) for of in (method, other))
+    return bool(one == two)
 
 
 def method_of(c: Any, ways: int | None = None) -> Method:

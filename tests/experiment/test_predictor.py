@@ -18,10 +18,9 @@ from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.config import default
 from sib_jax.data.reading.decode import decode_one
 from sib_jax.errors import UserError
-from sib_jax.experiment import features, loading, memory, run_files, settings
+from sib_jax.experiment import features, head_file, loading, memory, run_files, settings
 from sib_jax.experiment.predictor_inputs import prepare
 from sib_jax.methods import Classes, sib_plus
-from sib_jax.runtime import weights
 from sib_jax.tasks.episode import Episode
 
 SIZE, BASE = 16, 6
@@ -58,8 +57,8 @@ def write_run(workdir, dataset="folder", width=None):
     for head in settings.read(config).heads:
         if head.method.trained:
             params = head.method.init(jax.random.key(1), classes)
-            about = {"base_classes": NAMES} if head.setting.has_base else {}
-            weights.save(run_files.params_file(workdir, head.name), params, about)
+            path = run_files.params_file(workdir, head.name)
+            head_file.save(path, params, head, input_shape=(width,), base_classes=NAMES)
     return workdir
 
 

@@ -1,0 +1,60 @@
+"""The file of a head's parameters, which says what they are for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sib_jax.experiment.settings import Head
+from sib_jax.methods.method import Method, parameter_shapes
+from sib_jax.runtime import weights
+
+
+class Stored(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+      params: of the method.
+      input_shape: of one input, as in `Classes`.
+      base_classes: names of the training classes, in label order.
+    """
+
+    params: Any
+    input_shape: tuple[int, ...]
+    base_classes: tuple[str, ...]
+
+
+def save(
+    path: Path,
+    params: Any,
+    head: Head,
+    *,
+    input_shape: tuple[int, ...],
+    base_classes: Sequence[str],
+) -> None:
+    """Writes the parameters of a head; the rest is as in `Stored`."""
+    about = {
+        "method": head.method.name,
+        "steps": head.method.steps,
+        "seed": head.training.seed,
+        "input_shape": list(input_shape),
+        "base_classes": list(base_classes),
+    }
+    weights.save(path, params, about)
+
+
+def load(path: Path, method: Method) -> Stored:
+    """Reads what `save` wrote for this method.
+
+    Raises:
+      WeightsError: the file is damaged, of another method, or of a version that did not say what
+        its parameters are for.
+    """
+    about = weights.about(path)
+    try:
+        shape, names = tuple(about["input_shape"]), tuple(about["base_classes"])
+    except (KeyError, TypeError):
+        raise weights.WeightsError(
+            f"{path} does not say what it is for: an older version wrote it. Delete it, and start "
+            "the run again with the same command"
+        ) from None
+    return Stored(weights.load(path, parameter_shapes(method, shape, len(names))), shape, names)
