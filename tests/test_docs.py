@@ -169,7 +169,7 @@ def test_the_guide_to_prediction(tmp_path, monkeypatch):
 
 
 def test_the_guide_to_features(tmp_path, monkeypatch):
-    """Its last block, on a run that leaves what a job leaves; the others download models."""
+    """What needs no models of others: a projection, and a run that leaves what a job leaves."""
     monkeypatch.chdir(tmp_path)
     config = default("features")
     config.ways, config.heads = 2, steps(0)
@@ -178,8 +178,18 @@ def test_the_guide_to_features(tmp_path, monkeypatch):
     run_files.write_config(config, Path("runs/mine"))
     path = run_files.params_file(Path("runs/mine"), "T0")
     head_file.save(path, params, head, input_shape=(7,), base_classes=["owl"])
+    rng = np.random.default_rng(0)
+    features = (rng.normal(size=(20, 8)) @ rng.normal(size=(8, 300))).astype(np.float16)
+    np.savez("FILE.npz", features=features, labels=np.arange(20) // 2, split=["train"] * 20)
+    projection, last = blocks("features.md")
+    exec(projection, {})
+    with np.load("SHORT.npz") as found:
+        short, labels = found["features"], found["labels"]
+    assert short.shape == (20, 256)
+    assert labels.tolist() == (np.arange(20) // 2).tolist()
+    whole = features.astype(np.float32)  # of 8 directions, so that 256 hold all of it
+    np.testing.assert_allclose(short @ short.T, whole @ whole.T, rtol=1e-3, atol=0.1)
     names: dict = {}
-    (last,) = blocks("features.md")
     exec(last, names)
     assert names["probabilities"].shape == (3, 2)
     for block in re.findall(r"```py\n(.*?)```", page("features.md"), re.DOTALL):
