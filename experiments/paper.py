@@ -7,9 +7,9 @@ last sixth are the base queries. A backbone that you have goes in with --config.
 Untrained soft and balanced k-means stand beside SIB: what adaptation is worth without learning it.
 
 On 2 CPU cores (AMD EPYC) mini-ImageNet takes 5 to 9 minutes for a standard head of the paper's
-480,000 episodes; reckoned from the rates of shorter runs, 2 hours for the backbone before that, and
-an hour for a head without forgetting. RESULTS.md has the command of a shorter schedule, which is
-as good to 0.3 points.
+480,000 episodes and 16 to 28 for one without forgetting; reckoned from the rates of shorter runs,
+2 hours for the backbone before that. RESULTS.md has the command of a shorter schedule, which is as
+good to 0.3 points in the standard setting; without forgetting, Both needs the long one.
 """
 
 import ml_collections

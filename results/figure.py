@@ -57,7 +57,7 @@ def _of_unequal_shares(axes: Axes, mode: Mode) -> None:
         "sib": "SIB, T = 3",
         "soft_kmeans": "soft k-means",
         "sib_unbalanced": "SIB that learned\nfrom unequal shares",
-        "sib_plus_unbalanced": "SIB+ likewise",
+        "sib_plus_unbalanced": "SIB+ that learned\nfrom unequal shares",
     }
     rows = tables.rows(tables.UNBALANCED_MINI)
     for place, head in enumerate(heads):
@@ -69,8 +69,8 @@ def _of_unequal_shares(axes: Axes, mode: Mode) -> None:
         axes.errorbar(unequal["mean"], place, xerr=unequal["ci95"], **_line(0, mode, "o"))
     axes.set_yticks(range(len(heads)), list(heads.values()), fontsize=8)
     axes.set_ylim(len(heads) - 0.5, -0.5)
-    axes.set_xlabel("hollow: equal shares, full: unequal")
-    axes.set_title("5-way 1-shot, test accuracy, %")
+    axes.set_xlabel("hollow: classes equal, full: Dirichlet(2)")
+    axes.set_title("1-shot, unequal classes, %")
 
 
 def main() -> None:

@@ -72,7 +72,9 @@ def test_accuracies_of_the_tasks_have_the_mean_and_interval_of_their_row(path):
 @pytest.mark.parametrize(
     ("printed", "mean", "half", "wanted"),
     [
-        ("60.00 ± 0.50", 60.2, 0.4, "above"),
+        ("60.00 ± 0.50", 60.6, 0.4, "above"),
+        ("60.00 ± 0.50", 60.2, 0.4, "within"),
+        ("60.00", 60.1, 0.4, "above"),
         ("60.00 ± 0.50", 59.65, 0.4, "within"),
         ("60.00 ± 0.30", 59.66, 0.4, "0.3 below"),
         ("60.00", 59.9, 0.4, "0.1 below"),
