@@ -271,7 +271,8 @@ def which_backbone() -> str:
         return [f"{shots}-shot", method, *cells, (paper.row_of(shipped["test"][head]) or ("",))[0]]
 
     return table(
-        "| task | method | validation: shipped | the other | test: shipped | the other | the paper |",
+        "| task | method | validation: shipped | the other | test: shipped | the other "
+        "| the paper |",
         (line(s, head, method) for s in (5, 1) for head, method in (SIB | UNTRAINED).items()),
     )
 

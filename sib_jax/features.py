@@ -32,6 +32,7 @@ def run(options: argparse.Namespace) -> None:
     from sib_jax.runtime import files
     from sib_jax.runtime.console import log
 
+    files.check_file(options.out)
     found, config = _of_run(options) if options.run else _of_backbone(options)
     channels = found.backbone.channels
     data = load(
@@ -146,7 +147,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     options = parser.parse_args(argv)
     for name in ("dataset", "mirror", "image_size", "split_seed"):
-        if options.run is not None and getattr(options, name) not in (None, False):
+        value = getattr(options, name)
+        if options.run is not None and value is not None and value is not False:
             parser.error(f"--{name} goes with --backbone; a run has its own")
     options.dataset, options.split_seed = options.dataset or "folder", options.split_seed or 0
     if Path(options.out).suffix != ".npz":

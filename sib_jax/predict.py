@@ -112,7 +112,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _check_outputs(options: argparse.Namespace, support: Found, query: Found) -> None:
     """Raises where an image would be overwritten, or a file cannot be written."""
-    from sib_jax.runtime.files import check_folder
+    from sib_jax.runtime.files import check_file
 
     images = {os.path.realpath(name) for name in (*support.names, *query.names)}
     for name in ("out", "sheet"):
@@ -121,7 +121,7 @@ def _check_outputs(options: argparse.Namespace, support: Found, query: Found) ->
         if given and given != _STDOUT:
             if os.path.isdir(given):
                 raise PredictError(f"--{name}={given} is a folder: name a file, in it or elsewhere")
-            check_folder(Path(given).parent)
+            check_file(given)
 
 
 def _check_names(support: Found) -> None:

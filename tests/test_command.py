@@ -1,6 +1,7 @@
 """What the commands share: how a mistake or a reader that has enough ends one."""
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,15 @@ def test_a_log_that_nobody_reads_any_more_ends_no_run(tmp_path):
     done = subprocess.run(program, shell=True, capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout == "step 0\n"
     assert done.stderr == "finished\n"
+
+
+def test_what_the_terminal_has_no_characters_for_is_written_as_escapes(tmp_path):
+    code = (
+        "from sib_jax.runtime import console; console.start(); console.log.info('53.6 \u00b1 0.2')"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"53.6 \\xb1 0.2\n", b"")
 
 
 _no_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device is always full")

@@ -59,11 +59,14 @@ def test_mistakes_are_one_line(tmp_path, backbone):
         )
     with pytest.raises(SystemExit, match=r"must be a whole number in 0.*got 4294967296"):
         features.main(["--backbone=a", "--dataset=glyphs", f"--split_seed={2**32}", out])
-    for option in ("--mirror", "--image_size=84", "--split_seed=1", "--dataset=folder"):
+    for option in ("--mirror", "--image_size=0", "--split_seed=0", "--dataset=folder"):
         with pytest.raises(SystemExit, match="goes with --backbone; a run has its own"):
             features.main([f"--run={tmp_path}", out, option])
     with pytest.raises(SystemExit, match="is a file; give the --workdir"):
         features.main([f"--run={tmp_path}/backbone.npz", out])
     with pytest.raises(SystemExit, match="holds no run"):
         features.main([f"--run={tmp_path}", out])
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(SystemExit, match=r"folder\.npz cannot be written: Is a directory"):
+        features.main(["--backbone=nowhere", "--dataset=glyphs", f"--out={tmp_path}/folder.npz"])
     assert not (tmp_path / "x.npz").exists()

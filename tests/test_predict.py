@@ -28,6 +28,8 @@ def images(tmp_path_factory):
                 noisy = np.array(colour) + rng.normal(0, 10, (60 + 9 * i, 90, 3))
                 Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(folder / f"{i}.png")
     (root / "query" / "red" / "notes.txt").write_text("no image")
+    (root / ".hidden").mkdir()
+    Image.new("RGB", (9, 9)).save(root / ".hidden" / ".a.png")
     return root
 
 
@@ -75,7 +77,7 @@ def test_the_table_goes_to_the_standard_output_and_links_and_hidden_are_told(
     predict.main([*words, f"--out={tmp_path}/out.csv"])
     told = capsysbinary.readouterr().out.decode()
     assert f"left out of --query: {query}/red/twice.png, {query}/red/gone.png, links to" in told
-    assert f"left out of --query: {query}/.green/0.png, hidden: a name that begins with" in told
+    assert f"left out of --query: {query}/.green/0.png, hidden by a name that begins with" in told
     predict.main([*words, "--out=-"])
     written = capsysbinary.readouterr()
     assert written.out == (tmp_path / "out.csv").read_bytes()
@@ -110,6 +112,8 @@ def test_a_glob_has_no_accuracy_where_its_folders_are_no_classes(images, tmp_pat
         ({"support": "nowhere"}, "--support=nowhere is no folder"),
         ({"support": "{images}/support/red"}, "must hold two or more class folders"),
         ({"query": "nowhere/*.png"}, "is no folder, and matches no image files"),
+        ({"query": "{images}/.hidden/"}, "holds no images ({images}/.hidden/.a.png: hidden by a n"),
+        ({"query": "{images}/.hidden/.*.png"}, "image files ({images}/.hidden/.a.png: hidden by"),
         ({"run": "nowhere"}, "give --run or --backbone, not both"),
         ({"backbone": None}, "give --run=WORKDIR of a finished run, or --backbone"),
         ({"run": "nowhere", "backbone": None}, "nowhere does not exist"),
@@ -140,7 +144,7 @@ def test_a_mistake_is_one_line(images, tmp_path, options, message):
         predict.main(words)
     said = str(ended.value)
     assert said.startswith("sib_jax: ")
-    assert message in said
+    assert message.format(images=images) in said
     assert "\n" not in said
 
 

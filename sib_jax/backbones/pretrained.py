@@ -126,23 +126,13 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
         _check_same(path, variables, backbone)
         _check_setting(path, "final_relu", True, backbone.final_relu)
         return Pretrained(backbone, variables, preprocessing)
+    about, preprocessing = check(path, backbone)
     like = jax.eval_shape(backbone.init, jax.random.key(0))
-    about = weights_file.about(path)
-    _check_setting(path, "backbone", about.get("backbone", backbone.name), backbone.name)
     classes = about.get("classes")
     if isinstance(classes, int) and classes > 0:
         like["base_weights"] = jax.ShapeDtypeStruct((classes, backbone.features), jnp.float32)
     variables = weights_file.load(path, like)
     weights = variables.pop("base_weights", None)
-    try:
-        stored, final_relu = about["preprocessing"], about["final_relu"]
-        preprocessing = Preprocessing(stored["crop"], tuple(stored["mean"]), tuple(stored["std"]))
-    except (KeyError, TypeError) as error:
-        raise weights_file.WeightsError(
-            f"{path} does not say with what preprocessing it was trained"
-        ) from error
-    _check_setting(path, "final_relu", final_relu, backbone.final_relu)
-    _check_setting(path, "crop", preprocessing.crop, backbone.image_size)
     mirror = about.get("mirror", False) is True  # files of before know no mirror images
     dataset, names = about.get("dataset"), about.get("class_names")
     return Pretrained(
@@ -154,6 +144,33 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
         dataset if isinstance(dataset, str) else None,
         tuple(map(str, names)) if isinstance(names, list) else None,
     )
+
+
+def check(path: str | os.PathLike[str], backbone: Backbone) -> tuple[dict[str, Any], Preprocessing]:
+    """What an .npz of ours says of itself, after a look at whether that is what a config asks for.
+
+    Args:
+      path: of the file.
+      backbone: what the config asks for; its channels are not looked at.
+
+    Raises:
+      UserError: the file holds another backbone, was trained with other settings, or is not
+        readable.
+    """
+    about = weights_file.about(path)
+    _check_setting(path, "backbone", about.get("backbone", backbone.name), backbone.name)
+    try:
+        stored, final_relu = about["preprocessing"], about["final_relu"]
+        preprocessing = Preprocessing(stored["crop"], tuple(stored["mean"]), tuple(stored["std"]))
+    except (KeyError, TypeError) as error:
+        raise weights_file.WeightsError(
+            f"{path} does not say with what preprocessing it was trained"
+        ) from error
+    _check_setting(path, "final_relu", final_relu, backbone.final_relu)
+    crop, wanted = preprocessing.crop, backbone.image_size
+    hint = f", and --config.image_size={crop} if it saw whole images"
+    _check_setting(path, "crop", crop, wanted, hint if crop < wanted else "")
+    return about, preprocessing
 
 
 def located(file: str | os.PathLike[str], dataset: str = "") -> str:
@@ -217,10 +234,12 @@ def _check_same(path: object, variables: Any, backbone: Backbone) -> None:
         )
 
 
-def _check_setting(path: object, field: str, stored: object, wanted: object) -> None:
+def _check_setting(
+    path: object, field: str, stored: object, wanted: object, hint: str = ""
+) -> None:
     """Weights alone do not show it, but the features would be others than it was trained for."""
     if stored != wanted:
         raise SettingError(
             f"{path} was trained with config.{field} = {stored}, not {wanted}; "
-            f"add --config.{field}={stored}"
+            f"add --config.{field}={stored}{hint}"
         )

@@ -12,7 +12,7 @@ from sib_jax.data.split import SPLITS, DataSet, Sizes
 from sib_jax.runtime.files import shown
 
 _VERSION = 2  # raise when decoding changes: old cache entries are then not found
-_SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
+_SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +84,13 @@ def find(root: Path, ratios: tuple[float, float, float], seed: int) -> dict[str,
     found = {s: [n for n in of_split if n in names] for s, of_split in _SPLIT_FOLDERS.items()}
     if all(found.values()):
         folders = {s: [f"{found[s][0]}/{n}" for n in _folders(root / found[s][0])] for s in SPLITS}
-    elif any(found.values()) and names <= {n for of in _SPLIT_FOLDERS.values() for n in of}:
+    elif (found["train"] and found["test"]) or (
+        any(found.values()) and names <= {n for of in _SPLIT_FOLDERS.values() for n in of}
+    ):  # a class may be called so, but no two
         missing = [split for split in SPLITS if not found[split]]
         raise DataError(
-            f"{shown(root)} holds {', '.join(sorted(names))}, but no {' and no '.join(missing)}"
+            f"{shown(root)} holds {', '.join(sorted(names))}, but no {' and no '.join(missing)}: "
+            "give it folders of all three splits, or class folders alone"
         )
     else:
         wanted = "class folders (expected DIR/CLASS/IMAGE or DIR/{train,val,test}/CLASS/IMAGE)"
@@ -99,7 +102,8 @@ def _folders(directory: Path) -> list[str]:
     with files.reading(directory):
         names = sorted(path.name for path in directory.iterdir() if path.is_dir())
     if hidden := [name for name in names if files.is_made_hidden(name)]:
-        log.info("%s: skipped %d hidden folders, such as %s", directory, len(hidden), hidden[0])
+        where, first = shown(directory), shown(hidden[0])
+        log.info("%s: skipped %d hidden folders, such as %s", where, len(hidden), first)
     return [name for name in names if not files.is_hidden(name)]
 
 

@@ -18,7 +18,7 @@ from sib_jax.runtime.files import shown
 
 NO_IMAGE = "named like no image that Pillow reads (for HEIC: pip install pillow-heif)"
 NO_MORE = "links to what is counted already, or to nothing"
-HIDDEN = "hidden: a name that begins with a dot; rename it if it is meant"
+HIDDEN = "hidden by a name that begins with a dot; rename it if it is meant"
 
 _NAMED = 5  # files in a message
 
@@ -59,6 +59,7 @@ def find_support(folder: str) -> Found:
         there = f"only {classes[0]!r} has" if classes else "there are none with"
         raise DataError(
             f"--support={folder} must hold two or more class folders with images; {there} images"
+            f"{_said(found)}"
         )
     if loose := [n for n, f in zip(found.names, found.folders, strict=True) if not f]:
         raise DataError(
@@ -68,7 +69,7 @@ def find_support(folder: str) -> Found:
     if empty := sorted(set(_folders(root)) - set(classes)):
         raise DataError(
             f"--support={folder} has class folders without images, {listed(empty)}: put examples "
-            f"there, or take them away{_said(found.others)}"
+            f"there, or take them away{_said(found)}"
         )
     names, folders = (tuple(part) for part in zip(*inside, strict=True))
     return found._replace(names=names, folders=folders)
@@ -88,11 +89,14 @@ def find_query(given: str) -> Found:
         matches = [str(place)] if one else sorted(glob.glob(str(place), recursive=True))
         names = tuple(n for n in matches if files.is_image(Path(n).name) and os.path.isfile(n))
         known = set(names)
-        others = tuple(n for n in matches if n not in known and os.path.isfile(n))
-        found = Found(names, tuple(Path(n).parent.name for n in names), others)
+        rest = [n for n in matches if n not in known and os.path.isfile(n)]
+        hidden = tuple(n for n in rest if files.is_hidden(Path(n).name))
+        others = tuple(n for n in rest if n not in hidden)
+        folders = tuple(Path(n).parent.name for n in names)
+        found = Found(names, folders, others, hidden=hidden)
     if not found.names:
         what = "holds no images" if place.is_dir() else "is no folder, and matches no image files"
-        raise DataError(f"--query={given} {what}{_said(found.others)}")
+        raise DataError(f"--query={given} {what}{_said(found)}")
     return found
 
 
@@ -118,8 +122,11 @@ def _folders(root: Path) -> list[str]:
     return [p.name for p in root.iterdir() if p.is_dir() and not files.is_hidden(p.name)]
 
 
-def _said(others: Sequence[str]) -> str:
-    return f" ({listed(others)}: {NO_IMAGE})" if others else ""
+def _said(found: Found) -> str:
+    """What is there and left out, for a message that tells of too little."""
+    left_out = {NO_IMAGE: found.others, HIDDEN: found.hidden}
+    told = "; ".join(f"{listed(names)}: {why}" for why, names in left_out.items() if names)
+    return f" ({told})" if told else ""
 
 
 def listed(names: Sequence[str]) -> str:

@@ -86,7 +86,7 @@ def _is_whole(path: Path) -> bool:
     """Whether a file is what was written: its checksum is kept beside it."""
     try:
         return _checksum_file(path).read_text() == str(files.checksum(path))
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 

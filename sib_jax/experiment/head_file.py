@@ -42,19 +42,23 @@ def save(
     weights.save(path, params, about)
 
 
+def is_complete(path: Path) -> bool:
+    """Whether a file says what its parameters are for; those of older versions did not."""
+    about = weights.about(path)
+    return all(isinstance(about.get(name), list) for name in ("input_shape", "base_classes"))
+
+
 def load(path: Path, method: Method) -> Stored:
     """Reads what `save` wrote for this method.
 
     Raises:
-      WeightsError: the file is damaged, of another method, or of a version that did not say what
-        its parameters are for.
+      WeightsError: the file is damaged, of another method, or not complete.
     """
-    about = weights.about(path)
-    try:
-        shape, names = tuple(about["input_shape"]), tuple(about["base_classes"])
-    except (KeyError, TypeError):
+    if not is_complete(path):
         raise weights.WeightsError(
-            f"{path} does not say what it is for: an older version wrote it. Delete it, and start "
-            "the run again with the same command"
-        ) from None
+            f"{path} does not say what its parameters are for: an older version wrote it. Start "
+            "the run again with the same command: it adds that, and trains nothing anew"
+        )
+    about = weights.about(path)
+    shape, names = tuple(about["input_shape"]), tuple(about["base_classes"])
     return Stored(weights.load(path, parameter_shapes(method, shape, len(names))), shape, names)

@@ -1,6 +1,5 @@
 """A whole experiment, top to bottom: pretrain, features, meta-train each head, evaluate, report."""
 
-import functools
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from sib_jax.backbones import Backbone, pretrained
 from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.config import ConfigError, describe
 from sib_jax.data.load import load
-from sib_jax.data.split import SPLITS, DataSet, FeatureSplit
+from sib_jax.data.split import SPLITS, DataSet, FeatureSplit, Sizes
 from sib_jax.experiment import (
     fits,
     head_file,
@@ -29,7 +28,7 @@ from sib_jax.experiment import (
 from sib_jax.experiment.inputs import Inputs
 from sib_jax.experiment.meta_train import meta_train
 from sib_jax.experiment.observe import observe, split_shown
-from sib_jax.experiment.pretrain import pretrain
+from sib_jax.experiment.pretrain import check_start, pretrain
 from sib_jax.experiment.run_lock import Lock
 from sib_jax.experiment.settings import Experiment, Head
 from sib_jax.report import markdown, observed, results, task_arrays
@@ -94,6 +93,7 @@ def _run(
     begun = time.monotonic()
     run_files.check_same(config, workdir)
     _check_stages(experiment, workdir, mode, heads)
+    _check_reads(experiment, mode)
     _check_same_heads(heads, workdir)
     if experiment.tensorboard:
         check_tensorboard()
@@ -102,12 +102,15 @@ def _run(
     log.info("data set %s, backbone %s, workdir %s", experiment.data.name, shown, workdir)
     if experiment.data.name != "features":
         memory.check(experiment)
-    fits_in = functools.partial(
-        fits.check,
-        experiment,
-        trained=[] if mode == "evaluate" else _trained(experiment, heads),
-        pretrains=not none and not experiment.backbone.file,
-    )
+    pretrains = not none and not experiment.backbone.file
+
+    def fits_in(sizes: Sizes) -> None:
+        trained = [] if mode == "evaluate" else _trained(experiment, heads)
+        fits.check(experiment, sizes, trained, pretrains)
+        start = experiment.pretraining.start
+        if pretrains and start and not (workdir / run_files.BACKBONE).exists():
+            check_start(start, len(sizes.classes["train"]))
+
     data = load(
         experiment.data.name,
         experiment.data.data_dir,
@@ -118,7 +121,6 @@ def _run(
     )
     if isinstance(data.train, FeatureSplit):
         memory.check(experiment, data.train.features.shape[1])
-    _check_reads(experiment, data, mode)
     fits_in(data.sizes)
     seen = {split: data.split(split).fingerprint for split in ("train", "val")}
     run_files.check_data(seen, workdir)
@@ -290,6 +292,10 @@ def _params(
                 metrics,
                 trace_to and trace_to / head.name,
             )
+    else:
+        trained = _kept(weights.load, path, start)
+    # All processes look before any writes.
+    if not kept or devices.anywhere(not head_file.is_complete(path)):
         shape, names = of.classes.shape, of.base_names
         devices.once(head_file.save, path, trained, head, input_shape=shape, base_classes=names)
     return _kept(weights.load, path, start)
@@ -315,9 +321,9 @@ def _check_same_heads(heads: Mapping[str, Any], workdir: Path) -> None:
                 )
 
 
-def _check_reads(experiment: Experiment, data: DataSet, mode: str) -> None:
+def _check_reads(experiment: Experiment, mode: str) -> None:
     """The data are what the methods and `mode` ask for."""
-    if isinstance(data.train, FeatureSplit):
+    if experiment.data.name == "features":
         if mode == "pretrain":
             wanted = "but the data are features already"
             raise ConfigError(f"--mode=pretrain trains a backbone, {wanted}")
@@ -343,6 +349,8 @@ def _check_stages(
         if not os.path.isfile(given) and not kept.exists():
             wanted = f"an existing .npz or .pth file, or one of {', '.join(shipped.weights())}"
             raise ConfigError(describe("backbone_file", given, wanted))
+        if os.path.isfile(given) and given.endswith(".npz"):
+            pretrained.check(given, settings.make_backbone(experiment.backbone, channels=3))
     elif start and not kept.exists() and not os.path.isfile(start):
         wanted = f"an existing .npz file, or one of {', '.join(shipped.weights())}"
         raise ConfigError(describe("pretrain.start", start, wanted))

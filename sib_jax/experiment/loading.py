@@ -212,6 +212,7 @@ def _head(name: str, config: Any, workdir: Path) -> TrainedHead:
         ways=_ways_of(config),
         features=_length(method, stored.input_shape),
         base=stored.base_classes if has_base(config.setting) else (),
+        input_shape=stored.input_shape,
     )
 
 

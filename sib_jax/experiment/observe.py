@@ -147,10 +147,12 @@ def confused(drawn: Drawn, labels: np.ndarray, predicted: np.ndarray) -> np.ndar
 
     true, taken = of_column(drawn.query_labels), of_column(predicted)
     classes = int(max(true.max(), taken.max(), present.max())) + 1
-    pairs, counts = np.unique(true * classes + taken, return_counts=True)
-    one, other = np.divmod(pairs, classes)
+    answered = np.unique(true * classes + taken, return_counts=True)
     together = np.unique(true[:, :, None] * classes + present[:, None], return_counts=True)
-    chances = _looked_up(pairs, *together)
+    beside = np.unique(true)[:, None] * classes + np.arange(count, classes)  # of base classes
+    pairs = np.unique(np.concatenate([answered[0], together[0], beside.ravel()]))
+    one, other = np.divmod(pairs, classes)
+    counts, chances = _looked_up(pairs, *answered), _looked_up(pairs, *together)
     of_class = _looked_up(one, *np.unique(true, return_counts=True))  # base classes: in every task
     return np.stack([one, other, counts, np.where(other < count, chances, of_class)], axis=1)
 

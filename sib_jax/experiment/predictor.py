@@ -64,6 +64,7 @@ class TrainedHead(NamedTuple):
       features: the only length of features that the parameters are for; None for any.
       base: names of the base classes beside which it was trained; none in the standard setting.
       most_ways: the largest k that it is good for; None for any.
+      input_shape: of one input of its training; None where nothing tells.
     """
 
     name: str
@@ -73,6 +74,7 @@ class TrainedHead(NamedTuple):
     features: int | None = None
     base: tuple[str, ...] = ()
     most_ways: int | None = None
+    input_shape: tuple[int, ...] | None = None
 
 
 class Predictor:
@@ -274,9 +276,9 @@ class Predictor:
         """
         if self.pretrained is not None:
             return (self.image_size, self.image_size, self.pretrained.backbone.channels)
-        if self.head.features is None:
+        if self.head.input_shape is None:
             raise PredictionError("nothing in this run tells the length of its features")
-        return (self.head.features,)
+        return self.head.input_shape
 
     def export(self, path: str | Path, *, ways: int | None = None) -> None:
         """Writes a file that computes probabilities with JAX alone.

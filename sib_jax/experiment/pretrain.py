@@ -192,6 +192,15 @@ def _kind(backbone: Backbone) -> tuple[object, ...]:
     return backbone.name, backbone.channels, backbone.final_relu
 
 
+def check_start(start: str, classes: int) -> None:
+    """Raises `ConfigError` where a file to start from has no classifier of so many classes."""
+    weights = pretrained.open_file(start).weights
+    if weights is None or len(weights) != classes:
+        raise ConfigError(
+            f"config.pretrain.start: {start} has no classifier of the {classes} training classes"
+        )
+
+
 def _start(work: _Work, backbone: Backbone) -> Model:
     """The model before the first step: drawn, or from a file whose classifier is then resized."""
     if work.settings.start:
@@ -201,11 +210,8 @@ def _start(work: _Work, backbone: Backbone) -> Model:
                 f"config.pretrain.start: {work.settings.start} holds a {found.backbone.name} with "
                 "other settings than this config asks for"
             )
-        if found.weights is None or len(found.weights) != len(work.data.train.class_names):
-            raise ConfigError(
-                f"config.pretrain.start: {work.settings.start} has no classifier of the "
-                f"{len(work.data.train.class_names)} training classes"
-            )
+        check_start(work.settings.start, len(work.data.train.class_names))
+        assert found.weights is not None
         weights = found.backbone.resize(found.weights, backbone.image_size)
         model = Model(
             found.variables, classifier.normalize(weights), classifier.init("cosine"), None

@@ -158,7 +158,8 @@ def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     if "dataset" not in config:
         raise LookupError("it names no data set")
     defaults = json.loads(json.dumps({name: field.default for name, field in fields().items()}))
-    defaults["split_seed"] = config.get("seed", 0)  # one seed did for both
+    if config["dataset"] in ("folder", "features"):
+        defaults["split_seed"] = config.get("seed", 0)  # one seed did for both
     return unflatten_dict(defaults | flatten_dict(dict(config), sep="."), sep=".")
 
 

@@ -98,16 +98,16 @@ def infer_backbone(state: State) -> str:
     """
     state = _plain(state)
     filters = tuple(
-        state[name].shape[0]
+        state[name].shape[:1]
         for name in sorted(state)
         if re.fullmatch(r"conv_blocks\.\d\.layers\.Conv\.weight", name)
     )
     for name, known in conv4.FILTERS.items():
-        if filters == known:
+        if filters == tuple((number,) for number in known):
             return name
     blocks = sum(bool(re.fullmatch(r"block1\.layer\.\d+\.conv1\.weight", name)) for name in state)
-    if blocks and "bn1.weight" in state and state["bn1.weight"].shape[0] % 64 == 0:
-        return f"wrn_{6 * blocks + 4}_{state['bn1.weight'].shape[0] // 64}"
+    if blocks and "bn1.weight" in state and state["bn1.weight"].size % 64 == 0:
+        return f"wrn_{6 * blocks + 4}_{state['bn1.weight'].size // 64}"
     raise StateDictError(
         "no backbone of the official code: neither the convolutions conv_blocks.0 to 3 of "
         f"ConvNet_4_64 nor block1 and bn1 of WideResNet among {_some(state)}"

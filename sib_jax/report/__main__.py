@@ -53,7 +53,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--split", choices=("val", "test"), help="what is compared; default: test")
     add(
         "--out",
-        metavar="FILE",
+        metavar="FILE.html",
         type=path,
         help="of a comparison; default: comparison.html. A single run has its report.html",
     )
@@ -62,6 +62,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         if len(options.workdirs) == 1 and getattr(options, name) is not None:
             parser.error(f"--{name} is of a comparison: give two runs or more")
     options.split, options.out = options.split or "test", options.out or "comparison.html"
+    if Path(options.out).suffix != ".html":
+        parser.error(f"--out is {options.out}, but must end in .html")
     if Path(options.out).is_dir():
         parser.error(f"--out={options.out} is a folder: name a file")
     return options

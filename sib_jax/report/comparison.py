@@ -105,10 +105,6 @@ def _measure(row: Row) -> str:
     return "both" if row["both"] else "novel"
 
 
-def _told(row: Row) -> dict[str, float]:
-    return row[_measure(row)]
-
-
 def _baseline(run: Run, against: str | None, split: str) -> str:
     heads = list(dict.fromkeys(row["head"] for row in run.rows))
     if against is not None:
@@ -117,8 +113,11 @@ def _baseline(run: Run, against: str | None, split: str) -> str:
                 f"{shown(run.workdir)} has no head {against!r}; it has {', '.join(heads)}"
             )
         return against
-    on_val = {r["head"]: _told(r)["mean"] for r in run.rows if r["split"] == "val"}
-    on_val = on_val or {r["head"]: _told(r)["mean"] for r in run.rows if r["split"] == split}
+
+    def means(of: str) -> dict[str, float]:
+        return {r["head"]: r[_measure(r)]["mean"] for r in run.rows if r["split"] == of}
+
+    on_val = means("val") or means(split)
     return max(on_val or heads, key=lambda head: on_val.get(head, 0.0))
 
 

@@ -95,10 +95,10 @@ def matrix(confused: np.ndarray, shown: np.ndarray, least: int = 0) -> np.ndarra
     Args:
       confused: see `report.observed`.
       shown: numbers of the classes, in order.
-      least: shares of fewer queries are NaN.
+      least: shares of fewer queries are NaN, as are those of pairs that never met.
     """
     place = {int(c): i for i, c in enumerate(shown)}
-    found = np.zeros((len(shown), len(shown)))
+    found = np.full((len(shown), len(shown)), np.nan)
     for row in confused:
         pair = Pair(*map(int, row))
         if pair.true in place and pair.taken in place:

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import TextIO
 
 import absl.logging
 import tqdm
@@ -42,7 +43,7 @@ class _Output(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         stream = sys.stderr if self.lost else sys.stdout
         try:
-            tqdm.tqdm.write(f"{record.getMessage()}\n", file=stream, end="")
+            tqdm.tqdm.write(f"{_encodable(record.getMessage(), stream)}\n", file=stream, end="")
             stream.flush()
         except BrokenPipeError:  # whoever reads the output has read enough
             close_output()
@@ -52,6 +53,12 @@ class _Output(logging.Handler):
                 print(told, file=sys.stderr)
             self.lost = True
             self.setLevel(logging.WARNING)
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    """The text, with escapes for what the terminal has no characters for."""
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def output_lost() -> bool:

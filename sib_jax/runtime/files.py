@@ -104,6 +104,17 @@ def make_folder(path: StrPath) -> Path:
     return Path(path)
 
 
+def check_file(path: StrPath) -> None:
+    """Whether a file can be written, or written anew; nothing is.
+
+    Raises:
+      FileError: it cannot; one line names it, the reason and what to do.
+    """
+    with writing(path):
+        _mode_of_regular(Path(path))
+    check_folder(Path(path).absolute().parent)
+
+
 def check_folder(path: StrPath, below: str = "") -> None:
     """Whether a folder is there and can be written to, or can be made; nothing is.
 
@@ -228,8 +239,8 @@ def reserve(file: BinaryIO, size: int) -> None:
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
                 raise
-    file.seek(0)
-    for start in range(0, size, len(_BLOCK)):
+    held = file.seek(0, os.SEEK_END)  # what is there stays
+    for start in range(held, size, len(_BLOCK)):
         file.write(_BLOCK[: size - start])
     file.flush()
 

@@ -32,7 +32,8 @@ def _split_tree(root, names=("train", "val", "test")):
 
 
 def test_splits_below_the_directory_are_kept(tmp_path):
-    for names in (("train", "val", "test"), ("train", "validation", "test")):
+    for val in ("val", "validation", "valid"):
+        names = ("train", val, "test")
         data = folder.load(_split_tree(tmp_path / names[1], names), image_size=8)
         assert data.train.class_names == ("train0", "train1")
         assert data.val.class_names == (f"{names[1]}0", f"{names[1]}1")
@@ -220,6 +221,8 @@ def test_errors_say_what_is_wrong(tmp_path):
 
     root = _split_tree(tmp_path / "noval", ("train", "test"))
     _error("test, train, but no val", root)
+    _save(root / "Val" / "class00" / "0.png")
+    _error("Val, test, train, but no val: give it folders of all three splits", root)
 
     root = _split_tree(tmp_path / "noimages")
     for path in (root / "test").rglob("*.png"):

@@ -7,6 +7,7 @@ from PIL import Image
 
 import sib_jax
 from sib_jax import config as sib_config
+from sib_jax.data import prepare
 from sib_jax.errors import UserError
 from sib_jax.experiment import job
 
@@ -51,6 +52,33 @@ def test_a_value_that_cannot_work(config, tmp_path, field, value, message):
     with pytest.raises(UserError, match=re.escape(message)) as raised:
         job.run(config, tmp_path / "run")
     assert "\n" not in str(raised.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "mode", "message"),
+    [
+        ({"method": "maml"}, "pretrain", "--mode=pretrain trains a backbone, but all methods read"),
+        ({"backbone_file": "cifar_fs-conv4_64"}, "all", "config.crop = 32, not 16; add --config."),
+        ({"dataset": "features"}, "pretrain", "--mode=pretrain trains a backbone, but the data"),
+    ],
+)
+def test_what_the_config_tells_is_told_before_the_data_are_read(
+    config, tmp_path, fields, mode, message
+):
+    config.heads = ()
+    config.update_from_flattened_dict({"data_dir": "/nowhere", **fields})
+    with pytest.raises(UserError, match=re.escape(message)):
+        job.run(config, tmp_path / "run", mode)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_start_of_other_classes_is_refused_before_decoding(config, tmp_path, monkeypatch):
+    config.pretrain.start = "cifar_fs-conv4_64"
+    monkeypatch.setattr(prepare, "decode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setenv("SIB_JAX_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(UserError, match="has no classifier of the 6 training classes"):
+        job.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

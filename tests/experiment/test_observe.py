@@ -212,7 +212,7 @@ def test_confusions_are_those_counted_one_by_one(base):
             for other in present:
                 chances[present[true], other] += 1
     found = confused(drawn, labels, predicted)
-    assert len(found) == np.count_nonzero(counts)
+    assert len(found) == np.count_nonzero(chances)  # also of what was never taken for another
     for true, taken, count, of in found:
         assert count == counts[true, taken]
         assert of == chances[true, taken]

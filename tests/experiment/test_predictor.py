@@ -159,6 +159,16 @@ def test_an_exported_predictor_answers_alike_for_any_number(run, episode, tmp_pa
         np.testing.assert_allclose(program.call(support, labels, query[:n]), wanted, atol=1e-3)
 
 
+def test_a_head_for_any_features_is_exported_for_those_of_its_run(tmp_path):
+    pytest.importorskip("flatbuffers")
+    run = write_run(tmp_path / "run", "features", width=7)
+    sib_jax.load(run, "prototypes").export(tmp_path / "it.jax", ways=2)
+    program = jax.export.deserialize(bytearray((tmp_path / "it.jax").read_bytes()))
+    support, query = np.eye(2, 7, dtype=np.float32), np.eye(2, 7, dtype=np.float32)[::-1]
+    found = program.call(support, np.arange(2, dtype=np.int32), query)
+    assert found.argmax(axis=1).tolist() == [1, 0]
+
+
 def test_what_cannot_be_exported_is_said(run, tmp_path):
     with pytest.raises(UserError, match="give ways=K"):
         sib_jax.load(run, "kmeans").export(tmp_path / "it.jax")
@@ -202,7 +212,7 @@ def test_a_run_on_features(tmp_path):
         with pytest.raises(UserError, match="length 7, got 5"):
             sib_jax.load(run, head)(np.ones((3, 5)), [0, 1, 2], np.ones((2, 5)))
     with pytest.raises(UserError, match="nothing in this run tells the length"):
-        sib_jax.load(run, "prototypes").input_shape()
+        sib_jax.load(run, "kmeans").input_shape()
     with pytest.raises(UserError, match="support has features of length 5, query of 6"):
         sib_jax.load(run, "kmeans")(np.ones((2, 5)), [0, 1], np.ones((2, 6)))
     with pytest.raises(UserError, match="must all have one length, got 5, 6"):

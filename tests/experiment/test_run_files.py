@@ -47,6 +47,7 @@ def test_another_seed_leaves_the_classes_as_they_are_but_where_one_did_for_both(
     stored = json.loads(config.to_json())
     del stored["split_seed"]  # of a run before there was one
     assert run_files.completed(stored)["split_seed"] == 3
+    assert run_files.completed(stored | {"dataset": "mini_imagenet"})["split_seed"] == 0
 
 
 def test_a_head_of_a_run_before_is_not_taken_for_another_of_its_name(tmp_path):

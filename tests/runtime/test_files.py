@@ -209,7 +209,10 @@ def test_reserved_bytes_are_there(tmp_path, monkeypatch, number):
 
         monkeypatch.setattr(os, "posix_fallocate", refuse)
     with (tmp_path / "a").open("wb") as file:
+        file.write(b"header")
+        file.flush()
         files.reserve(file, 3_000_000)
+    assert (tmp_path / "a").read_bytes().startswith(b"header\0\0")
     status = (tmp_path / "a").stat()
     assert status.st_size == 3_000_000
     assert status.st_blocks * 512 >= 3_000_000

@@ -73,6 +73,8 @@ def test_settings_that_weights_alone_do_not_show(saved):
         pretrained.load(saved[0], other)
     with pytest.raises(UserError, match=r"config.crop = 16, not 20; add --config.crop=16"):
         pretrained.load(saved[0], backbones.make("conv4_64", image_size=20))
+    with pytest.raises(UserError, match=r"crop=16, and --config.image_size=16 if it saw whole"):
+        pretrained.load(saved[0], backbones.make("conv4_64", image_size=64))  # longer features
     official = backbones.make("conv4_64", image_size=80, final_relu=False)
     with pytest.raises(UserError, match=r"final_relu = True, not False"):
         pretrained.load(PARITY / "netFeatBest64.653.pth", official)

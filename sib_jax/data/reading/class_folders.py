@@ -10,6 +10,7 @@ SPLIT_FOLDERS: Mapping[str, str] = {
     "train": "train",
     "val": "val",
     "validation": "val",
+    "valid": "val",
     "test": "test",
     # Names of the official copy of mini-ImageNet: images of the training classes in three parts.
     "train_train": "train",
