@@ -38,14 +38,26 @@ MINI_METHODS = (
     *MINI,
     "comparison_mini_imagenet",
     "comparison_mini_imagenet_short",
+    "comparison_mini_imagenet_base",
 )
+CONV4_64, CONV4_64_LWOF = ("mini_imagenet_conv4_64",), ("mini_imagenet_conv4_64_lwof",)
 CIFAR = ("cifar_fs", "cifar_fs_sib_plus")
-CIFAR_METHODS = (*CIFAR, "comparison_cifar_fs", "comparison_cifar_fs_short")
+CIFAR_METHODS = (
+    *CIFAR,
+    "comparison_cifar_fs",
+    "comparison_cifar_fs_short",
+    "comparison_cifar_fs_base",
+)
 UNBALANCED_MINI = (
     "unbalanced_mini_imagenet_conv4_128",
     "unbalanced_mini_imagenet_conv4_128_alpha_tim",
+    "unbalanced_mini_imagenet_conv4_128_base",
 )
-UNBALANCED_CIFAR = ("unbalanced_cifar_fs", "unbalanced_cifar_fs_sib_plus")
+UNBALANCED_CIFAR = (
+    "unbalanced_cifar_fs",
+    "unbalanced_cifar_fs_sib_plus",
+    "unbalanced_cifar_fs_base",
+)
 SIB = {f"standard_5w{{}}s_T{steps}": f"SIB, T = {steps}" for steps in (0, 1, 3, 5)}
 UNTRAINED = {
     "soft_kmeans_5w{}s": "soft k-means, untrained",
@@ -61,11 +73,14 @@ METHODS = {
     "standard_5w{}s_T5": "SIB, T = 5",
     "sib_plus_5w{}s": "SIB+",
     "sib_plus_balanced_5w{}s": "SIB+, balanced assignments",
-    "simple_shot_5w{}s": "SimpleShot",
+    "simple_shot_5w{}s": "SimpleShot, L2N",
+    "simple_shot_base_5w{}s": "SimpleShot, CL2N",
     "soft_kmeans_5w{}s": "soft k-means",
     "sinkhorn_kmeans_5w{}s": "balanced k-means",
     "bd_cspn_5w{}s": "BD-CSPN",
+    "bd_cspn_base_5w{}s": "BD-CSPN, base mean",
     "laplacian_shot_5w{}s": "LaplacianShot",
+    "laplacian_shot_base_5w{}s": "LaplacianShot, base mean",
     "tim_adm_5w{}s": "TIM, ADM",
     "tim_gradient_5w{}s": "TIM, gradient",
     "alpha_tim_5w{}s": "alpha-TIM",
@@ -133,9 +148,9 @@ def table(head: str, lines: Iterable[Iterable[str]]) -> str:
     return "\n".join([head, rule, *(f"| {' | '.join(line)} |" for line in lines)]) + "\n"
 
 
-def standard_mini() -> str:
+def standard_mini(names: tuple[str, ...]) -> str:
     """SIB beside the paper on mini-ImageNet, and what learns nothing."""
-    test, val, of_task = rows(MINI), rows(MINI, "val"), tasks(MINI)
+    test, val, of_task = rows(names), rows(names, "val"), tasks(names)
 
     def line(shots: int, head: str, name: str) -> list[str]:
         printed, printed_val = (
@@ -164,9 +179,9 @@ def standard_mini() -> str:
     )
 
 
-def lwof_mini() -> str:
+def lwof_mini(names: tuple[str, ...]) -> str:
     """SIB without forgetting beside the paper on mini-ImageNet."""
-    test, of_task = rows(MINI_LWOF), tasks(MINI_LWOF)
+    test, of_task = rows(names), tasks(names)
 
     def lines(shots: int, steps: int) -> Iterable[list[str]]:
         head = f"lwof_5w{shots}s_T{steps}"
@@ -411,6 +426,59 @@ def unbalanced(names: Iterable[str], shots: int) -> str:
     )
 
 
+def tuned(name: str, as_they_come: tuple[str, ...]) -> str:
+    """Untrained methods on Dirichlet queries, with the settings that validation chose."""
+    test, val, usual = rows([name]), rows([name], "val"), rows(as_they_come)
+    place = re.compile(r"(\w+)_5w(\d)s_(.*)")
+    heads = [match.groups() for head in val if (match := place.fullmatch(head))]
+
+    def cells(method: str, shots: str) -> Iterable[str]:
+        settings = [s for m, n, s in heads if (m, n) == (method, shots)]
+        named = {s: f"{method}_5w{shots}s_{s}" for s in settings}
+        best = max(settings, key=lambda s: val[named[s]]["novel"]["mean"])
+        yield best.replace("_", " ").replace(" weight", "-weight").replace(" size", "-size")
+        yield shown(usual.get(f"{method}_5w{shots}s_dirichlet"))
+        yield shown(test[named[best]])
+
+    def trained(method: str) -> Iterable[str]:
+        for shots in (1, 5):
+            yield from ("", shown(usual[f"{method}_5w{shots}s_dirichlet"]), "")
+
+    found = dict.fromkeys(method for method, *_ in heads)
+    lines = [[m, *cells(m, "1"), *cells(m, "5")] for m in found]
+    return table(
+        "| method | 1-shot: chosen | as it comes | tuned | 5-shot: chosen | as it comes | tuned |",
+        [*lines, ["sib_plus_unbalanced", *trained("sib_plus_unbalanced")]],
+    )
+
+
+def shares() -> str:
+    """Ever less equal shares of the queries."""
+    test = rows(["shares_mini_imagenet"])
+    place = re.compile(r"(\w+)_5w(\d)s_(balanced|missing|dirichlet_\w+)")
+    found = [match.groups() for head in test if (match := place.fullmatch(head))]
+    kinds = {
+        "balanced": "balanced",
+        "dirichlet_5": "Dirichlet(5)",
+        "dirichlet_2": "(2)",
+        "dirichlet_1": "(1)",
+        "dirichlet_half": "(0.5)",
+        "missing": "a class missing",
+    }
+
+    def line(shots: str, method: str) -> list[str]:
+        return [
+            f"{shots}-shot",
+            method,
+            *(shown(test[f"{method}_5w{shots}s_{kind}"]) for kind in kinds),
+        ]
+
+    return table(
+        f"| task | method | {' | '.join(kinds.values())} |",
+        (line(s, m) for s, m in dict.fromkeys((s, m) for m, s, _ in found)),
+    )
+
+
 def from_images() -> str:
     """Networks of the methods' own on CIFAR-FS, and what the same methods make of our features."""
     test, val = rows(["images_cifar_fs_short"]), rows(["images_cifar_fs_short"], "val")
@@ -538,14 +606,19 @@ def first_unbalanced() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "first": first,
     "first_unbalanced": first_unbalanced,
-    "standard_mini": standard_mini,
-    "lwof_mini": lwof_mini,
+    "standard_mini": lambda: standard_mini(MINI),
+    "lwof_mini": lambda: lwof_mini(MINI_LWOF),
+    "standard_conv4_64": lambda: standard_mini(CONV4_64),
+    "lwof_conv4_64": lambda: lwof_mini(CONV4_64_LWOF),
     "schedules": schedules,
     "schedules_lwof": schedules_lwof,
     "which_backbone": which_backbone,
     "distilled": distilled,
     "from_images": from_images,
     "of_queries": of_queries,
+    "tuned_mini": lambda: tuned("tuned_mini_imagenet", UNBALANCED_MINI),
+    "tuned_cifar": lambda: tuned("tuned_cifar_fs", UNBALANCED_CIFAR),
+    "shares": shares,
     "shipped_head": shipped_head,
     "mirrored": mirrored,
     "standard_cifar": standard_cifar,

@@ -97,31 +97,9 @@ def _run(
     _check_same_heads(heads, workdir)
     if experiment.tensorboard:
         check_tensorboard()
-    none = experiment.data.name == "features" or not experiment.reads_features
-    shown = "none" if none else experiment.backbone.name
+    shown = experiment.backbone.name if experiment.has_backbone else "none"
     log.info("data set %s, backbone %s, workdir %s", experiment.data.name, shown, workdir)
-    if experiment.data.name != "features":
-        memory.check(experiment)
-    pretrains = not none and not experiment.backbone.file
-
-    def fits_in(sizes: Sizes) -> None:
-        trained = [] if mode == "evaluate" else _trained(experiment, heads)
-        fits.check(experiment, sizes, trained, pretrains)
-        start = experiment.pretraining.start
-        if pretrains and start and not (workdir / run_files.BACKBONE).exists():
-            check_start(start, len(sizes.classes["train"]))
-
-    data = load(
-        experiment.data.name,
-        experiment.data.data_dir,
-        image_size=experiment.data.image_size,
-        ratios=experiment.data.ratios,
-        seed=experiment.data.seed,
-        check=fits_in,
-    )
-    if isinstance(data.train, FeatureSplit):
-        memory.check(experiment, data.train.features.shape[1])
-    fits_in(data.sizes)
+    data = _load(experiment, workdir, mode, heads)
     seen = {split: data.split(split).fingerprint for split in ("train", "val")}
     run_files.check_data(seen, workdir)
     for split in SPLITS:
@@ -182,6 +160,33 @@ def _run(
     return rows
 
 
+def _load(experiment: Experiment, workdir: Path, mode: str, heads: Mapping[str, Any]) -> DataSet:
+    """The data, after the checks that need to know what there is; of a folder before decoding."""
+    pretrains = experiment.has_backbone and not experiment.backbone.file
+    if experiment.data.name != "features":
+        memory.check(experiment)
+
+    def check(sizes: Sizes) -> None:
+        trained = [] if mode == "evaluate" else _trained(experiment, heads)
+        fits.check(experiment, sizes, trained, pretrains)
+        start = experiment.pretraining.start
+        if pretrains and start and not (workdir / run_files.BACKBONE).exists():
+            check_start(start, len(sizes.classes["train"]))
+
+    data = load(
+        experiment.data.name,
+        experiment.data.data_dir,
+        image_size=experiment.data.image_size,
+        ratios=experiment.data.ratios,
+        seed=experiment.data.seed,
+        check=check,
+    )
+    if isinstance(data.train, FeatureSplit):
+        memory.check(experiment, data.train.features.shape[1])
+    check(data.sizes)
+    return data
+
+
 def _report(workdir: Path, look: Callable[[], Observed]) -> None:
     """The results stand whatever happens here: they are written."""
     from sib_jax.report import page  # it draws, and no run is to wait for that at its start
@@ -200,7 +205,7 @@ def _backbone(
 
     None where the data are features already, or no method reads any.
     """
-    if isinstance(data.train, FeatureSplit) or not experiment.reads_features:
+    if not experiment.has_backbone:
         return None
     path = workdir / run_files.BACKBONE
     backbone = settings.make_backbone(experiment.backbone, data.train.images.shape[-1])
@@ -330,7 +335,7 @@ def _check_reads(experiment: Experiment, mode: str) -> None:
         for head in experiment.heads:
             if head.method.reads == "images":
                 raise ConfigError(f"{head.method.name} reads images, but the data are features")
-    elif mode == "pretrain" and not experiment.reads_features:
+    elif mode == "pretrain" and not experiment.has_backbone:
         raise ConfigError("--mode=pretrain trains a backbone, but all methods read images")
 
 
@@ -343,8 +348,8 @@ def _check_stages(
     needed: dict[Path, str] = {}
     given, kept = experiment.backbone.file, workdir / run_files.BACKBONE
     start = experiment.pretraining.start
-    if not experiment.reads_features:
-        pass  # and there is no backbone
+    if not experiment.has_backbone:
+        pass
     elif given:
         if not os.path.isfile(given) and not kept.exists():
             wanted = f"an existing .npz or .pth file, or one of {', '.join(shipped.weights())}"
@@ -354,7 +359,7 @@ def _check_stages(
     elif start and not kept.exists() and not os.path.isfile(start):
         wanted = f"an existing .npz file, or one of {', '.join(shipped.weights())}"
         raise ConfigError(describe("pretrain.start", start, wanted))
-    elif mode in ("train", "evaluate") and experiment.data.name != "features":
+    elif mode in ("train", "evaluate"):
         needed[kept] = "pretrain"
     if mode == "evaluate":
         trained = _trained(experiment, heads)

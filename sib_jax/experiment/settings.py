@@ -143,9 +143,10 @@ class Experiment(NamedTuple):
     tensorboard: bool
 
     @property
-    def reads_features(self) -> bool:
-        """Whether any head does, so that there is a backbone."""
-        return any(head.method.reads == "features" for head in self.heads)
+    def has_backbone(self) -> bool:
+        """Whether any head reads features of one; features that are the data have none."""
+        reads = any(head.method.reads == "features" for head in self.heads)
+        return reads and self.data.name != "features"
 
 
 def read(c: Any) -> Experiment:
