@@ -17,14 +17,14 @@ from sib_jax.config import default
 
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "simple_shot": {"normalization": ("L2N", "CL2N"), "centre": ("episode", "base")},
-    "soft_kmeans": {"scale": (5.0, 10.0, 20.0, 40.0), "steps": (2, 10)},
+    "soft_kmeans": {"scale": (5.0, 10.0, 20.0, 40.0, 80.0), "steps": (2, 10)},
     "bd_cspn": {"form": ("code", "paper"), "centre": ("episode", "base")},
     "laplacian_shot": {"weight": (0.1, 0.3, 0.7, 1.5), "centre": ("episode", "base")},
     "tim": {"marginal_weight": (0.0, 0.1, 0.3, 1.0)},
     "alpha_tim": {
         "steps": (100,),
         "step_size": (1e-3,),
-        "scale": (5.0, 15.0, 50.0),
+        "scale": (5.0, 15.0, 50.0, 150.0),
         "alpha": (2.0, 5.0),
     },
     "pt_map": {"power": (0.5, 1.0)},

@@ -58,6 +58,8 @@ UNBALANCED_CIFAR = (
     "unbalanced_cifar_fs_sib_plus",
     "unbalanced_cifar_fs_base",
 )
+TUNED_MINI = ("tuned_mini_imagenet", "tuned_mini_imagenet_more")
+TUNED_CIFAR = ("tuned_cifar_fs", "tuned_cifar_fs_more")
 SIB = {f"standard_5w{{}}s_T{steps}": f"SIB, T = {steps}" for steps in (0, 1, 3, 5)}
 UNTRAINED = {
     "soft_kmeans_5w{}s": "soft k-means, untrained",
@@ -426,9 +428,9 @@ def unbalanced(names: Iterable[str], shots: int) -> str:
     )
 
 
-def tuned(name: str, as_they_come: tuple[str, ...]) -> str:
+def tuned(names: tuple[str, ...], as_they_come: tuple[str, ...]) -> str:
     """Untrained methods on Dirichlet queries, with the settings that validation chose."""
-    test, val, usual = rows([name]), rows([name], "val"), rows(as_they_come)
+    test, val, usual = rows(names), rows(names, "val"), rows(as_they_come)
     place = re.compile(r"(\w+)_5w(\d)s_(.*)")
     heads = [match.groups() for head in val if (match := place.fullmatch(head))]
 
@@ -616,8 +618,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "distilled": distilled,
     "from_images": from_images,
     "of_queries": of_queries,
-    "tuned_mini": lambda: tuned("tuned_mini_imagenet", UNBALANCED_MINI),
-    "tuned_cifar": lambda: tuned("tuned_cifar_fs", UNBALANCED_CIFAR),
+    "tuned_mini": lambda: tuned(TUNED_MINI, UNBALANCED_MINI),
+    "tuned_cifar": lambda: tuned(TUNED_CIFAR, UNBALANCED_CIFAR),
     "shares": shares,
     "shipped_head": shipped_head,
     "mirrored": mirrored,
