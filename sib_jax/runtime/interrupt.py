@@ -92,7 +92,9 @@ def handled() -> Iterator[None]:
     before: dict[int, Any] = {}
 
     def request(number: int, _frame: object) -> None:
-        global _requested
+        global _number, _requested
+        if not (_requested or _asked):  # the thread of `watch` may come after the end
+            _number = number
         _requested = True
         signal.signal(number, before[number])
 
