@@ -13,7 +13,7 @@ from typing import Any
 
 import ml_collections
 
-from sib_jax.config import BASE_HOLDOUT, WITHOUT_FORGETTING, default
+from sib_jax.config import BASE_HOLDOUT, CENTRED_BY_BASE, WITHOUT_FORGETTING, default
 
 GENERATOR = {"method": "weight_generator", "setting": "lwof"}
 METHODS: dict[str, dict[str, Any]] = {
@@ -36,14 +36,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "sinkhorn_kmeans": {"method": "sinkhorn_kmeans"},
     "bd_cspn": {"method": "bd_cspn"},
     "laplacian_shot": {"method": "laplacian_shot"},
-    # As their papers have them: centred by the mean of the base classes.
-    "simple_shot_base": {
-        "method": "simple_shot",
-        "simple_shot.normalization": "CL2N",
-        "simple_shot.centre": "base",
-    },
-    "bd_cspn_base": {"method": "bd_cspn", "bd_cspn.centre": "base"},
-    "laplacian_shot_base": {"method": "laplacian_shot", "laplacian_shot.centre": "base"},
+    **CENTRED_BY_BASE,
     "tim_adm": {"method": "tim"},
     "tim_gradient": {"method": "tim", "tim.variant": "gradient"},
     "alpha_tim": {"method": "alpha_tim"},

@@ -13,7 +13,7 @@ from typing import Any
 
 import ml_collections
 
-from sib_jax.config import default
+from sib_jax.config import CENTRED_BY_BASE, default
 
 GAUSSIAN = {
     "posterior": "gaussian",
@@ -37,14 +37,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "sinkhorn_kmeans": {"method": "sinkhorn_kmeans"},
     "bd_cspn": {"method": "bd_cspn"},
     "laplacian_shot": {"method": "laplacian_shot"},
-    # As their papers have them: centred by the mean of the base classes.
-    "simple_shot_base": {
-        "method": "simple_shot",
-        "simple_shot.normalization": "CL2N",
-        "simple_shot.centre": "base",
-    },
-    "bd_cspn_base": {"method": "bd_cspn", "bd_cspn.centre": "base"},
-    "laplacian_shot_base": {"method": "laplacian_shot", "laplacian_shot.centre": "base"},
+    **CENTRED_BY_BASE,
     "tim": {"method": "tim"},
     "alpha_tim": {"method": "alpha_tim"},
     "pt_map": {"method": "pt_map"},

@@ -269,6 +269,17 @@ WITHOUT_FORGETTING: dict[str, Any] = {
 }
 BASE_HOLDOUT = 1 / 6  # 100 of mini-ImageNet's 600
 
+# Heads of three methods as their papers have them: centred by the mean of the base classes.
+CENTRED_BY_BASE: dict[str, dict[str, Any]] = {
+    "simple_shot_base": {
+        "method": "simple_shot",
+        "simple_shot.normalization": "CL2N",
+        "simple_shot.centre": "base",
+    },
+    "bd_cspn_base": {"method": "bd_cspn", "bd_cspn.centre": "base"},
+    "laplacian_shot_base": {"method": "laplacian_shot", "laplacian_shot.centre": "base"},
+}
+
 _NAME = re.compile(r"(?!pretrain(_\d+_\d+px)?$)[A-Za-z0-9_=+-][A-Za-z0-9._=+-]{0,99}")
 
 

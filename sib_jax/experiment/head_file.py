@@ -44,7 +44,10 @@ def save(
 
 def is_complete(path: Path) -> bool:
     """Whether a file says what its parameters are for; those of older versions did not."""
-    about = weights.about(path)
+    return _is_complete(weights.about(path))
+
+
+def _is_complete(about: dict[str, Any]) -> bool:
     return all(isinstance(about.get(name), list) for name in ("input_shape", "base_classes"))
 
 
@@ -54,11 +57,11 @@ def load(path: Path, method: Method) -> Stored:
     Raises:
       WeightsError: the file is damaged, of another method, or not complete.
     """
-    if not is_complete(path):
+    about = weights.about(path)
+    if not _is_complete(about):
         raise weights.WeightsError(
             f"{path} does not say what its parameters are for: an older version wrote it. Start "
             "the run again with the same command: it adds that, and trains nothing anew"
         )
-    about = weights.about(path)
     shape, names = tuple(about["input_shape"]), tuple(about["base_classes"])
     return Stored(weights.load(path, parameter_shapes(method, shape, len(names))), shape, names)
