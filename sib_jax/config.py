@@ -2,8 +2,9 @@
 
 import copy
 import difflib
+import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -354,6 +355,28 @@ def heads(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigD
                     f"config.heads: {name}: {describe(field, value, known[field].kind.wanted)}"
                 ) from None
     return found
+
+
+def keep_heads(config: ml_collections.ConfigDict, wanted: Sequence[str]) -> None:
+    """Leaves of a config's heads those that are wanted, in the config's order.
+
+    Args:
+      config: one that `check` accepts; it is changed.
+      wanted: names of heads; in them * stands for any characters.
+
+    Raises:
+      ConfigError: a name fits none of the heads, or the config has no named heads.
+    """
+    names = [name for name, _ in config.heads]
+    for pattern in wanted:
+        if not fnmatch.filter(names, pattern):
+            known = f"has {', '.join(names)}" if names else "has one head, without a name"
+            raise ConfigError(f"--heads: none is named {_brief(pattern)}; this experiment {known}")
+    if not wanted:
+        raise ConfigError("--heads is empty: name one at least, or leave it away for all")
+    config.heads = tuple(
+        head for head in config.heads if any(fnmatch.fnmatchcase(head[0], p) for p in wanted)
+    )
 
 
 def _flat_fields(head: str, changes: Mapping[Any, Any]) -> dict[str, Any]:

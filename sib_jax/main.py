@@ -30,6 +30,12 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where your data lie (not need
 _MODE = flags.DEFINE_enum(
     "mode", "all", ["all", "pretrain", "train", "evaluate"], "All stages, or one of them"
 )
+_HEADS = flags.DEFINE_list(
+    "heads",
+    None,
+    "Only these heads of the config, such as 'T0,snail_*': names with commas between, * for any "
+    "characters. What others have done in the workdir stays",
+)
 _PROFILE = flags.DEFINE_string(
     "profile",
     None,
@@ -59,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs the job that the flags ask for; a mistake of the user ends it with one line."""
     _check_flags(argv)
     # Imported here: a mistaken flag is answered at once.
-    from sib_jax.config import check
+    from sib_jax.config import check, keep_heads
     from sib_jax.experiment import job, settings
     from sib_jax.runtime import console, devices
 
@@ -68,6 +74,8 @@ def main(argv: Sequence[str]) -> None:
     with mistakes_told():
         _keep_compiled_programs()
         check(config)
+        if _HEADS.value is not None:
+            keep_heads(config, _HEADS.value)
         if _DATA_DIR.value is not None:
             config.data_dir = _DATA_DIR.value
         given = config_flags.get_override_values(flags.FLAGS["config"])

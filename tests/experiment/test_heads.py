@@ -12,6 +12,7 @@ import pytest
 from flax.traverse_util import unflatten_dict
 
 import sib_jax
+from sib_jax.config import ConfigError, default, keep_heads, steps
 from sib_jax.errors import UserError
 from sib_jax.experiment import job
 from sib_jax.methods import METHODS, Entry, Method
@@ -224,3 +225,27 @@ def test_a_method_may_read_images_and_need_no_training(config, tmp_path, monkeyp
     assert [row["method"] for row in rows] == ["mean_colour"] * 2
     assert rows[0]["novel"]["mean"] > 40
     assert not (tmp_path / "run" / "heads" / "mean_colour.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names"),
+    [
+        (["k_means", "T0"], ["T0", "k_means"]),  # in the config's order
+        (["T*"], ["T0", "T10"]),
+        (["*_means", "k_*"], ["k_means"]),  # once
+    ],
+)
+def test_some_heads_by_name(wanted, names):
+    config = default()
+    config.heads = (*steps(0, 10), ("k_means", {"method": "soft_kmeans"}))
+    before = dict(config.heads)
+    keep_heads(config, wanted)
+    assert [name for name, _ in config.heads] == names
+    assert dict(config.heads).items() <= before.items()
+    with pytest.raises(ConfigError, match=f"none is named 'T5'; this experiment has {names[0]}"):
+        keep_heads(config, [*wanted, "T5"])
+
+
+def test_a_config_without_heads_has_none_to_choose():
+    with pytest.raises(ConfigError, match="has one head, without a name"):
+        keep_heads(default(), ["T0"])
