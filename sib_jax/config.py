@@ -281,7 +281,9 @@ CENTRED_BY_BASE: dict[str, dict[str, Any]] = {
     "laplacian_shot_base": {"method": "laplacian_shot", "laplacian_shot.centre": "base"},
 }
 
-_NAME = re.compile(r"(?!pretrain(_\d+_\d+px)?$)[A-Za-z0-9_=+-][A-Za-z0-9._=+-]{0,99}")
+# Names of pretraining's stages: the last one, and those before it on smaller images.
+PRETRAINING = re.compile(r"pretrain(_\d+_\d+px)?")
+_NAME = re.compile(rf"(?!{PRETRAINING.pattern}$)[A-Za-z0-9_=+-][A-Za-z0-9._=+-]{{0,99}}")
 
 
 class ConfigError(UserError):

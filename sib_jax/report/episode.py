@@ -200,8 +200,7 @@ def _plane(seen: Observed, mode: Mode) -> Figure:
             )
     share = 100 * found["explained"]
     axes.set_xlabel(f"first principal component ({share[0]:.0f} % of variance)")
-    if len(share) > 1:
-        axes.set_ylabel(f"second ({share[1]:.0f} %)")
+    axes.set_ylabel(f"second ({share[1]:.0f} %)")
     axes.set_aspect("equal", adjustable="datalim")
     if len(names) <= 20:
         made.legend(loc="outside right upper")

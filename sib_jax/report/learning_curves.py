@@ -1,16 +1,14 @@
 """What training logged, epoch by epoch."""
 
-import re
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from sib_jax.config import PRETRAINING
 from sib_jax.report import style
 from sib_jax.report.run import Run
 from sib_jax.report.section import Section
 from sib_jax.report.style import Mode, Picture
-
-_PRETRAINING = re.compile(r"pretrain(_\d+_\d+px)?")  # the phases on smaller images too
 
 
 def section(run: Run) -> Section | None:
@@ -18,7 +16,7 @@ def section(run: Run) -> Section | None:
     heads = {row["head"] for row in run.rows}
     stages: dict[str, list[dict[str, Any]]] = {}
     for entry in run.epochs:
-        if _PRETRAINING.fullmatch(entry["stage"]) or entry["stage"] in heads:
+        if PRETRAINING.fullmatch(entry["stage"]) or entry["stage"] in heads:
             stages.setdefault(entry["stage"], []).append(entry)
     pretraining = {k: v for k, v in stages.items() if k not in heads}
     training = {k: v for k, v in stages.items() if k in heads}

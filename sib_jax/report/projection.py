@@ -19,6 +19,11 @@ def plane(points: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     centre = query.mean(axis=0)
     if len(query) == 1:  # in which nothing varies
         query = np.concatenate([query, query])
+    if query.shape[1] == 1:  # along the other axis nothing varies either
+        points = {
+            name: np.pad(x, [(0, 0)] * (np.ndim(x) - 1) + [(0, 1)]) for name, x in points.items()
+        }
+        return plane(points)
     _, spread, axes = np.linalg.svd(query - centre, full_matrices=False)
     axes = axes[:2]
     # The sign of an axis is free: its largest part points up, on every machine.
