@@ -6,6 +6,7 @@ python -m sib_jax.predict --backbone=mini_imagenet-conv4_128 --support=DIR --que
 
 import argparse
 import collections
+import contextlib
 import csv
 import functools
 import io
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sib_jax.command import Parser, mistakes_told, path, seed
+from sib_jax.data import sorted_copies
 from sib_jax.data.given_images import (
     HIDDEN,
     NO_IMAGE,
@@ -59,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
     # 1. The images are found, and mistakes in paths told, before anything slow is imported.
     support, query = find_support(options.support), find_query(options.query)
     _check_outputs(options, support, query)
-    _check_names(support)
+    _check_names(support, options.sure)
     from sib_jax.experiment.loading import load
     from sib_jax.runtime import files
 
@@ -94,7 +96,10 @@ def run(options: argparse.Namespace) -> None:
     found = predictor.predict(
         examples, support.folders, queries, seed=options.seed, base_classes=options.base_classes
     )
-    # 4. Told.
+    # 4. Told. Copies come first: other files may be meant to lie beside them.
+    folders = sorted_into(found, options.sure)
+    if options.copy_to:
+        sorted_copies.write(options.copy_to, query.names, folders)
     truth = true_classes(query.folders, found.classes)
     table = as_csv(query.names, found)
     if options.out == _STDOUT:
@@ -108,6 +113,10 @@ def run(options: argparse.Namespace) -> None:
     if options.sheet:
         write_sheet(Path(options.sheet), support, query, found, truth)
         tell(f"wrote {files.shown(options.sheet)}")
+    if options.copy_to:
+        unsure = folders.count(sorted_copies.UNSURE)
+        said = f", {unsure} of them to {sorted_copies.UNSURE}" if options.sure else ""
+        tell(f"copied {len(folders)} images to {files.shown(options.copy_to)}{said}")
 
 
 def _check_outputs(options: argparse.Namespace, support: Found, query: Found) -> None:
@@ -122,10 +131,17 @@ def _check_outputs(options: argparse.Namespace, support: Found, query: Found) ->
             if os.path.isdir(given):
                 raise PredictError(f"--{name}={given} is a folder: name a file, in it or elsewhere")
             check_file(given)
+    if options.copy_to:
+        sorted_copies.check(options.copy_to, (options.support, options.query))
 
 
-def _check_names(support: Found) -> None:
-    """Raises `PredictError` where a class is named like a column that is there already."""
+def _check_names(support: Found, sure: float) -> None:
+    """Raises `PredictError` where a class is named like a column or a folder of the answer."""
+    if sure and sorted_copies.UNSURE in support.folders:
+        raise PredictError(
+            f"--support has a class {sorted_copies.UNSURE}, where --sure puts images of no class: "
+            "name it otherwise"
+        )
     if taken := set(_COLUMNS) & set(support.folders):
         raise PredictError(
             f"--support has a class {taken.pop()}, which is a column of the answer already: "
@@ -140,6 +156,15 @@ def true_classes(folders: Sequence[str], classes: Sequence[str]) -> list[str | N
     """
     known = {unicodedata.normalize("NFC", name): name for name in classes}
     return [known.get(unicodedata.normalize("NFC", folder)) for folder in folders]
+
+
+def sorted_into(found: "Prediction", sure: float) -> list[str]:
+    """Of each query, the folder for its copy: its class, or none where it is less probable."""
+    likely = found.probabilities.max(axis=1) >= sure
+    return [
+        str(label) if enough else sorted_copies.UNSURE
+        for label, enough in zip(found.labels, likely, strict=True)
+    ]
 
 
 def as_csv(names: Sequence[str], found: "Prediction") -> str:
@@ -278,6 +303,19 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     out = "default: predictions.csv; - for the standard output"
     add("--out", metavar="FILE", type=path, default="predictions.csv", help=out)
     add("--sheet", metavar="FILE", type=path, help="a contact sheet, as PNG")
+    add(
+        "--copy_to",
+        metavar="DIR",
+        type=path,
+        help="copy the images there, each to a folder named like the class it was taken for",
+    )
+    add(
+        "--sure",
+        metavar="P",
+        type=_probability,
+        default=0.0,
+        help="with --copy_to: images whose class is less probable, 0 to 1, go to the folder unsure",
+    )
     add("--seed", type=seed, default=0, help="of the samples of a Gaussian posterior")
     options, more = parser.parse_known_args(argv)
     if more:
@@ -298,9 +336,18 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.error("--sheet is a PNG file: let its name end with .png")
     if options.sheet and os.path.realpath(options.sheet) == os.path.realpath(options.out):
         parser.error("--sheet and --out are the same file")
+    if options.sure and not options.copy_to:
+        parser.error("--sure says which copies are sorted: it goes with --copy_to")
     if options.image_size is not None and options.image_size < 16:
         parser.error("--image_size must be 16 or more")
     return options
+
+
+def _probability(given: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= float(given) <= 1:
+            return float(given)
+    raise argparse.ArgumentTypeError(f"must be a number in 0..1, got {given}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """`python -m sib_jax.predict`, from folders of images to a CSV and a sheet."""
 
 import csv
+import errno
 import os
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +131,11 @@ def test_a_glob_has_no_accuracy_where_its_folders_are_no_classes(images, tmp_pat
         ({"support": ""}, "is empty"),
         ({"sheet": "sheet.jpg"}, "let its name end with .png"),
         ({"sheet": "a.png", "out": "a.png"}, "--sheet and --out are the same file"),
+        ({"copy_to": "{images}"}, "{images} holds files already: name a new folder for copies"),
+        ({"copy_to": "{images}/query/x"}, "lies in {images}/query, where the copies would be sor"),
+        ({"copy_to": "{images}/support/red/0.png"}, "0.png is a file, not a folder"),
+        ({"sure": "0.5"}, "it goes with --copy_to"),
+        ({"sure": "60%", "copy_to": "x"}, "must be a number in 0..1, got 60%"),
     ],
 )
 def test_a_mistake_is_one_line(images, tmp_path, options, message):
@@ -256,3 +263,52 @@ def test_a_folder_is_no_place_for_a_file(images, tmp_path, option):
     words = [BACKBONE, f"--support={images}/support", f"--query={images}/query"]
     with pytest.raises(SystemExit, match=r"there\.png is a folder: name a file"):
         predict.main([*words, f"--out={tmp_path}/a.csv", f"--{option}={tmp_path}/there.png"])
+
+
+def test_copies_go_to_the_folders_of_their_classes(images, tmp_path, capsys):
+    place = tmp_path / "sorted"
+    place.mkdir()
+    words = [BACKBONE, f"--support={images}/support", f"--query={images}/query"]
+    # What is told of them may lie beside them.
+    predict.main([*words, f"--copy_to={place}", f"--out={place}/predictions.csv"])
+    assert f"copied 6 images to {place}\n" in capsys.readouterr().out
+    for row in rows(place / "predictions.csv"):
+        original = Path(row["image"])
+        copy = place / row["label"] / original.name
+        assert copy.read_bytes() == original.read_bytes()
+        assert copy.stat().st_mtime_ns == original.stat().st_mtime_ns
+    assert sorted(os.listdir(tmp_path)) == ["sorted"]  # nothing is left beside it
+
+
+def test_copies_that_no_class_is_sure_of_and_names_that_meet(images, tmp_path, capsys):
+    grey = tmp_path / "grey"
+    grey.mkdir()
+    Image.new("RGB", (60, 60), (110, 25, 75)).save(grey / "0.png")
+    shutil.copytree(images / "query", tmp_path / "query")
+    shutil.copytree(grey, tmp_path / "query" / "grey")
+    words = [BACKBONE, f"--support={images}/support", f"--query={tmp_path}/query"]
+    words += [f"--copy_to={tmp_path}/sorted", f"--out={tmp_path}/out.csv"]
+    predict.main([*words, "--sure=1"])  # nothing is quite certain
+    assert "copied 7 images" in capsys.readouterr().out
+    wanted = {f"{i}.png" for i in range(3)} | {f"{i} (2).png" for i in range(3)} | {"0 (3).png"}
+    assert set(os.listdir(tmp_path / "sorted" / "unsure")) == wanted
+    assert len({(tmp_path / "sorted" / "unsure" / name).read_bytes() for name in wanted}) == 7
+
+
+def test_copies_without_room_leave_nothing(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "copy2", full_after(2, shutil.copy2))
+    words = [BACKBONE, f"--support={images}/support", f"--query={images}/query"]
+    with pytest.raises(SystemExit, match=r"sorted cannot be written: No space left on device"):
+        predict.main([*words, f"--copy_to={tmp_path}/sorted", f"--out={tmp_path}/out.csv"])
+    assert not os.listdir(tmp_path)
+
+
+def full_after(count, copy):
+    left = iter(range(count))
+
+    def limited(*paths):
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return copy(*paths)
+
+    return limited

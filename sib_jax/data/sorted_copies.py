@@ -1,0 +1,68 @@
+"""Copies of images in a folder for each class that they were taken for."""
+
+import itertools
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from sib_jax.data.errors import DataError
+from sib_jax.runtime import files
+
+UNSURE = "unsure"  # the folder of images that no class is sure of
+
+
+def check(place: str, given: Iterable[str]) -> None:
+    """Whether copies can go to a folder; makes nothing.
+
+    Args:
+      place: the folder; it is new, or empty.
+      given: folders of images, where copies would be found as images again.
+
+    Raises:
+      DataError: it holds something, or lies in one of those folders.
+      FileError: it cannot be made.
+    """
+    whole = Path(os.path.realpath(place))
+    files.check_folder(whole)
+    if whole.is_dir() and any(whole.iterdir()):
+        raise DataError(f"{files.shown(place)} holds files already: name a new folder for copies")
+    for folder in given:
+        if os.path.isdir(folder) and whole.is_relative_to(os.path.realpath(folder)):
+            raise DataError(
+                f"{files.shown(place)} lies in {files.shown(folder)}, where the copies would be "
+                "sorted again next time: name a folder elsewhere"
+            )
+
+
+def write(place: str, images: Sequence[str], folders: Sequence[str]) -> None:
+    """Copies each image, with its times, to its folder: all of them, or none where one fails.
+
+    Of those in a folder that have one name, all but the first get a number.
+
+    Args:
+      place: what `check` accepts.
+      images: files.
+      folders: of each image, the name of the folder below `place`.
+
+    Raises:
+      FileError: a copy cannot be written, or an image is gone.
+    """
+    whole = Path(os.path.realpath(place))
+    with files.writing(place), files.temporary_folder(whole) as temporary:
+        taken: set[str] = set()
+        for image, folder in zip(images, folders, strict=True):
+            (temporary / folder).mkdir(exist_ok=True)
+            name = next(n for n in _names(image) if f"{folder}/{n}".casefold() not in taken)
+            taken.add(f"{folder}/{name}".casefold())
+            shutil.copy2(image, temporary / folder / name)
+        if whole.exists():
+            whole.rmdir()  # it is empty
+        temporary.rename(whole)
+
+
+def _names(image: str) -> Iterator[str]:
+    path = Path(image)
+    yield path.name
+    for number in itertools.count(2):
+        yield f"{path.stem} ({number}){path.suffix}"
