@@ -378,6 +378,22 @@ def calibration() -> str:
     )
 
 
+def projected() -> str:
+    """Methods for which features of mini-ImageNet are too long, on their first 256 directions."""
+    short, whole = rows(["comparison_mini_imagenet_256"]), rows(["comparison_mini_imagenet"])
+
+    def line(head: str) -> list[str]:
+        names = [head.format(s) for s in (1, 5)]
+        cells = (shown(of.get(name)) for name in names for of in (whole, short))
+        return [METHODS[head], *cells, *(calibrated(short.get(name)) for name in names)]
+
+    return table(
+        "| method | 1-shot: 3,200 numbers | 256 | 5-shot: 3,200 numbers | 256 "
+        "| NLL, ECE: 256, 1-shot | 5-shot |",
+        (line(head) for head in METHODS if head.format(1) in short or head.format(5) in short),
+    )
+
+
 def generators() -> str:
     """The weight generators without forgetting."""
     sets = {
@@ -539,6 +555,25 @@ def shipped_head() -> str:
     )
 
 
+def sure() -> str:
+    """What --sure sets aside of the shipped head's predictions."""
+    found = json.loads((HERE / "sure_mini_imagenet.json").read_text())
+    measures = (
+        "accuracy_of_the_rest",
+        "right_set_aside",
+        "wrong_set_aside",
+        "of_no_class_set_aside",
+    )
+    return table(
+        "| task | `--sure` | right among the rest, of the five classes | set aside: of the right "
+        "answers | of the mistakes | of images of none of the classes |",
+        (
+            [f"{row['shots']}-shot", str(row["sure"]), *(f"{row[m]:.0f} %" for m in measures)]
+            for row in found
+        ),
+    )
+
+
 def mirrored() -> str:
     """Means over an image and its mirror image."""
     test = rows(["mini_imagenet_conv4_128_mirror"])
@@ -624,11 +659,13 @@ TABLES: dict[str, Callable[[], str]] = {
     "shares": shares,
     "shipped_head": shipped_head,
     "mirrored": mirrored,
+    "sure": sure,
     "standard_cifar": standard_cifar,
     "seeds_mini": lambda: seeds([MINI[0], "mini_imagenet_conv4_128_seeds"]),
     "seeds_cifar": lambda: seeds(["cifar_fs", "cifar_fs_seeds"]),
     "lwof_cifar": lwof_cifar,
     "methods": methods,
+    "projected": projected,
     "generators": generators,
     "calibration": calibration,
     "unbalanced_mini_1": lambda: unbalanced(UNBALANCED_MINI, 1),
