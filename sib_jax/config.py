@@ -359,26 +359,25 @@ def heads(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigD
     return found
 
 
-def keep_heads(config: ml_collections.ConfigDict, wanted: Sequence[str]) -> None:
-    """Leaves of a config's heads those that are wanted, in the config's order.
+def named(config: ml_collections.ConfigDict, wanted: Sequence[str]) -> list[str]:
+    """The heads that patterns name, in the config's order.
 
     Args:
-      config: one that `check` accepts; it is changed.
+      config: one that `check` accepts.
       wanted: names of heads; in them * stands for any characters.
 
     Raises:
-      ConfigError: a name fits none of the heads, or the config has no named heads.
+      ConfigError: there are none, or one fits no head.
     """
-    names = [name for name, _ in config.heads]
-    for pattern in wanted:
-        if not fnmatch.filter(names, pattern):
-            known = f"has {', '.join(names)}" if names else "has one head, without a name"
-            raise ConfigError(f"--heads: none is named {_brief(pattern)}; this experiment {known}")
+    names, wanted = list(heads(config)), [pattern for pattern in wanted if pattern]
     if not wanted:
         raise ConfigError("--heads is empty: name one at least, or leave it away for all")
-    config.heads = tuple(
-        head for head in config.heads if any(fnmatch.fnmatchcase(head[0], p) for p in wanted)
-    )
+    for pattern in wanted:
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            raise ConfigError(
+                f"--heads: none is named {_brief(pattern)}; this experiment has {', '.join(names)}"
+            )
+    return [n for n in names if any(fnmatch.fnmatchcase(n, pattern) for pattern in wanted)]
 
 
 def _flat_fields(head: str, changes: Mapping[Any, Any]) -> dict[str, Any]:

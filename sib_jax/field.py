@@ -47,7 +47,7 @@ def _is_number(value: Any) -> bool:
 def whole(least: int, most: int) -> Kind:
     """An integer from `least` to `most`."""
     return Kind(
-        f"{least} or more (at most {most:,})",
+        f"{least} or more, a whole number (at most {most:,})",
         lambda v: _is_number(v) and isinstance(v, int) and least <= v <= most,
     )
 
@@ -56,7 +56,7 @@ def number(least: float, most: float, *, above: bool = False) -> Kind:
     """A number from `least` to `most`; with `above`, greater than `least`."""
     wanted = f"above {least:g}" if above else f"{least:g} or more"
     return Kind(
-        f"{wanted} (at most {most:g})",
+        f"{wanted}, a number (at most {most:g})",
         lambda v: _is_number(v) and (least < v if above else least <= v) and v <= most,
     )
 

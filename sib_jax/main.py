@@ -34,7 +34,7 @@ _HEADS = flags.DEFINE_list(
     "heads",
     None,
     "Only these heads of the config, such as 'T0,snail_*': names with commas between, * for any "
-    "characters. What others have done in the workdir stays",
+    "characters. What the workdir holds of the others stays, in its tables too",
 )
 _PROFILE = flags.DEFINE_string(
     "profile",
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs the job that the flags ask for; a mistake of the user ends it with one line."""
     _check_flags(argv)
     # Imported here: a mistaken flag is answered at once.
-    from sib_jax.config import check, keep_heads
+    from sib_jax.config import check, named
     from sib_jax.experiment import job, settings
     from sib_jax.runtime import console, devices
 
@@ -74,8 +74,7 @@ def main(argv: Sequence[str]) -> None:
     with mistakes_told():
         _keep_compiled_programs()
         check(config)
-        if _HEADS.value is not None:
-            keep_heads(config, _HEADS.value)
+        only = None if _HEADS.value is None else named(config, _HEADS.value)
         if _DATA_DIR.value is not None:
             config.data_dir = _DATA_DIR.value
         given = config_flags.get_override_values(flags.FLAGS["config"])
@@ -87,7 +86,7 @@ def main(argv: Sequence[str]) -> None:
             if not devices.is_main():
                 console.only_warnings()  # the main process tells the rest
         settings.take_backbone(config, folder, given)
-        job.run(config, folder, _MODE.value, trace, _REPORT.value)
+        job.run(config, folder, _MODE.value, trace, _REPORT.value, only=only)
         if trace and devices.is_main() and not trace.exists():
             console.log.warning(
                 "all that trains was done before, so there is no trace: a new --workdir gives one"

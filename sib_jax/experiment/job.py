@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,6 +21,7 @@ from sib_jax.experiment import (
     inputs,
     kept_results,
     memory,
+    other_heads,
     reach,
     run_files,
     settings,
@@ -51,6 +52,7 @@ def run(
     trace_to: Path | None = None,
     report: bool = False,
     heads: Mapping[str, Any] = MappingProxyType({}),
+    only: Collection[str] | None = None,
 ) -> list[results.Row]:
     """Runs a config, or one stage of it; finished stages in `workdir` are not repeated.
 
@@ -62,6 +64,7 @@ def run(
       trace_to: gets traces of a few steps of each training, see `runtime.trace`.
       report: also write report.html and its pictures; what fails there is told, and ends no run.
       heads: parameters of heads that were trained elsewhere, by name; `workdir` keeps them.
+      only: names of heads; the others are left alone, and what `workdir` holds of them stays.
 
     Returns:
       The rows of results.json; none where `mode` stops earlier.
@@ -71,17 +74,21 @@ def run(
       UserError: a training diverged, features or answers are not finite, a kept file is damaged.
       Interrupted: the run was asked to stop; what it had done is saved.
     """
-    experiment = settings.read(config)
-    run_files.check_place(workdir, [head.name for head in experiment.heads])
+    whole = settings.read(config)
+    names = [head.name for head in whole.heads]
+    run_files.check_place(workdir, names)
+    chosen = tuple(head for head in whole.heads if only is None or head.name in only)
+    experiment = whole._replace(heads=chosen)
     with Lock(workdir) as lock:
         if devices.anywhere(workdir.is_dir()):
             lock.take()
-        return _run(config, experiment, workdir, lock, mode, trace_to, report, heads)
+        return _run(config, experiment, names, workdir, lock, mode, trace_to, report, heads)
 
 
 def _run(
     config: Any,
     experiment: Experiment,
+    names: list[str],
     workdir: Path,
     lock: Lock,
     mode: str,
@@ -92,7 +99,7 @@ def _run(
     # 1. Everything that can be wrong is found before any work.
     begun = time.monotonic()
     run_files.check_same(config, workdir)
-    _check_stages(experiment, workdir, mode, heads)
+    _check_stages(config, experiment, workdir, mode, heads)
     _check_reads(experiment, mode)
     _check_same_heads(heads, workdir)
     if experiment.tensorboard:
@@ -145,6 +152,14 @@ def _run(
                 for split, (_, measured) in reached.items()
             }
             predicted[head.name] = reached[split_shown(reached)][1].predicted
+        # Whatever else the folder holds of the experiment stands beside it.
+        left = [name for name in names if name not in of_tasks]
+        others = other_heads.read(workdir, left, experiment.evaluation.tasks, about_tasks)
+        rows = sorted(rows + others.rows, key=lambda row: names.index(row["head"]))
+        of_tasks = {
+            n: (others.arrays | of_tasks)[n] for n in names if n in of_tasks | others.arrays
+        }
+        about_tasks["heads"] |= others.about
     devices.once(task_arrays.write, workdir, of_tasks, about_tasks)
     devices.once(results.write, workdir, rows)
     devices.once(markdown.write, workdir, rows)
@@ -277,16 +292,19 @@ def _params(
     start = head.method.init(key(head.training.seed, Stream.INIT), of.classes)
     if not head.method.keeps:
         return start
-    path, twin = (run_files.params_file(workdir, name) for name in (head.name, head.trained_as))
-    kept, has_twin = devices.everywhere([path.exists(), twin.exists()])  # as in `_backbone`
+    path, *twins = (run_files.params_file(workdir, n) for n in (head.name, *head.trained_alike))
+    # As in `_backbone`.
+    kept, *have = devices.everywhere([path.exists(), *(twin.exists() for twin in twins)])
     if not kept:
         if given is not None:
             trained = given
         elif not head.method.trained:
             trained = start
-        elif has_twin:
-            log.info("%s has the parameters of %s: it is trained alike", head.name, head.trained_as)
-            trained = _kept(weights.load, twin, start)
+        elif any(have):
+            twin = have.index(True)
+            name = head.trained_alike[twin]
+            log.info("%s has the parameters of %s: it is trained alike", head.name, name)
+            trained = _kept(weights.load, twins[twin], start)
         else:
             trained = meta_train(
                 head,
@@ -340,7 +358,7 @@ def _check_reads(experiment: Experiment, mode: str) -> None:
 
 
 def _check_stages(
-    experiment: Experiment, workdir: Path, mode: str, heads: Mapping[str, Any]
+    config: Any, experiment: Experiment, workdir: Path, mode: str, heads: Mapping[str, Any]
 ) -> None:
     """What `mode` builds upon must be there."""
     if mode not in MODES:
@@ -351,7 +369,9 @@ def _check_stages(
     if not experiment.has_backbone:
         pass
     elif given:
-        if not os.path.isfile(given) and not kept.exists():
+        # A folder that was moved goes on without the file that it began with, but no other.
+        went_on = kept.exists() and run_files.backbone_file(workdir) == config.backbone_file
+        if not os.path.isfile(given) and not went_on:
             wanted = f"an existing .npz or .pth file, or one of {', '.join(shipped.weights())}"
             raise ConfigError(describe("backbone_file", given, wanted))
         if os.path.isfile(given) and given.endswith(".npz"):

@@ -24,7 +24,7 @@ def is_features(values: Images) -> bool:
     """Whether these are features [n, d], and no images."""
     if isinstance(values, np.ndarray | jax.Array) and values.dtype != object:
         return values.ndim == 2
-    return all(np.ndim(value) == 1 for value in values)
+    return all(not isinstance(value, Image.Image) and np.ndim(value) == 1 for value in values)
 
 
 def check_many(values: Images, name: str) -> None:
@@ -114,5 +114,9 @@ def prepare(images: Images, size: int, channels: int) -> np.ndarray:
 def _opened(image: Image.Image) -> np.ndarray:
     try:
         return pixels_of(image)
+    except AssertionError as error:  # Pillow's own, without words
+        raise PredictionError(
+            "an image of Pillow's is closed: load() or copy() it before its file is closed"
+        ) from error
     except (ValueError, OSError) as error:  # a file that is read now alone, and damaged
         raise PredictionError(f"an image of Pillow's cannot be read: {error}") from error

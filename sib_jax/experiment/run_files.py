@@ -101,6 +101,12 @@ def check_same(config: Any, workdir: Path) -> None:
             _compare(old[name], new[name], workdir, f"head {name} of ")
 
 
+def backbone_file(workdir: Path) -> str | None:
+    """The file that the run's backbone was given as, "" where it was trained; None for no run."""
+    before = _stored(workdir / CONFIG)
+    return None if before is None else str(before["backbone_file"])
+
+
 def _stored(path: Path) -> dict[str, Any] | None:
     """The config of an earlier run; None where there is none.
 

@@ -110,8 +110,7 @@ class Head(NamedTuple):
       training: how it is meta-trained.
       learns_from: one or more kinds of episodes, which the steps of that take in turn.
       chosen_on: the tasks of the validation that chooses its best epoch.
-      trained_as: the first head that is trained just so: itself, or one that is evaluated on other
-        queries alone.
+      trained_alike: other heads that are trained just so, and are evaluated on other queries.
     """
 
     name: str
@@ -120,7 +119,7 @@ class Head(NamedTuple):
     training: Training
     learns_from: tuple[Lesson, ...]
     chosen_on: Setting
-    trained_as: str
+    trained_alike: tuple[str, ...]
 
 
 class Evaluation(NamedTuple):
@@ -161,9 +160,9 @@ def read(c: Any) -> Experiment:
     config.check(c)
     make_backbone(_backbone(c), channels=3)  # a name that cannot be fails here, not after decoding
     configs = config.heads(c)
-    first: dict[str, str] = {}  # by all that training depends on
+    training = {name: _of_training(head) for name, head in configs.items()}
     heads = tuple(
-        _head(name, head, first.setdefault(_of_training(head), name))
+        _head(name, head, tuple(n for n in configs if n != name and training[n] == training[name]))
         for name, head in configs.items()
     )
     return Experiment(
@@ -257,7 +256,7 @@ def _unless_usual(total: int, ways: int, queries: int) -> int:
     return 0 if total == ways * queries else total
 
 
-def _head(name: str, c: Any, trained_as: str) -> Head:
+def _head(name: str, c: Any, trained_alike: tuple[str, ...]) -> Head:
     optimizer = c.optimizer
     task = Task(c.ways, c.shots, c.queries, c.query_classes, c.support_classes, c.total_queries)
     learned = task._replace(**_queries_of_training(c))
@@ -282,7 +281,7 @@ def _head(name: str, c: Any, trained_as: str) -> Head:
         setting=make_setting(c.setting, task),
         learns_from=tuple(lessons),
         chosen_on=make_setting(c.setting, chosen_on),
-        trained_as=trained_as,
+        trained_alike=trained_alike,
         training=Training(
             seed=c.seed,
             optimizer=Optimizer(

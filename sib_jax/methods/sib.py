@@ -33,7 +33,7 @@ class Settings(NamedTuple):
       prior_std: of the prior, before training.
     """
 
-    inner: Inner
+    inner: Inner = Inner(steps=3, step_size=1e-3)
     posterior: str = "point"
     prior: str | None = None
     learn_prior: bool = True

@@ -1,6 +1,7 @@
 """Several runs side by side, on the same tasks: comparison.html."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from sib_jax.report.results import Row, cell, task
 from sib_jax.report.run import ReportError, Run
 from sib_jax.report.section import Section, Table
 from sib_jax.report.style import Mode, Picture
+from sib_jax.runtime.console import log
 from sib_jax.runtime.files import shown
 from sib_jax.tasks.interval import Interval
 
@@ -23,12 +25,14 @@ class Compared(NamedTuple):
       row: of results.json.
       measure: which accuracy: "both" where there are base classes, else "novel".
       over: the baseline, on the same tasks; None for the baseline itself.
+      baseline: its name.
     """
 
     name: str
     row: Row
     measure: str
     over: Interval | None
+    baseline: str
 
     @property
     def accuracy(self) -> str:
@@ -39,46 +43,94 @@ class Compared(NamedTuple):
 def compare(runs: Sequence[Run], against: str | None = None, split: str = "test") -> list[Compared]:
     """Every head of every run, and its difference over one of the first run, task by task.
 
+    Heads of unlike tasks, such as 1-shot and 5-shot ones, have baselines of their own.
+
     Args:
       runs: two or more, or one.
-      against: the head of the first run that all are compared with; its best on validation (or on
-        what there is) unless given.
+      against: the head of the first run that those on its tasks are compared with; else, and for
+        other tasks, the best on validation (or on what there is).
       split: "val" or "test".
 
+    Returns:
+      Those of one baseline after those of another.
+
     Raises:
-      ReportError: there is no such head or split, or the tasks of two runs differ.
+      ReportError: there is no such head or split, or a run has no tasks in common with the first.
     """
-    baseline = _baseline(runs[0], against, split)
-    found = []
+    first = runs[0]
     for run in runs:
-        rows = [row for row in run.rows if row["split"] == split]
-        if not rows:
+        if not any(row["split"] == split for row in run.rows):
             raise ReportError(f"{shown(run.workdir)} was not evaluated on {split}")
-        for row in rows:
-            head = row["head"]
-            measure = _measure(row)
-            paired.check(run, head, runs[0], baseline, split)
-            is_baseline = run is runs[0] and head == baseline
-            pair = (run.tasks[head][split], runs[0].tasks[baseline][split])
+    groups: dict[str, list[Compared]] = {}
+    for head in _best_first(first, against, split):
+        if _of_tasks(first, head, first, groups, split) is None:
+            paired.check(first, head, first, head, split)
+            groups[head] = []
+    for run in runs:
+        met, apart = False, []
+        for row in (row for row in run.rows if row["split"] == split):
+            head, measure = row["head"], _measure(row)
+            baseline = _of_tasks(run, head, first, groups, split)
+            if baseline is None:
+                apart.append(head)
+                continue
+            met = True
+            pair = (run.tasks[head][split], first.tasks[baseline][split])
+            is_baseline = run is first and head == baseline
             over = None if is_baseline else paired.difference(*(of[measure] for of in pair))
-            found.append(Compared(f"{_title(run, runs)} {head}".strip(), row, measure, over))
-    return found
+            names = (
+                f"{_title(of, runs)} {n}".strip() for of, n in ((run, head), (first, baseline))
+            )
+            name, of_baseline = names
+            groups[baseline].append(Compared(name, row, measure, over, of_baseline))
+        if not met:
+            paired.check(run, apart[0], first, next(iter(groups)), split)
+        elif apart:
+            log.info(
+                "left out of %s, on tasks that %s has not: %s",
+                shown(run.workdir),
+                shown(first.workdir),
+                ", ".join(apart),
+            )
+    return [compared for group in groups.values() for compared in group]
+
+
+def _of_tasks(run: Run, head: str, first: Run, baselines: Iterable[str], split: str) -> str | None:
+    """The baseline on the tasks of a head, if there is one."""
+    same = (b for b in baselines if paired.why_not(run, head, first, b, split) is None)
+    return next(same, None)
+
+
+def grouped(found: Sequence[Compared]) -> list[list[Compared]]:
+    """By baseline."""
+    return [list(group) for _, group in itertools.groupby(found, key=lambda c: c.baseline)]
 
 
 def text(found: Sequence[Compared], split: str) -> str:
-    """A table for the terminal."""
+    """Tables for the terminal, one for each baseline."""
     width = max(len(c.name) for c in found) + 2
     lines = [f"{'':<{width}}{split + ', %':>16}{'difference':>18}"]
-    for c in found:
-        over = "(baseline)" if c.over is None else c.over.text("+")
-        lines.append(f"{c.name:<{width}}{c.accuracy:>16}{over:>18}")
+    for number, group in enumerate(grouped(found)):
+        lines += [""] * (number > 0)
+        for c in group:
+            over = "(baseline)" if c.over is None else c.over.text("+")
+            lines.append(f"{c.name:<{width}}{c.accuracy:>16}{over:>18}")
     return "\n".join(lines)
 
 
 def write(path: Path, found: Sequence[Compared], split: str) -> Path:
-    """Writes the comparison as a page, and its picture to a folder beside it."""
-    baseline = next(c.name for c in found if c.over is None)
-    row = found[0].row
+    """Writes the comparison as a page, and its pictures to a folder beside it."""
+    groups = grouped(found)
+    sections = [_section(group, split, number) for number, group in enumerate(groups)]
+    kinds = "; ".join(
+        f"{row['dataset']}, {task(row)}, {row['setting']} setting"
+        for row in (group[0].row for group in groups)
+    )
+    return page.save(path, path.with_suffix(""), "Comparison of runs", kinds, sections, {})
+
+
+def _section(found: Sequence[Compared], split: str, number: int) -> Section:
+    baseline, row = found[0].baseline, found[0].row
     lines = [
         [
             *(c.name, c.row["method"], "" if c.row["steps"] is None else str(c.row["steps"])),
@@ -93,32 +145,29 @@ def write(path: Path, found: Sequence[Compared], split: str) -> Path:
         "one training of each can say."
     ]
     table = Table(["run and head", "method", "T", f"{split}, %", "difference"], lines)
-    picture = Picture(
-        "differences", f"Differences to {baseline}", lambda mode: _draw(found, baseline, mode)
-    )
-    section = Section("Accuracy on the same tasks", words, [table], [picture] * (len(found) > 1))
-    about = f"{row['dataset']}, {task(row)}, {row['setting']} setting"
-    return page.save(path, path.with_suffix(""), "Comparison of runs", about, [section], {})
+    name = "differences" if number == 0 else f"differences_{number + 1}"
+    picture = Picture(name, f"Differences to {baseline}", lambda mode: _draw(found, baseline, mode))
+    title = "Accuracy on the same tasks" if number == 0 else f"On the tasks of {baseline}"
+    return Section(title, words, [table], [picture] * (len(found) > 1))
 
 
 def _measure(row: Row) -> str:
     return "both" if row["both"] else "novel"
 
 
-def _baseline(run: Run, against: str | None, split: str) -> str:
+def _best_first(run: Run, against: str | None, split: str) -> list[str]:
+    """Heads of a split by accuracy on validation, or on what there is; `against` before them."""
     heads = list(dict.fromkeys(row["head"] for row in run.rows))
-    if against is not None:
-        if against not in heads:
-            raise ReportError(
-                f"{shown(run.workdir)} has no head {against!r}; it has {', '.join(heads)}"
-            )
-        return against
+    if against is not None and against not in heads:
+        raise ReportError(
+            f"{shown(run.workdir)} has no head {against!r}; it has {', '.join(heads)}"
+        )
 
     def means(of: str) -> dict[str, float]:
         return {r["head"]: r[_measure(r)]["mean"] for r in run.rows if r["split"] == of}
 
-    on_val = means("val") or means(split)
-    return max(on_val or heads, key=lambda head: on_val.get(head, 0.0))
+    there, on_val = means(split), means("val") or means(split)
+    return sorted(there, key=lambda head: (head != against, -on_val.get(head, 0.0)))
 
 
 def _title(run: Run, runs: Sequence[Run]) -> str:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from sib_jax import number
+from sib_jax import number, prng_key
 from sib_jax.sib import base_classes, checks, classifier, distributions
 from sib_jax.sib.distributions import PointMass, Posterior
 from sib_jax.sib.inner_loop import Inner, adapt_with_logits
@@ -76,6 +76,8 @@ def elbo(
                 f"{len(base_logits)}"
             )
     query_labels = _checked_labels(query_labels, query, ways, base)
+    if key is not None:
+        prng_key.check(key)
     samples = number.whole("samples", samples, 1)
     number.not_negative("beta", beta)
     novel = logits(params, posterior, query)
@@ -134,6 +136,8 @@ def negative_elbo(
 ) -> tuple[jax.Array, Aux]:
     """The training loss of one episode: minus the ELBO at theta^T, summed over its queries.
 
+    To differentiate it put `jax.jit` around the gradient: else each call is compiled anew.
+
     The query labels enter here alone, never theta^T. Where the episode has base classes, the
     queries are classified among both kinds (see `base_classes`).
 
@@ -159,6 +163,8 @@ def negative_elbo(
       TypeError: labels or base classes are no integers, `steps` or `samples` is no whole number,
         `step_size` or `beta` no number.
     """
+    if key is not None:
+        prng_key.check(key)
     episode = _checked(params, episode)
     base_classes.check_kind(base_summary)
     inner = Inner(steps, step_size, samples, beta, checkpoint, base_summary)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sib_jax import number
+from sib_jax import number, prng_key
 from sib_jax.sib import checks, classifier, distributions, gradient_net, inner_products
 from sib_jax.sib.classifier import Cosine
 from sib_jax.sib.distributions import PointMass, Posterior
@@ -73,7 +73,7 @@ def adapt(
 
     Raises:
       TypeError: `steps` or `samples` is no whole number, `step_size` or `beta` no number,
-        `posterior` none.
+        `posterior` none, or `key` no key.
       ValueError: negative `steps`, `step_size` or `beta`, `samples` below 1, no key for a Gaussian,
         or shapes that do not fit.
     """
@@ -101,6 +101,8 @@ def adapt_with_logits(
         steps=number.whole("steps", inner.steps, 0),
         samples=number.whole("samples", inner.samples, 1),
     )
+    if key is not None:
+        prng_key.check(key)
     number.not_negative("step_size", inner.step_size)
     number.not_negative("beta", inner.beta)
     if summary is None:
@@ -108,12 +110,35 @@ def adapt_with_logits(
     _check(params, posterior, query, inner, summary)
     if inner.steps == 0:
         return posterior, mean_logits(params, posterior, query)
+    arrays = params, posterior, query, inner.step_size, inner.beta, key, summary
+    no_kl = params.prior is None or (isinstance(inner.beta, float | int) and inner.beta == 0)
+    static = inner.steps, inner.samples, inner.checkpoint, no_kl
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays)):
+        return _adapted(*arrays, *static)
+    return _compiled(*arrays, *static)
+
+
+def _adapted(
+    params: Params,
+    posterior: Posterior,
+    query: jax.Array,
+    step_size: float | jax.Array,
+    beta: float | jax.Array,
+    key: jax.Array | None,
+    summary: jax.Array,
+    steps: int,
+    samples: int,
+    checkpoint: bool,
+    no_kl: bool,
+) -> tuple[Posterior, jax.Array]:
+    """`adapt_with_logits` of at least one step, once what is given has been checked."""
+    inner = Inner(steps, step_size, samples, beta, checkpoint)
     posterior = in_one_type(params, posterior, query, inner)
     prepared = classifier.prepare(params.classifier, query)
     if (
         isinstance(params.classifier, Cosine)
         and isinstance(posterior, PointMass)
-        and (params.prior is None or (isinstance(inner.beta, float | int) and inner.beta == 0))
+        and no_kl
         and inner_products.pays(query.shape[0], posterior.mean.shape[0], inner.steps)
     ):
         mean, logits = inner_products.adapt(
@@ -129,6 +154,10 @@ def adapt_with_logits(
         return PointMass(mean), logits
     adapted = general(params, posterior, prepared, summary, inner, key)
     return adapted, classifier.logits_of_prepared(params.classifier, adapted.mean, prepared)
+
+
+# Outside of jit a scan would be compiled anew in every call.
+_compiled = jax.jit(_adapted, static_argnums=(7, 8, 9, 10))
 
 
 def in_one_type(params: Params, posterior: Posterior, query: jax.Array, inner: Inner) -> Posterior:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from sib_jax import number
+from sib_jax import number, prng_key
 from sib_jax.sib import checks
 from sib_jax.sib import classifier as _classifier
 from sib_jax.sib import gradient_net as _gradient_net
@@ -108,6 +108,7 @@ def init(
         raise ValueError(f"base_weights are the means of prior='mixture', but prior is {prior!r}")
     if posterior not in ("gaussian", "point"):
         raise ValueError(f"unknown posterior {posterior!r}; known are 'gaussian' and 'point'")
+    prng_key.check(key)
     init_key, gradient_key, prior_key = jax.random.split(key, 3)
     return Params(
         init_net=_init_net.init(

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from sib_jax import number
+from sib_jax import number, prng_key
 from sib_jax.tasks import proportions
 from sib_jax.tasks.draw import distinct, distinct_in_blocks
 from sib_jax.tasks.episode import Episode
@@ -45,6 +45,7 @@ def sample(
       ValueError: one is negative, shares are of an unknown kind or cannot be had, the table has too
         few classes, or one with too few images.
     """
+    prng_key.check(key)
     ways, shots = number.whole("ways", ways, 1), number.whole("shots", shots, 0)
     queries = number.whole("queries", queries, 0)
     total_queries = number.whole("total_queries", total_queries, 0)
@@ -67,6 +68,23 @@ def sample(
             f"shots + {field} is {shots} + {total_queries or queries}{may}, but the smallest of "
             f"the table's classes has {table.smallest} images"
         )
+    static = ways, shots, queries, query_classes, support_classes, n
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((key, table))):
+        return _drawn(key, table, *static)
+    return _compiled(key, table, *static)
+
+
+def _drawn(
+    key: jax.Array,
+    table: FeatureTable,
+    ways: int,
+    shots: int,
+    queries: int,
+    query_classes: str,
+    support_classes: str,
+    n: int,
+) -> Episode:
+    """`sample`, once what is given has been checked; n queries in all."""
     class_key, image_key = jax.random.split(key)
     classes = distinct(class_key, table.classes, ways)
     if (query_classes, support_classes, n) != (BALANCED, BALANCED, ways * queries):
@@ -82,6 +100,10 @@ def sample(
         table.features[rows[:, shots:].reshape(-1)],
         jnp.repeat(labels, queries),
     )
+
+
+# Outside of jit a loop would be compiled anew in every call.
+_compiled = jax.jit(_drawn, static_argnums=(2, 3, 4, 5, 6, 7))
 
 
 def _unbalanced(

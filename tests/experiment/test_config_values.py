@@ -89,7 +89,7 @@ def test_any_value(made, in_a_head):
         (
             "tim.steps",
             "ten",
-            "tim.steps is 'ten', but must be 0 or more (at most 100,000), or None",
+            "tim.steps is 'ten', but must be 0 or more, a whole number (at most 100,000), or None",
         ),
         ("prototypical.scale", float("nan"), "prototypical.scale is nan, but must be -1e+06 or"),
         ("snail.keys", (1, 2), "snail.keys is (1, 2), but must be a tuple of 3, each 0 or more"),

@@ -12,11 +12,12 @@ import pytest
 from flax.traverse_util import unflatten_dict
 
 import sib_jax
-from sib_jax.config import ConfigError, default, keep_heads, steps
+from sib_jax.config import ConfigError, default, named, steps
 from sib_jax.errors import UserError
-from sib_jax.experiment import job
+from sib_jax.experiment import job, run_files
 from sib_jax.methods import METHODS, Entry, Method
 from sib_jax.methods import method as methods
+from sib_jax.report import task_arrays
 from sib_jax.report.metrics import Metrics
 from sib_jax.runtime import interrupt, weights
 
@@ -122,6 +123,9 @@ def test_a_folder_can_be_moved_and_goes_on_without_the_backbones_file(
     (tmp_path / "here").rename(tmp_path / "there")
     found = job.run(config, tmp_path / "there", "evaluate")
     assert without_seconds(found) == without_seconds(rows[:2])
+    config.backbone_file = str(tmp_path / "givne.npz")
+    with pytest.raises(ConfigError, match=r"givne\.npz', but must be an existing .npz or .pth"):
+        job.run(config, tmp_path / "there", "evaluate")
 
 
 def test_another_backbone_in_the_same_folder_is_refused(rows, workdir, config, tmp_path):
@@ -231,21 +235,61 @@ def test_a_method_may_read_images_and_need_no_training(config, tmp_path, monkeyp
     ("wanted", "names"),
     [
         (["k_means", "T0"], ["T0", "k_means"]),  # in the config's order
-        (["T*"], ["T0", "T10"]),
+        (["T*", ""], ["T0", "T10"]),
         (["*_means", "k_*"], ["k_means"]),  # once
     ],
 )
 def test_some_heads_by_name(wanted, names):
     config = default()
     config.heads = (*steps(0, 10), ("k_means", {"method": "soft_kmeans"}))
-    before = dict(config.heads)
-    keep_heads(config, wanted)
-    assert [name for name, _ in config.heads] == names
-    assert dict(config.heads).items() <= before.items()
-    with pytest.raises(ConfigError, match=f"none is named 'T5'; this experiment has {names[0]}"):
-        keep_heads(config, [*wanted, "T5"])
+    assert named(config, wanted) == names
+    with pytest.raises(ConfigError, match="none is named 'T5'; this experiment has T0, T10, k_m"):
+        named(config, [*wanted, "T5"])
 
 
-def test_a_config_without_heads_has_none_to_choose():
-    with pytest.raises(ConfigError, match="has one head, without a name"):
-        keep_heads(default(), ["T0"])
+def test_the_one_head_of_a_config_without_heads_is_named_like_its_method():
+    assert named(default(), ["sib"]) == ["sib"]
+
+
+def test_heads_that_are_left_alone_stay(rows, workdir, config, tmp_path, monkeypatch):
+    """In config, results, arrays and predictions, whatever stage the others are taken to."""
+    job.run(config, tmp_path, only=["matching"])
+    assert {row["head"] for row in json.loads((tmp_path / "results.json").read_text())} == {
+        "matching"
+    }
+    job.run(config, tmp_path, "train", only=["lwof", "standard"])
+    job.run(config, tmp_path, only=["standard", "lwof"])
+    job.run(config, tmp_path, only=["attention"], report=True)
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert without_seconds(found) == without_seconds(rows)
+    for name in ("config.json", "table.md"):
+        assert (tmp_path / name).read_text() == (workdir / name).read_text()
+    (arrays, about), (of_all, about_all) = (task_arrays.read(w) for w in (tmp_path, workdir))
+    assert about == about_all
+    jax.tree.map(np.testing.assert_array_equal, arrays, of_all)
+    assert sib_jax.load(tmp_path, head="matching").head.name == "matching"
+    # All at once there is nothing left to train.
+    monkeypatch.setattr(job, "meta_train", None)
+    assert without_seconds(job.run(config, tmp_path)) == without_seconds(rows)
+
+
+def test_results_of_other_tasks_leave_the_tables_and_are_told(
+    rows, workdir, config, tmp_path, caplog
+):
+    shutil.copytree(workdir, tmp_path / "run")
+    config.eval.test_tasks += 1
+    with caplog.at_level("WARNING"):
+        found = job.run(config, tmp_path / "run", only=["matching"])
+    assert {row["head"] for row in found} == {"matching"}
+    assert "holds results of other tasks for standard, lwof, attention" in caplog.text
+
+
+def test_what_is_trained_alike_is_trained_once_in_any_order(config, tmp_path, monkeypatch):
+    config.heads = (("a", {}), ("b", {"query_classes": "missing"}))
+    config.optimizer.query_classes = "balanced"
+    job.run(config, tmp_path, "pretrain")
+    job.run(config, tmp_path, "train", only=["b"])
+    monkeypatch.setattr(job, "meta_train", None)
+    job.run(config, tmp_path, "train", only=["a"])
+    of_a, of_b = (weights.contents(run_files.params_file(tmp_path, n))[0] for n in "ab")
+    jax.tree.map(np.testing.assert_array_equal, of_a, of_b)

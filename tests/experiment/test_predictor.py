@@ -347,3 +347,12 @@ def test_images_of_pillow_s_are_read_as_their_files_are(tmp_path):
         np.testing.assert_array_equal(found, wanted)
     with pytest.raises(UserError, match="cannot be read: its pixels are no whole numbers"):
         prepare([Image.new("F", (9, 9))], 24, 3)
+
+
+def test_a_picture_whose_file_was_closed_is_told(tmp_path):
+    Image.new("RGB", (SIZE, SIZE)).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as closed:
+        pass
+    predictor = sib_jax.load(backbone="mini_imagenet-conv4_64")
+    with pytest.raises(UserError, match=r"is closed: load\(\) or copy\(\) it before its file is"):
+        predictor([closed, closed], [0, 1], [closed])

@@ -55,6 +55,50 @@ def test_runs_on_the_same_tasks_are_compared():
     assert lines[2].endswith(found[1].over.text("+"))
 
 
+def _of_two_kinds(name, draw):
+    """Heads of 1-shot and of 5-shot tasks, two of each; the second is the better one."""
+    run = _run(name, draw)
+    rows, tasks, about = [], {}, {}
+    for shots in (1, 5):
+        for number in (0, 1):
+            head = f"h{number}_{shots}"
+            novel = run.tasks["T3"]["test"]["novel"] / 2 + number / 4
+            mean = {"mean": 100 * novel.mean(), "ci95": 1.0}
+            rows += [run.rows[0] | {"head": head, "shots": shots, "novel": mean}]
+            tasks[head] = {"test": {"novel": novel, "nll": novel}}
+            about[head] = OF_TASKS["heads"]["T3"] | {"shots": shots}
+    return run._replace(rows=rows, tasks=tasks, of_tasks=run.of_tasks | {"heads": about})
+
+
+def test_heads_of_other_tasks_have_a_baseline_of_their_own(tmp_path):
+    found = comparison.compare([_of_two_kinds("one", 0), _of_two_kinds("other", 1)])
+    wanted = [
+        f"{run} h{number}_{shots}"
+        for shots in (1, 5)
+        for run in ("one", "other")
+        for number in (0, 1)
+    ]
+    assert [c.name for c in found] == wanted
+    assert [c.baseline for c in found] == ["one h1_1"] * 4 + ["one h1_5"] * 4
+    assert [c.name for c in found if c.over is None] == ["one h1_1", "one h1_5"]
+    np.testing.assert_allclose(
+        [c.over.mean for c in found if c.name in ("one h0_1", "one h0_5")], -25
+    )
+    chosen = comparison.compare([_of_two_kinds("one", 0), _of_two_kinds("other", 1)], "h0_5")
+    assert {c.baseline for c in chosen} == {"one h0_5", "one h1_1"}
+    page = comparison.write(tmp_path / "all.html", found, "test").read_text()
+    assert "On the tasks of one h1_5" in page
+    pictures = {path.stem.removesuffix("_dark") for path in (tmp_path / "all").iterdir()}
+    assert {"differences", "differences_2"} <= pictures
+
+
+def test_heads_that_the_first_run_has_no_tasks_of_are_left_out_and_named(caplog):
+    with caplog.at_level("INFO"):
+        found = comparison.compare([_run(), _of_two_kinds("other", 1)])
+    assert [c.name for c in found] == ["one T3", "other h0_1", "other h1_1"]
+    assert "left out of other, on tasks that one has not: h0_5, h1_5" in caplog.text
+
+
 def test_beside_base_classes_the_baseline_is_the_best_among_all_classes():
     run = _run()
     row, accuracy = run.rows[0], run.tasks["T3"]["test"]["novel"]

@@ -312,3 +312,60 @@ def test_half_precision_throughout(queries, dtype):
     found = sib_jax.adapt(*half, steps=2, step_size=0.1).mean
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, wanted, atol=0.1 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("posterior", ["point", "gaussian"])
+def test_outside_jit_nothing_is_compiled_twice(posterior):
+    """A scan is, where nothing is around it: seconds and megabytes a call."""
+    params, episode = _params(posterior), _episode()
+    table = sib_jax.feature_table(jnp.ones((40, FEATURES)), np.repeat(range(4), 10))
+    start = _start(params, episode)
+
+    def calls(seed):
+        key = jax.random.key(seed)
+        of_steps = {"steps": 3, "step_size": 0.1, "key": key}
+        sib_jax.adapt(params, start, episode.query + seed, **of_steps)
+        sib_jax.negative_elbo(params, episode, **of_steps)
+        for shares in ("balanced", "dirichlet:2"):
+            sib_jax.sample(key, table, ways=3, shots=1, queries=2, query_classes=shares)
+
+    calls(0)
+    compiled = []
+
+    def listen(event, *_, **__):
+        compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        calls(1)
+        assert not [event for event in compiled if "backend_compile" in event]
+        jax.jit(lambda x: x + len(compiled))(1.0)  # such events there are
+        assert [event for event in compiled if "backend_compile" in event]
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_the_compiled_form_is_the_traced_one():
+    for posterior in ("point", "gaussian"):
+        for options in ({}, {"beta": 0.0}, {"beta": 0.5, "samples": 2}):
+            params, episode = _params(posterior), _episode()
+            of = {"steps": 3, "step_size": 0.1, "key": jax.random.key(3), **options}
+            eager = sib_jax.adapt(params, _start(params, episode), episode.query, **of)
+            traced = jax.jit(lambda p, e, of=of: sib_jax.adapt(p, _start(p, e), e.query, **of))
+            _assert_close(eager, traced(params, episode), 1e-5)
+
+
+@pytest.mark.parametrize("key", [0, 1.5, "0", np.arange(2)])
+def test_a_seed_is_no_key(key):
+    params, episode = _params("gaussian"), _episode()
+    start = _start(params, episode)
+    table = sib_jax.feature_table(jnp.ones((20, FEATURES)), np.repeat(range(4), 5))
+    for call in (
+        lambda: sib_jax.init(key, ways=2, features=3),
+        lambda: sib_jax.adapt(params, start, episode.query, steps=1, step_size=0.1, key=key),
+        lambda: sib_jax.negative_elbo(params, episode, steps=1, step_size=0.1, key=key),
+        lambda: sib_jax.elbo(params, start, episode.query, episode.query_labels, key=key),
+        lambda: sib_jax.sample(key, table, ways=2, shots=1, queries=1),
+    ):
+        with pytest.raises(TypeError, match=r"must be a PRNG key, such as jax\.random\.key\(0\)"):
+            call()
