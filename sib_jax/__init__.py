@@ -16,6 +16,7 @@ from sib_jax.tasks.table import FeatureTable, feature_table
 
 if TYPE_CHECKING:
     from sib_jax.experiment.loading import load
+    from sib_jax.experiment.run_config import run
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,7 @@ __all__ = [
     "load",
     "logits",
     "negative_elbo",
+    "run",
     "sample",
 ]
 
@@ -44,9 +46,13 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    """`load` when it is asked for: backbones and runs take longer to import than the rest."""
-    if name != "load":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from sib_jax.experiment.loading import load
+    """`load` and `run` when they are asked for: they take longer to import than the rest."""
+    if name == "load":
+        from sib_jax.experiment.loading import load
 
-    return load
+        return load
+    if name == "run":
+        from sib_jax.experiment.run_config import run
+
+        return run
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -371,11 +371,11 @@ def named(config: ml_collections.ConfigDict, wanted: Sequence[str]) -> list[str]
     """
     names, wanted = list(heads(config)), [pattern for pattern in wanted if pattern]
     if not wanted:
-        raise ConfigError("--heads is empty: name one at least, or leave it away for all")
+        raise ConfigError("heads is empty: name one at least, or leave it out for all")
     for pattern in wanted:
         if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
             raise ConfigError(
-                f"--heads: none is named {_brief(pattern)}; this experiment has {', '.join(names)}"
+                f"heads: none is named {_brief(pattern)}; this experiment has {', '.join(names)}"
             )
     return [n for n in names if any(fnmatch.fnmatchcase(n, pattern) for pattern in wanted)]
 

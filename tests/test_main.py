@@ -51,9 +51,9 @@ def run(*arguments, **env):
         (("--config=experiments/5w1s.py", "--config.heads=5"), "config.heads is (5,), but must be"),
         (
             ("--config=5w1s", "--heads=T0,T9"),
-            "--heads: none is named 'T9'; this experiment has T0, adapted",
+            "heads: none is named 'T9'; this experiment has T0, adapted",
         ),
-        (("--config=5w1s", "--heads="), "--heads is empty: name one at least"),
+        (("--config=5w1s", "--heads="), "heads is empty: name one at least"),
         (
             ("--config=experiments/5w1s.py", "--workdir=README.md"),
             "README.md is a file, not a fold",

@@ -109,6 +109,12 @@ class Predictor:
         head = "" if self.head.name == method.name else f" (head {self.head.name})"
         return f"{method.name}{steps}{head}"
 
+    def __reduce__(self) -> Any:
+        """Raises TypeError: compiled programs cannot be pickled."""
+        raise TypeError(
+            "a predictor cannot be pickled: call sib_jax.load in each process, or export() it"
+        )
+
     def __call__(
         self,
         support: Images,

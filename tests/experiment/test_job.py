@@ -8,7 +8,8 @@ import signal
 import numpy as np
 import pytest
 
-from sib_jax.config import steps
+import sib_jax
+from sib_jax.config import ConfigError, steps
 from sib_jax.errors import UserError
 from sib_jax.experiment import job, reach, run_files
 from sib_jax.report.metrics import Metrics
@@ -282,3 +283,25 @@ def test_what_is_damaged_costs_an_epoch_and_no_result(reference, config, tmp_pat
     assert any("the checkpoint of step 10 is damaged" in line for line in caplog.messages)
     assert results(tmp_path / "run") == results(reference)
     assert metrics(tmp_path / "run") == metrics(reference)
+
+
+def test_an_experiment_from_python(config, tmp_path):
+    before = config.to_json()
+    found = sib_jax.run(config, str(tmp_path / "some"), heads=["T2"], report=False)
+    assert {row["head"] for row in found} == {"T2"}
+    found = sib_jax.run(config, tmp_path / "some")
+    assert [row["head"] for row in found] == ["T0", "T0", "T2", "T2"]
+    assert found == json.loads((tmp_path / "some" / "results.json").read_text())
+    assert (tmp_path / "some" / "report.html").exists()
+    assert config.to_json() == before
+    with pytest.raises(ConfigError, match="none is named 'T5'"):
+        sib_jax.run(config, tmp_path / "other", heads=["T5"])
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_backbone_of_a_run_from_python_is_that_of_its_file(config, tmp_path):
+    sib_jax.run(config, tmp_path / "one", mode="pretrain")
+    config.backbone_file, config.backbone = str(tmp_path / "one" / "backbone.npz"), "conv4_128"
+    sib_jax.run(config, tmp_path / "two", mode="pretrain")
+    stored = json.loads((tmp_path / "two" / "config.json").read_text())
+    assert stored["backbone"] == "conv4_64"

@@ -1,6 +1,7 @@
 """`sib_jax.load`: a finished run as a function of examples and queries."""
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -356,3 +357,8 @@ def test_a_picture_whose_file_was_closed_is_told(tmp_path):
     predictor = sib_jax.load(backbone="mini_imagenet-conv4_64")
     with pytest.raises(UserError, match=r"is closed: load\(\) or copy\(\) it before its file is"):
         predictor([closed, closed], [0, 1], [closed])
+
+
+def test_a_predictor_is_not_for_pickling():
+    with pytest.raises(TypeError, match=r"cannot be pickled: call sib_jax\.load in each process"):
+        pickle.dumps(sib_jax.load(backbone="mini_imagenet-conv4_64"))

@@ -1,0 +1,44 @@
+"""`sib_jax.run`: an experiment from Python, as `python -m sib_jax.main` runs it."""
+
+import copy
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from sib_jax.config import named
+from sib_jax.experiment import job, settings
+from sib_jax.report.results import Row
+from sib_jax.runtime import console
+
+
+def run(
+    config: Any,
+    workdir: str | os.PathLike[str],
+    *,
+    mode: str = "all",
+    heads: Collection[str] | None = None,
+    report: bool = True,
+) -> list[Row]:
+    """Pretrains, meta-trains, evaluates; what `workdir` holds already is not done again.
+
+    Args:
+      config: from `sib_jax.config.default` or the `get_config` of an experiment. A backbone's file
+        in it decides on `backbone`, `final_relu` and `mirror_features`.
+      workdir: where results go: results.json, report.html, the weights and more.
+      mode: "all", or one stage: "pretrain", "train" (meta-training) or "evaluate".
+      heads: names of those heads that are run, * for any characters; all unless given.
+      report: whether to leave report.html.
+
+    Returns:
+      The rows of results.json; none where `mode` stops earlier.
+
+    Raises:
+      UserError: the config or the data cannot be used, or `workdir` holds another experiment: told
+        before any work where it is known; or a training diverged.
+    """
+    console.start()
+    config, place = copy.deepcopy(config), Path(os.path.expanduser(workdir))
+    settings.take_backbone(config, place, given=())
+    only = None if heads is None else named(config, list(heads))
+    return job.run(config, place, mode, report=report, only=only)
