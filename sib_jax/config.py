@@ -482,4 +482,6 @@ def _unknown(name: str) -> str:
         known for known in fields() if known.split(".")[0] == name.split(".")[0]
     ]
     hint = f"; close to it: {', '.join(near)}" if near else ""
+    if "." in name and not near:
+        hint = "; that of a method of your own is known once the file that adds it is imported"
     return f"unknown field config.{shown(name)}{hint}"

@@ -287,6 +287,8 @@ def _of_backbone(
     there = (*([_SHIPPED] if shipped_head else []), *UNTRAINED)
     if method not in there:
         known = "unknown" if method not in METHODS else "trained, so it needs a run"
+        if method == _SHIPPED:
+            known += f", or a backbone that ships with a head, {' or '.join(shipped.heads())}"
         raise ConfigError(
             f"method {method!r} is {known}; without a run there are {', '.join(there)}"
         )

@@ -174,6 +174,7 @@ def test_the_table_is_written_as_markdown(rows, workdir):
     [
         ((("a", {"setting": "lwof"}),), "head a: config.prior is 'gaussian', but must be mixture"),
         ((("a", {"shotz": 3}),), "config.heads: a has unknown field config.shotz"),
+        ((("a", {"my_own.x": 3}),), r"config.my_own.x; that of a method of your own is known once"),
         ((("a", {"shots": 0}),), "head a: config.shots is 0, but must be 1 or more"),
         ((("a", {"ways": "x"}),), "config.heads: a: config.ways is 'x', but must be 2"),
         ((("a", {}), ("a", {})), "two heads named 'a'"),

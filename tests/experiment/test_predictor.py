@@ -261,7 +261,9 @@ def test_a_shipped_backbone_s_own_head_is_taken_for_up_to_20_classes(episode):
     other = sib_jax.load(backbone="mini_imagenet-conv4_128", method="soft_kmeans")
     assert np.any(other(support, names, query) != predictor(support, names, query))
     assert sib_jax.load(backbone="mini_imagenet-conv4_64", ways=5).name == "soft_kmeans"
-    with pytest.raises(UserError, match="'sib_plus' is trained, so it needs a run"):
+    with pytest.raises(
+        UserError, match="it needs a run, or a backbone that ships with a head, mini_"
+    ):
         sib_jax.load(backbone="mini_imagenet-conv4_64", method="sib_plus")
 
 
