@@ -94,7 +94,8 @@ def test_two_processes_equal_one(command, config, tmp_path):
     for one, both in zip(*(rows(tmp_path / name) for name in ("one", "both")), strict=True):
         assert abs(one.pop("novel")["mean"] - both.pop("novel")["mean"]) <= 100 / one["tasks"]
         for name in ("nll", "nll_scaled", "temperature"):
-            np.testing.assert_allclose(both.pop(name), one.pop(name), rtol=0.02)
+            # Of answers that are all right the NLL is 0, but for rounding.
+            np.testing.assert_allclose(both.pop(name), one.pop(name), rtol=0.02, atol=1e-5)
         for name in ("ece", "ece_scaled"):  # a query that changes its bin
             assert abs(both.pop(name) - one.pop(name)) < 1
         assert one | {"seconds": 0} == both | {"seconds": 0}
