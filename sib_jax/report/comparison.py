@@ -78,11 +78,9 @@ def compare(runs: Sequence[Run], against: str | None = None, split: str = "test"
             pair = (run.tasks[head][split], first.tasks[baseline][split])
             is_baseline = run is first and head == baseline
             over = None if is_baseline else paired.difference(*(of[measure] for of in pair))
-            names = (
-                f"{_title(of, runs)} {n}".strip() for of, n in ((run, head), (first, baseline))
-            )
-            name, of_baseline = names
-            groups[baseline].append(Compared(name, row, measure, over, of_baseline))
+            name = f"{_title(run, runs)} {head}".strip()
+            over_name = f"{_title(first, runs)} {baseline}".strip()
+            groups[baseline].append(Compared(name, row, measure, over, over_name))
         if not met:
             paired.check(run, apart[0], first, next(iter(groups)), split)
         elif apart:

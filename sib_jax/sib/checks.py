@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from sib_jax.compiled_once import is_traced
 from sib_jax.sib.distributions import Gaussian, PointMass
 
 
@@ -55,8 +56,7 @@ def labels(
       ValueError: another shape, a label that is no class, or a class without a label.
     """
     # A list that goes through jit is one of tracers.
-    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(given))
-    values = None if traced else np.asarray(given)
+    values = None if is_traced(given) else np.asarray(given)
     array = jnp.asarray(given) if values is None else values
     if not array.size:  # an empty list has no type of its own
         array = array.astype(np.int32)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from sib_jax import number, prng_key
+from sib_jax.compiled_once import compiled_once
 from sib_jax.sib import checks, classifier, distributions, gradient_net, inner_products
 from sib_jax.sib.classifier import Cosine
 from sib_jax.sib.distributions import PointMass, Posterior
@@ -112,12 +113,16 @@ def adapt_with_logits(
         return posterior, mean_logits(params, posterior, query)
     arrays = params, posterior, query, inner.step_size, inner.beta, key, summary
     no_kl = params.prior is None or (isinstance(inner.beta, float | int) and inner.beta == 0)
-    static = inner.steps, inner.samples, inner.checkpoint, no_kl
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays)):
-        return _adapted(*arrays, *static)
-    return _compiled(*arrays, *static)
+    return _adapted(
+        *arrays,
+        steps=inner.steps,
+        samples=inner.samples,
+        checkpoint=inner.checkpoint,
+        no_kl=no_kl,
+    )
 
 
+@compiled_once
 def _adapted(
     params: Params,
     posterior: Posterior,
@@ -126,6 +131,7 @@ def _adapted(
     beta: float | jax.Array,
     key: jax.Array | None,
     summary: jax.Array,
+    *,
     steps: int,
     samples: int,
     checkpoint: bool,
@@ -154,10 +160,6 @@ def _adapted(
         return PointMass(mean), logits
     adapted = general(params, posterior, prepared, summary, inner, key)
     return adapted, classifier.logits_of_prepared(params.classifier, adapted.mean, prepared)
-
-
-# Outside of jit a scan would be compiled anew in every call.
-_compiled = jax.jit(_adapted, static_argnums=(7, 8, 9, 10))
 
 
 def in_one_type(params: Params, posterior: Posterior, query: jax.Array, inner: Inner) -> Posterior:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from sib_jax import number, prng_key
+from sib_jax.compiled_once import compiled_once
 from sib_jax.tasks import proportions
 from sib_jax.tasks.draw import distinct, distinct_in_blocks
 from sib_jax.tasks.episode import Episode
@@ -68,15 +69,23 @@ def sample(
             f"shots + {field} is {shots} + {total_queries or queries}{may}, but the smallest of "
             f"the table's classes has {table.smallest} images"
         )
-    static = ways, shots, queries, query_classes, support_classes, n
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((key, table))):
-        return _drawn(key, table, *static)
-    return _compiled(key, table, *static)
+    return _drawn(
+        key,
+        table,
+        ways=ways,
+        shots=shots,
+        queries=queries,
+        query_classes=query_classes,
+        support_classes=support_classes,
+        n=n,
+    )
 
 
+@compiled_once
 def _drawn(
     key: jax.Array,
     table: FeatureTable,
+    *,
     ways: int,
     shots: int,
     queries: int,
@@ -100,10 +109,6 @@ def _drawn(
         table.features[rows[:, shots:].reshape(-1)],
         jnp.repeat(labels, queries),
     )
-
-
-# Outside of jit a loop would be compiled anew in every call.
-_compiled = jax.jit(_drawn, static_argnums=(2, 3, 4, 5, 6, 7))
 
 
 def _unbalanced(
