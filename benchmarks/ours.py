@@ -92,13 +92,13 @@ def training(config: Any, features: FeatureTable, episodes: int) -> Callable[[],
     head = head_of(config)
     (lesson,), batch = head.learns_from, head.training.batch
     params = init_params(head, features)
-    optimizer = make_optimizer(head.training.optimizer, head.method, params)
+    optimizer = make_optimizer(head.training.optimizer, head.method)
     # From the host, as meta-training itself does.
     state = jax.tree.map(np.array, start_state(lesson, optimizer, params, features))
     zeros = jax.tree.map(np.zeros_like, state.sums)
     mesh = devices.episode_mesh(batch)
     state, features = devices.to_all((state, features), mesh)
-    run = compile_steps([lesson], optimizer, batch)
+    run = compile_steps((lesson,), optimizer, batch)
     key = jax.random.key(0)
 
     def train() -> float:

@@ -32,28 +32,32 @@ os.environ["XLA_FLAGS"] = " ".join([*_known(_FLAGS), *os.environ.get("XLA_FLAGS"
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+from sib_jax.runtime import programs  # noqa: E402
+
+_KEEP_ALL = {"persistent_cache_min_compile_time_secs": 0}  # also what compiles fast
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory):
-    """Prepared data and features of the tests go to a folder of their own."""
+    """Prepared data and features of the tests go to a folder of their own, and so do programs.
+
+    Many tests run the same small job, some in processes of their own: all together draw its images
+    and compile it once.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SIB_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
-        # Many tests run the same small job: all workers together compile it once.
-        base = tmp_path_factory.getbasetemp()
-        compiled = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
-        jax.config.update("jax_compilation_cache_dir", str(compiled))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        patch.setenv("SIB_JAX_CACHE", str(shared / "cache"))
+        for name, value in {"compilation_cache_dir": str(shared / "compiled"), **_KEEP_ALL}.items():
+            patch.setenv(f"JAX_{name.upper()}", str(value))
+            jax.config.update(f"jax_{name}", value)
         yield
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _forget_programs():
-    """Compiled programs are dropped after each file.
-
-    Each maps some pages, a process may hold 65,530 mappings on Linux (vm.max_map_count), and past
-    that the next program that is loaded ends it with a segmentation fault.
-    """
+def _room_for_programs():
+    """Compiled programs are dropped after a file where many are kept, see `make_room`."""
     yield
-    jax.clear_caches()
+    programs.make_room()

@@ -165,10 +165,11 @@ def test_every_experiment_is_accepted_by_the_check():
 
 
 def test_the_glyphs_job_prints_a_table(tmp_path):
-    """The README's command, its schedules cut short."""
+    """The README's command, its schedules cut short and its images small."""
     done = run(
         "--config=experiments/5w1s.py",
         f"--workdir={tmp_path}/run",
+        "--config.crop=16",
         "--config.pretrain.epochs=1",
         "--config.pretrain.batch=1024",
         "--config.pretrain.val_tasks=10",

@@ -49,7 +49,8 @@ def evaluate(
     """Mean accuracies over `tasks` episodes; episode i is a function of (key, i).
 
     Args:
-      method: what answers the queries. Keep it: another one is compiled anew, even if equal.
+      method: what answers the queries. Keep it: another one, even if equal, is compiled anew
+        (`settings.method_of` gives the same one of equal settings).
       params: its parameters.
       setting: how episodes are drawn.
       sources: what they are drawn from.

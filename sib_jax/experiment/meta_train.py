@@ -2,7 +2,6 @@
 
 import functools
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from sib_jax.tasks.setting import Sources
 from sib_jax.tasks.table import FeatureTable
 
 _CHUNK = 100  # steps between two looks at the stop flag
+_KEPT = 64  # compiled loops that a process keeps for further runs with the same settings
 
 
 def meta_train(
@@ -47,7 +47,7 @@ def meta_train(
       trace_to: gets a trace of a few steps.
     """
     settings, method = head.training, head.method
-    optimizer = make_optimizer(settings.optimizer, method, params)
+    optimizer = make_optimizer(settings.optimizer, method)
     run = compile_steps(head.learns_from, optimizer, settings.batch)
     mesh = devices.episode_mesh(settings.batch)
     train = devices.shared(train, mesh)
@@ -82,9 +82,8 @@ def meta_train(
     return loop.train(stage, start, directory, metrics, trace_to)
 
 
-def make_optimizer(
-    settings: Optimizer, method: Method, params: Any
-) -> optax.GradientTransformation:
+@functools.lru_cache(maxsize=_KEPT)
+def make_optimizer(settings: Optimizer, method: Method) -> optax.GradientTransformation:
     """Adam or SGD-Nesterov with the learning rate dropped at given steps (section 3).
 
     Parameters that the method keeps frozen get no update, weight decay included.
@@ -101,7 +100,7 @@ def make_optimizer(
         step = optax.chain(optax.add_decayed_weights(settings.weight_decay), step)
     if method.frozen is None:
         return step
-    return optax.chain(step, optax.masked(optax.set_to_zero(), method.frozen(params)))
+    return optax.chain(step, optax.masked(optax.set_to_zero(), method.frozen))
 
 
 def start_state(
@@ -116,8 +115,9 @@ def start_state(
     return loop.State(params, optimizer.init(params), {name: jnp.zeros(()) for name in logged})
 
 
+@functools.lru_cache(maxsize=_KEPT)
 def compile_steps(
-    lessons: Sequence[Lesson],
+    lessons: tuple[Lesson, ...],
     optimizer: optax.GradientTransformation,
     batch: int,
 ) -> Any:
@@ -130,7 +130,8 @@ def compile_steps(
 
     Returns:
       run(state, table, key, number of the first step, how many) -> state. The state that goes in is
-      donated. However the steps are divided into calls, the result is the same.
+      donated. However the steps are divided into calls, the result is the same. Of equal arguments
+      it is always the same function, compiled once.
     """
     mesh = devices.episode_mesh(batch)
 

@@ -118,11 +118,15 @@ def draw(setting: Setting, sources: Sources, key: jax.Array, tasks: int) -> Draw
       tasks: how many.
     """
     rows = jax.tree.map(jnp.asarray, Sources(*(_numbered(table) for table in sources)))
+    return Drawn(*jax.tree.map(np.asarray, _draw(setting, rows, key, jnp.arange(tasks))))
 
+
+@functools.partial(jax.jit, static_argnums=0)
+def _draw(setting: Setting, rows: Sources, key: jax.Array, indices: jax.Array) -> Episode:
     def one(index: jax.Array) -> Episode:
         return setting.sample_evaluation(keys_of_task(key, index)[0], rows)
 
-    return Drawn(*jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(jnp.arange(tasks))))
+    return jax.vmap(one)(indices)
 
 
 def confused(drawn: Drawn, labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -173,9 +177,23 @@ def traced(
       By step: "accuracy" (0 to 1), "entropy" of the answers, "loss" (minus the log-likelihood) and
       "negative_elbo", all [tasks, T + 1], the last three in nats a query; "cosine" [tasks, T].
     """
+    tasks, found = len(drawn.query), []
+    batch = min(_BATCH, tasks)
+    for start in range(0, tasks, batch):
+        # The last one is filled up, so that one compiled program serves all.
+        indices = np.minimum(start + np.arange(batch), tasks - 1)
+        some = jax.tree.map(lambda x, i=indices: x[i], drawn)
+        followed = _follow(method, params, key, indices, _gather(some, sources))
+        found.append(jax.tree.map(np.asarray, followed))
+    return {name: np.concatenate([f[name] for f in found])[:tasks] for name in found[0]}
 
-    @jax.jit
-    @functools.partial(jax.vmap, in_axes=(0, 0))
+
+@functools.partial(jax.jit, static_argnums=0)
+def _follow(
+    method: Method, params: Any, key: jax.Array, indices: jax.Array, episodes: Episode
+) -> dict[str, jax.Array]:
+    """The inner loops of some tasks, see `traced`."""
+
     def one(index: jax.Array, episode: Episode) -> dict[str, jax.Array]:
         assert method.trajectory is not None
         steps = method.trajectory(params, episode, keys_of_task(key, index)[1])
@@ -191,14 +209,7 @@ def traced(
             "cosine": steps.cosine,
         }
 
-    tasks, found = len(drawn.query), []
-    batch = min(_BATCH, tasks)
-    for start in range(0, tasks, batch):
-        # The last one is filled up, so that one compiled program serves all.
-        indices = np.minimum(start + np.arange(batch), tasks - 1)
-        some = jax.tree.map(lambda x, i=indices: x[i], drawn)
-        found.append(jax.tree.map(np.asarray, one(indices, _gather(some, sources))))
-    return {name: np.concatenate([f[name] for f in found])[:tasks] for name in found[0]}
+    return jax.vmap(one)(indices, episodes)
 
 
 def episode(

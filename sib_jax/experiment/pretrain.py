@@ -31,6 +31,8 @@ from sib_jax.tasks import setting
 from sib_jax.tasks.setting import Sources, Task
 from sib_jax.tasks.table import feature_table
 
+_KEPT = 16  # compiled steps that a process keeps for further runs with the same settings
+
 
 class Model(NamedTuple):
     """What is trained.
@@ -244,6 +246,7 @@ def _trained(model: Model) -> Any:
     return model.variables["params"], model.weights, model.head
 
 
+@functools.lru_cache(maxsize=_KEPT)
 def _optimizer(settings: Pretraining, total: int, first: int) -> optax.GradientTransformation:
     """SGD-Nesterov under one cycle of `total` steps, of which `first` lie behind."""
     cycle = optax.cosine_onecycle_schedule(
@@ -255,13 +258,14 @@ def _optimizer(settings: Pretraining, total: int, first: int) -> optax.GradientT
     )
 
 
+@functools.lru_cache(maxsize=_KEPT)
 def _compile(
     settings: Pretraining,
     backbone: Backbone,
     preprocessing: Preprocessing,
     optimizer: optax.GradientTransformation,
 ) -> Any:
-    """The compiled training step."""
+    """The compiled training step; always the same of equal arguments."""
     mesh = devices.episode_mesh(settings.batch)
 
     # What comes out lies where what went in did: the next step is not compiled anew.

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -373,9 +373,22 @@ def method_of(c: Any, ways: int | None = None) -> Method:
     entry = METHODS[c.method]
     settings = sib_settings(c) if c.method == "sib" else entry.settings(**c.get(c.method, {}))
     try:
-        return entry.make(settings, ways or c.ways)
+        return _made(entry.make, settings, ways or c.ways)
     except ValueError as error:
         raise ConfigError(f"config.{c.method}: {error}") from error
+
+
+def _made(make: Callable[[Any, int], Method], settings: Any, ways: int) -> Method:
+    """Always the same of equal settings, so that several runs in one process compile it once."""
+    try:
+        return _made_once(make, settings, ways)
+    except TypeError:  # settings of a user's method that cannot be hashed
+        return make(settings, ways)
+
+
+@functools.lru_cache(maxsize=256)
+def _made_once(make: Callable[[Any, int], Method], settings: Any, ways: int) -> Method:
+    return make(settings, ways)
 
 
 def sib_settings(c: Any) -> SibSettings:

@@ -47,23 +47,29 @@ def make(settings: Settings, ways: int) -> Method:
     """SIB with T = `settings.inner.steps`."""
     inner = settings.inner
 
-    def init(key: jax.Array, classes: Classes) -> Params:
-        start = functools.partial(
-            params.init,
+    # As one program: one by one, its small steps would take seconds to compile.
+    @functools.partial(jax.jit, static_argnames=("features", "components"))
+    def start(
+        key: jax.Array, base_weights: jax.Array | None, features: int, components: int
+    ) -> Params:
+        return params.init(
+            key,
             ways=ways,
-            features=classes.shape[-1],
+            features=features,
             posterior=settings.posterior,
             prior=settings.prior,
             init_net=settings.init_net,
             classifier=settings.classifier,
             initial_std=settings.initial_std,
             prior_std=settings.prior_std,
-            components=max(classes.base, 1),
+            components=components,
+            base_weights=base_weights,
             summary_size=0 if inner.base_summary == "none" else 1,
         )
-        # As one program: one by one, its small steps would take seconds to compile.
+
+    def init(key: jax.Array, classes: Classes) -> Params:
         base_weights = classes.base_weights if settings.prior == "mixture" else None
-        return jax.jit(start)(key, base_weights=base_weights)
+        return start(key, base_weights, classes.shape[-1], max(classes.base, 1))
 
     def loss(
         parameters: Params, episode: Episode, key: jax.Array

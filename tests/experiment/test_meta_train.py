@@ -29,7 +29,7 @@ def start_of(head, table):
     """The optimizer, and the state before the first step."""
     weights = np.random.default_rng(1).standard_normal((8, 8)).astype(np.float32)
     params = head.method.init(jax.random.key(0), Classes((8,), 8, weights))
-    optimizer = meta_train.make_optimizer(head.training.optimizer, head.method, params)
+    optimizer = meta_train.make_optimizer(head.training.optimizer, head.method)
     return optimizer, meta_train.start_state(head.learns_from[0], optimizer, params, table)
 
 
@@ -80,7 +80,7 @@ def test_steps_take_sizes_in_turn(table):
     optimizer, state = start_of(head, table)
     in_turn = meta_train.compile_steps(head.learns_from, optimizer, 2)
     found = in_turn(jax.tree.map(jnp.copy, state), table, jax.random.key(4), 0, 5)
-    runs = [meta_train.compile_steps([lesson], optimizer, 2) for lesson in head.learns_from]
+    runs = [meta_train.compile_steps((lesson,), optimizer, 2) for lesson in head.learns_from]
     for step in range(5):
         state = runs[step % 3](state, table, jax.random.key(4), step, 1)
     sums = found.sums, state.sums  # of what each of the steps reports
@@ -94,7 +94,7 @@ def test_steps_take_sizes_in_turn(table):
 def test_a_step_that_is_named_twice_drops_twice():
     optimizer = settings.Optimizer("sgd", 1.0, 0.0, 0.0, (2, 2), 0.1)
     (head,) = settings.read(config_of()).heads
-    steps = meta_train.make_optimizer(optimizer, head.method, jnp.zeros(()))
+    steps = meta_train.make_optimizer(optimizer, head.method)
     state, moved = steps.init(jnp.zeros(())), []
     for _ in range(3):
         update, state = steps.update(jnp.ones(()), state, jnp.zeros(()))

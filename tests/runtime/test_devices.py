@@ -1,4 +1,4 @@
-"""1, 2 and 8 devices give the same training: each number in a process of its own."""
+"""1 and 8 devices give the same training: each number in a process of its own."""
 
 import functools
 import json
@@ -41,9 +41,9 @@ def case(setting, posterior):
     method, setting, (lesson,) = head.method, head.setting, head.learns_from
     weights = rng.standard_normal((8, 16)).astype(np.float32)
     params = method.init(jax.random.key(0), Classes((16,), 8, weights))
-    optimizer = meta_train.make_optimizer(head.training.optimizer, method, params)
+    optimizer = meta_train.make_optimizer(head.training.optimizer, method)
     state = meta_train.start_state(lesson, optimizer, params, train)
-    run = meta_train.compile_steps([lesson], optimizer, head.training.batch)
+    run = meta_train.compile_steps((lesson,), optimizer, head.training.batch)
     state = run(state, train, jax.random.key(0), 0, 10)
     accuracy = accuracies(
         method, state.model, setting, Sources(train, base),
@@ -82,9 +82,8 @@ def trained(devices):
 
 
 @pytest.mark.parametrize("setting", CASES, ids=" ".join)
-@pytest.mark.parametrize("devices", [2, 8])
-def test_more_devices_train_like_one(devices, setting):
-    one, more = (trained(n)[" ".join(setting)] for n in (1, devices))
+def test_more_devices_train_like_one(setting):
+    one, more = (trained(n)[" ".join(setting)] for n in (1, 8))
     np.testing.assert_allclose(more["sums"], one["sums"], rtol=1e-4)
     for a, b in zip(more["params"], one["params"], strict=True):
         np.testing.assert_allclose(a, b, atol=2e-4)
