@@ -1,7 +1,8 @@
-"""Features of a data set under a backbone, in one file for your own code.
+"""Features of a data set under a backbone or any encoder, in one file.
 
 python -m sib_jax.features --run=WORKDIR --out=FILE.npz
 python -m sib_jax.features --backbone=mini_imagenet-conv4_128 --data_dir=DIR --out=FILE.npz
+python -m sib_jax.features --encoder=timm:MODEL --data_dir=DIR --out=FILE.npz
 
 FILE.npz holds features [n, d], labels [n], split [n] and class_names [classes]: what the data set
 `features` reads (--config=comparison:features --data_dir=FILE.npz).
@@ -9,9 +10,9 @@ FILE.npz holds features [n, d], labels [n], split [n] and class_names [classes]:
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -24,15 +25,59 @@ def main(argv: Sequence[str] | None = None) -> None:
     start(run, _parse(sys.argv[1:] if argv is None else argv))
 
 
+class Part(NamedTuple):
+    """A split of a data set.
+
+    Attributes:
+      name: of the split.
+      features: [n, d].
+      labels: int [n].
+      class_names: of each label.
+    """
+
+    name: str
+    features: np.ndarray
+    labels: np.ndarray
+    class_names: Sequence[str]
+
+
 def run(options: argparse.Namespace) -> None:
     """Computes the features, or takes them from the cache, and writes the file."""
-    from sib_jax.data.load import load
-    from sib_jax.data.split import SPLITS
-    from sib_jax.experiment.features import cached
     from sib_jax.runtime import files
     from sib_jax.runtime.console import log
 
     files.check_file(options.out)
+    features: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    split: list[str] = []
+    names: list[str] = []
+    for part in _by_encoder(options) if options.encoder else _by_backbone(options):
+        features.append(_as(options.dtype, part.features))
+        labels.append(part.labels + len(names))
+        split += [part.name] * len(part.labels)
+        names += part.class_names
+    whole = np.concatenate(features)
+
+    def write(file: BinaryIO) -> None:
+        np.savez(
+            file,
+            features=whole,
+            labels=np.concatenate(labels),
+            split=np.array(split),
+            class_names=np.array(names),
+        )
+
+    files.write_atomically(options.out, write)
+    log.info("%s: features %s %s", options.out, options.dtype, whole.shape)
+
+
+def _by_backbone(options: argparse.Namespace) -> Iterator[Part]:
+    """Of a data set, prepared as runs do."""
+    from sib_jax.data.load import load
+    from sib_jax.data.split import SPLITS
+    from sib_jax.experiment.features import cached
+    from sib_jax.runtime.console import log
+
     found, config = _of_run(options) if options.run else _of_backbone(options)
     channels = found.backbone.channels
     data = load(
@@ -49,30 +94,28 @@ def run(options: argparse.Namespace) -> None:
         )
     if data.base:
         log.info("further images of the training classes, for base queries, are left out")
-    features: list[np.ndarray] = []
-    labels: list[np.ndarray] = []
-    split: list[str] = []
-    names: list[str] = []
     for name in SPLITS:
         part = data.split(name)
         log.info("%s: %d images", name, len(part.images))
-        features.append(_as(options.dtype, cached(found, part)))
-        labels.append(part.labels + len(names))
-        split += [name] * len(part.labels)
-        names += part.class_names
-    whole = np.concatenate(features)
+        yield Part(name, cached(found, part), part.labels, part.class_names)
 
-    def write(file: BinaryIO) -> None:
-        np.savez(
-            file,
-            features=whole,
-            labels=np.concatenate(labels),
-            split=np.array(split),
-            class_names=np.array(names),
-        )
 
-    files.write_atomically(options.out, write)
-    log.info("%s: features %s %s", options.out, options.dtype, whole.shape)
+def _by_encoder(options: argparse.Namespace) -> Iterator[Part]:
+    """Of a folder of class folders, whose images the encoder sees in their own size."""
+    from sib_jax.backbones.encoder import open_encoder
+    from sib_jax.config import default
+    from sib_jax.data import folder
+    from sib_jax.data.given_images import encoded, read
+    from sib_jax.runtime.console import log
+
+    root = folder.directory(options.data_dir)
+    splits = folder.find(root, tuple(default("folder").split_ratios), options.split_seed)
+    reader = encoded(open_encoder(options.encoder).features)
+    for name, classes in splits.items():
+        names = [str(root / image) for images in classes.values() for image in images]
+        log.info("%s: %d images", name, len(names))
+        labels = np.repeat(np.arange(len(classes)), [len(images) for images in classes.values()])
+        yield Part(name, read(names, reader).rows, labels, list(classes))
 
 
 def _of_run(options: argparse.Namespace) -> tuple[Any, Any]:
@@ -124,9 +167,14 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         type=path,
         help="a shipped one, an .npz of ours or an official .pth",
     )
+    source.add_argument(
+        "--encoder",
+        metavar="FILE.py|timm:MODEL",
+        help="a file with a function encode(images) that gives features, or a model of timm's",
+    )
     add("--data_dir", metavar="DIR", default="", help="where the data set lies; of a run, if moved")
     sets = ("mini_imagenet", "cifar_fs", "omniglot", "folder", "glyphs")
-    add("--dataset", choices=sets, help="with --backbone; default: folder")
+    add("--dataset", choices=sets, help="with --backbone; default: folder, which an encoder reads")
     add("--out", metavar="FILE.npz", type=path, required=True, help="the file to write")
     add("--dtype", default="float32", choices=("float32", "float16"), help="default: float32")
     add(
@@ -143,13 +191,15 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add(
         "--split_seed",
         type=seed,
-        help="with --backbone: divides the classes of a folder without train, val and test",
+        help="without --run: divides the classes of a folder without train, val and test",
     )
     options = parser.parse_args(argv)
     for name in ("dataset", "mirror", "image_size", "split_seed"):
-        value = getattr(options, name)
-        if options.run is not None and value is not None and value is not False:
+        given = getattr(options, name) is not None and getattr(options, name) is not False
+        if given and options.run is not None:
             parser.error(f"--{name} goes with --backbone; a run has its own")
+        if given and options.encoder is not None and name != "split_seed":
+            parser.error(f"--{name} goes with --backbone; an encoder reads a folder of images")
     options.dataset, options.split_seed = options.dataset or "folder", options.split_seed or 0
     if Path(options.out).suffix != ".npz":
         parser.error(f"--out is {options.out}, but must end in .npz")

@@ -2,6 +2,7 @@
 
 python -m sib_jax.predict --run=WORKDIR --support=DIR --query=DIR
 python -m sib_jax.predict --backbone=mini_imagenet-conv4_128 --support=DIR --query='DIR/*.jpg'
+python -m sib_jax.predict --encoder=timm:MODEL --support=DIR --query=DIR
 """
 
 import argparse
@@ -26,12 +27,15 @@ from sib_jax.data.given_images import (
     NO_IMAGE,
     NO_MORE,
     Found,
+    Reader,
     check_distinct,
-    decode,
-    decode_readable,
+    encoded,
     find_query,
     find_support,
     listed,
+    read,
+    read_readable,
+    stored,
 )
 from sib_jax.errors import UserError
 
@@ -74,11 +78,11 @@ def run(options: argparse.Namespace) -> None:
         method=options.method,
         image_size=options.image_size,
         ways=len(set(support.folders)),
+        encoder=options.encoder,
     )
-    if predictor.pretrained is None:
-        raise PredictError(f"{options.run} was a run on features; images need one with a backbone")
+    reader = _reader(predictor, options.run)
     predictor.method(len(set(support.folders)))  # an error of numbers comes before decoding
-    # 2. Decoded as the data sets are.
+    # 2. Decoded as the data sets are, or encoded.
     for name, images in (("support", support), ("query", query)):
         if images.others:
             tell(f"left out of --{name}: {listed(images.others)}, {NO_IMAGE}")
@@ -86,15 +90,18 @@ def run(options: argparse.Namespace) -> None:
             tell(f"left out of --{name}: {listed(images.hidden)}, {HIDDEN}")
         if images.links:
             tell(f"left out of --{name}: {listed(images.links)}, {NO_MORE}")
-    channels = predictor.pretrained.backbone.channels
-    examples = decode(support.names, predictor.image_size, channels)
-    check_distinct(support, examples)
-    query, queries, refused = decode_readable(query, predictor.image_size, channels)
+    examples = read(support.names, reader)
+    check_distinct(support, examples.digests)
+    query, queries, refused = read_readable(query, reader)
     for reason in refused:
         tell(f"left out of --query: {files.shown(reason)}")
     # 3. Predicted together: most methods learn from the queries too.
     found = predictor.predict(
-        examples, support.folders, queries, seed=options.seed, base_classes=options.base_classes
+        examples.rows,
+        support.folders,
+        queries.rows,
+        seed=options.seed,
+        base_classes=options.base_classes,
     )
     # 4. Told. Copies come first: other files may be meant to lie beside them.
     folders = sorted_into(found, options.sure)
@@ -117,6 +124,18 @@ def run(options: argparse.Namespace) -> None:
         unsure = folders.count(sorted_copies.UNSURE)
         said = f", {unsure} of them to {sorted_copies.UNSURE}" if options.sure else ""
         tell(f"copied {len(folders)} images to {files.shown(options.copy_to)}{said}")
+
+
+def _reader(predictor: "Predictor", run: str | None) -> Reader:
+    """How image files become what the predictor reads."""
+    if predictor.encoder is not None:
+        return encoded(predictor.encoder.features)
+    if predictor.pretrained is None:
+        raise PredictError(
+            f"{run} was a run on features; images need one with a backbone, or the encoder that "
+            "made them: --encoder"
+        )
+    return stored(predictor.image_size, predictor.pretrained.backbone.channels)
 
 
 def _check_outputs(options: argparse.Namespace, support: Found, query: Found) -> None:
@@ -250,7 +269,8 @@ def write_sheet(
 
 
 def _thumbnail(name: str) -> np.ndarray:
-    return decode([name], 96, 3)[0]
+    thumbnail: np.ndarray = read([name], stored(96, 3)).rows[0]
+    return thumbnail
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -270,9 +290,15 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="instead of --run: a shipped backbone, or a file",
     )
     add(
+        "--encoder",
+        metavar="FILE.py|timm:MODEL",
+        help="instead of a backbone: a file with a function encode(images) that gives features, or "
+        "a model of timm's; with --run: one of the features that it made",
+    )
+    add(
         "--method",
         metavar="NAME",
-        help="with --backbone: one that needs no training, or sib_plus where the backbone has a "
+        help="without --run: one that needs no training, or sib_plus where the backbone has a "
         "head; default: that for up to 20 classes, else soft_kmeans",
     )
     add(
@@ -324,14 +350,18 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {listed(more)}{hint}")
     if options.run is not None and options.backbone is not None:
         parser.error("--run has its own backbone: give --run or --backbone, not both")
-    if options.run is None and options.backbone is None:
-        parser.error("give --run=WORKDIR of a finished run, or --backbone=NAME_OR_FILE")
-    if options.backbone is not None and options.head is not None:
+    if options.encoder is not None and options.backbone is not None:
+        parser.error("--encoder takes the place of a backbone: give --encoder or --backbone")
+    if options.run is None and options.backbone is None and options.encoder is None:
+        parser.error(
+            "give --run=WORKDIR of a finished run, or --backbone=NAME_OR_FILE, or --encoder=FILE.py"
+        )
+    if options.run is None and options.head is not None:
         parser.error("--head is one of a run: it goes with --run")
     if options.run is not None and options.method is not None:
-        parser.error("--method goes with --backbone; a run has its heads: --head")
-    if options.run is not None and options.image_size is not None:
-        parser.error("--image_size goes with --backbone; a run has its own")
+        parser.error("--method goes with --backbone or --encoder; a run has its heads: --head")
+    if options.backbone is None and options.image_size is not None:
+        parser.error("--image_size goes with --backbone; a run and an encoder have their own")
     if options.sheet and not options.sheet.lower().endswith(".png"):
         parser.error("--sheet is a PNG file: let its name end with .png")
     if options.sheet and os.path.realpath(options.sheet) == os.path.realpath(options.out):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sib_jax import features
 from sib_jax.backbones import make, preprocess, pretrained
@@ -70,3 +71,37 @@ def test_mistakes_are_one_line(tmp_path, backbone):
     with pytest.raises(SystemExit, match=r"folder\.npz cannot be written: Is a directory"):
         features.main(["--backbone=nowhere", "--dataset=glyphs", f"--out={tmp_path}/folder.npz"])
     assert not (tmp_path / "x.npz").exists()
+
+
+def test_an_encoder_s_features_of_a_folder_are_the_features_data_set(tmp_path):
+    rng = np.random.default_rng(0)
+    for c in range(8):
+        (tmp_path / "images" / f"class{c}").mkdir(parents=True)
+        for i in range(18):  # more in all than an encoder sees at once
+            pixels = rng.integers(0, 256, (6 + i % 3, 9, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / f"class{c}" / f"{i}.png")
+    (tmp_path / "size_and_red.py").write_text(
+        "import numpy as np\n"
+        "def encode(images):\n"
+        "    return [[image.height, np.asarray(image)[..., 0].mean()] for image in images]\n"
+    )
+    words = [f"--encoder={tmp_path}/size_and_red.py", f"--data_dir={tmp_path}/images"]
+    features.main([*words, f"--out={tmp_path}/x.npz", "--split_seed=3"])
+    found = load("features", str(tmp_path / "x.npz"), image_size=1)
+    images = load("folder", str(tmp_path / "images"), image_size=6, seed=3)
+    for split in ("train", "val", "test"):
+        part, of = found.split(split), images.split(split)
+        assert part.class_names == of.class_names
+        np.testing.assert_array_equal(part.labels, of.labels)
+        for row, name in enumerate(of.file_names):
+            pixels = np.asarray(Image.open(tmp_path / "images" / name))
+            np.testing.assert_allclose(
+                part.features[row], [len(pixels), pixels[..., 0].mean()], rtol=1e-6
+            )
+    for more, message in {
+        "--dataset=folder": "--dataset goes with --backbone; an encoder reads a folder of images",
+        "--mirror": "--mirror goes with --backbone",
+        "--data_dir=": "where are your images",
+    }.items():
+        with pytest.raises(SystemExit, match=message):
+            features.main([*words, more, f"--out={tmp_path}/y.npz"])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import sib_jax
 from sib_jax import predict
 from sib_jax.data import given_images
 
@@ -312,3 +313,66 @@ def full_after(count, copy):
         return copy(*paths)
 
     return limited
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """A file with an encoder: mean colours, of images in their own size."""
+    file = tmp_path_factory.mktemp("encoder") / "mean_colour.py"
+    file.write_text(
+        "import numpy as np\n"
+        "def encode(images):\n"
+        "    assert all(image.width == 90 and len(images) <= 16 for image in images)\n"
+        "    return np.stack([np.asarray(image).mean((0, 1)) for image in images])\n"
+    )
+    return file
+
+
+def mean_colours(files):
+    return np.stack([np.asarray(Image.open(file)).mean((0, 1)) for file in files])
+
+
+def test_an_encoder_of_the_user_s_takes_the_place_of_a_backbone(images, encoder, tmp_path, capsys):
+    out = tmp_path / "out.csv"
+    words = [f"--encoder={encoder}", f"--support={images}/support", f"--query={images}/query"]
+    predict.main([*words, f"--out={out}", f"--sheet={tmp_path}/sheet.png"])
+    assert "accuracy 100.0%: 6 of 6 images" in capsys.readouterr().out
+    support, query = (sorted(images.glob(f"{part}/*/*.png")) for part in ("support", "query"))
+    predictor = sib_jax.load(method="soft_kmeans")
+    names = [file.parent.name for file in support]
+    wanted = predictor(mean_colours(support), names, mean_colours(query))
+    found = [[float(row[name]) for name in ("blue, dark", "red")] for row in rows(out)]
+    assert [row["image"] for row in rows(out)] == [str(file) for file in query]
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+def test_an_encoder_sees_what_can_be_read_and_is_told_of_the_rest(
+    images, encoder, tmp_path, capsys
+):
+    broken = shutil.copytree(images, tmp_path / "broken")
+    (broken / "query" / "red" / "1.png").write_bytes(b"no image")
+    words = [f"--encoder={encoder}", f"--support={broken}/support", f"--query={broken}/query"]
+    predict.main([*words, f"--out={tmp_path}/out.csv"])
+    assert "red/1.png cannot be read as an image" in capsys.readouterr().out
+    assert len(rows(tmp_path / "out.csv")) == 5
+    shutil.copy(broken / "support" / "red" / "0.png", broken / "support" / "blue, dark" / "9.png")
+    with pytest.raises(SystemExit, match="are the same image, as examples of two classes"):
+        predict.main(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--encoder=x.py", BACKBONE], "takes the place of a backbone: give --encoder or --ba"),
+        (["--encoder=x.py", "--image_size=64"], "--image_size goes with --backbone; a run and"),
+        (["--encoder=x.py", "--head=T0"], "--head is one of a run"),
+        (["--encoder=x.py"], "x.py does not exist: an encoder is a Python file"),
+        (["--encoder=x.py", "--run=nowhere"], "nowhere does not exist"),
+        (["--encoder={encoder}", "--method=sib_plus"], "'sib_plus' is trained, so it needs a run"),
+        (["--encoder={encoder}", "--steps=2"], "steps chooses T of SIB; soft_kmeans has no"),
+    ],
+)
+def test_mistakes_with_an_encoder(images, encoder, words, message):
+    given = [f"--support={images}/support", f"--query={images}/query"]
+    with pytest.raises(SystemExit, match=re.escape(message)):
+        predict.main([*(word.format(encoder=encoder) for word in words), *given])

@@ -51,13 +51,9 @@ def load(
     Raises:
       DataError: nothing usable there; the message says what was found and what is wanted.
     """
-    if not data_dir:
-        raise DataError(f"where are your images? Say it with --data_dir=DIR. {EMBEDDED}")
     if image_size < 1:
         raise DataError(f"image_size must be 1 or more, got {image_size}")
-    root = files.given(data_dir, "a directory of class folders")
-    if not root.is_dir():
-        raise DataError(f"{shown(root)} is a file; --data_dir must be a directory of class folders")
+    root = directory(data_dir)
     splits = find(root, ratios, seed)
     if check is not None:
         check(Sizes(_counts(splits)))
@@ -70,6 +66,16 @@ def load(
         image_size=image_size,
         channels=channels,
     )
+
+
+def directory(data_dir: str | Path) -> Path:
+    """The directory that is meant; raises `DataError` where there is none."""
+    if not data_dir:
+        raise DataError(f"where are your images? Say it with --data_dir=DIR. {EMBEDDED}")
+    root = files.given(data_dir, "a directory of class folders")
+    if not root.is_dir():
+        raise DataError(f"{shown(root)} is a file; --data_dir must be a directory of class folders")
+    return root
 
 
 def find(root: Path, ratios: tuple[float, float, float], seed: int) -> dict[str, Classes]:

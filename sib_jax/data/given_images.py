@@ -1,18 +1,21 @@
 """The images that a user gives: examples of each class, and queries to be sorted."""
 
 import glob
+import hashlib
 import io
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
+import tqdm
 
 from sib_jax.data.errors import DataError
 from sib_jax.data.reading import files
-from sib_jax.data.reading.decode import decode_one, large_allowed
+from sib_jax.data.reading.decode import decode_one, decode_whole, large_allowed
 from sib_jax.data.reading.walk import walk
 from sib_jax.runtime.files import shown
 
@@ -21,6 +24,7 @@ NO_MORE = "links to what is counted already, or to nothing"
 HIDDEN = "hidden by a name that begins with a dot; rename it if it is meant"
 
 _NAMED = 5  # files in a message
+_AT_ONCE = 16  # images in memory, which may be large
 
 
 class Found(NamedTuple):
@@ -39,6 +43,40 @@ class Found(NamedTuple):
     others: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
+
+
+class Reader(NamedTuple):
+    """How image files become what a method reads.
+
+    Attributes:
+      decode: a file and its name -> an image; called in threads.
+      inputs: some of those -> an array, a row for each.
+    """
+
+    decode: Callable[[IO[bytes], str], Any]
+    inputs: Callable[[Sequence[Any]], np.ndarray]
+
+
+def stored(size: int, channels: int) -> Reader:
+    """As the data sets store them: uint8 [n, size, size, channels]."""
+    return Reader(lambda file, name: decode_one(file, size, channels, name), np.stack)
+
+
+def encoded(features: Callable[[Sequence[Any]], np.ndarray]) -> Reader:
+    """Features [n, d] of Pillow's images in RGB, each in its own size."""
+    return Reader(decode_whole, features)
+
+
+class Inputs(NamedTuple):
+    """What n image files became.
+
+    Attributes:
+      rows: an array, a row for each.
+      digests: of what each shows; the same for the same pixels.
+    """
+
+    rows: np.ndarray
+    digests: Sequence[bytes]
 
 
 def find_support(folder: str) -> Found:
@@ -135,16 +173,16 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(shown(name) for name in names[:_NAMED]) + more
 
 
-def check_distinct(support: Found, examples: np.ndarray) -> None:
+def check_distinct(support: Found, shown: Sequence[bytes]) -> None:
     """Raises `DataError` where an image is an example of two classes.
 
     Args:
       support: m image files.
-      examples: what they show, uint8 [m, h, w, c].
+      shown: digests of what they show.
     """
     known: dict[bytes, int] = {}
-    for row, pixels in enumerate(examples):
-        first = known.setdefault(pixels.tobytes(), row)
+    for row, digest in enumerate(shown):
+        first = known.setdefault(digest, row)
         if support.folders[first] != support.folders[row]:
             raise DataError(
                 f"{support.names[first]} and {support.names[row]} are the same image, as examples "
@@ -152,54 +190,64 @@ def check_distinct(support: Found, examples: np.ndarray) -> None:
             )
 
 
-def decode(names: Sequence[str], size: int, channels: int) -> np.ndarray:
-    """Images as the data sets store them, uint8 [n, size, size, channels].
+def read(names: Sequence[str], reader: Reader) -> Inputs:
+    """What image files become.
 
     Raises:
       DataError: one or more cannot be read; the message names them.
     """
-    found, bad = _decoded(names, size, channels)
+    found, bad = _read(names, reader)
     if bad:
         raise _all_named(bad)
-    return np.stack(found)
+    return found
 
 
-def decode_readable(found: Found, size: int, channels: int) -> tuple[Found, np.ndarray, list[str]]:
+def read_readable(found: Found, reader: Reader) -> tuple[Found, Inputs, list[str]]:
     """The same for queries, of which those that cannot be read are left out.
 
     Returns:
-      The files that could be read, what they show, and in words what is wrong with each other one.
+      The files that could be read, what they become, and in words what is wrong with each other.
 
     Raises:
       DataError: none can be read.
     """
-    images, bad = _decoded(found.names, size, channels)
-    if not images:
+    inputs, bad = _read(found.names, reader)
+    if not inputs.digests:
         raise _all_named(bad)
     kept = [row for row in range(len(found.names)) if row not in bad]
     names, folders = (tuple(of[row] for row in kept) for of in (found.names, found.folders))
-    return (
-        found._replace(names=names, folders=folders),
-        np.stack(images),
-        list(map(str, bad.values())),
-    )
+    return found._replace(names=names, folders=folders), inputs, list(map(str, bad.values()))
 
 
-def _decoded(
-    names: Sequence[str], size: int, channels: int
-) -> tuple[list[np.ndarray], dict[int, DataError]]:
+def _read(names: Sequence[str], reader: Reader) -> tuple[Inputs, dict[int, DataError]]:
     """What could be read, and of the rest the error by its row."""
 
-    def one(name: str) -> np.ndarray | DataError:
+    def one(name: str) -> Any:
         try:
-            return decode_one(io.BytesIO(files.content(Path(name))), size, channels, name)
+            return reader.decode(io.BytesIO(files.content(Path(name))), name)
         except DataError as error:
             return error
 
-    with large_allowed(), ThreadPoolExecutor() as pool:  # Pillow decodes without Python's lock
-        found = list(pool.map(one, names))
-    bad = {row: image for row, image in enumerate(found) if isinstance(image, DataError)}
-    return [image for image in found if not isinstance(image, DataError)], bad
+    rows: list[np.ndarray] = []
+    digests: list[bytes] = []
+    bad: dict[int, DataError] = {}
+    bar = tqdm.tqdm(
+        None, "reading", len(names), unit=" images", disable=not sys.stderr.isatty(), leave=False
+    )
+    # Pillow decodes without Python's lock.
+    with bar, large_allowed(), ThreadPoolExecutor() as pool:
+        for start in range(0, len(names), _AT_ONCE):
+            images = list(pool.map(one, names[start : start + _AT_ONCE]))
+            bar.update(len(images))
+            bad |= {start + i: e for i, e in enumerate(images) if isinstance(e, DataError)}
+            if images := [image for image in images if not isinstance(image, DataError)]:
+                digests += map(_digest, images)
+                rows.append(reader.inputs(images))
+    return Inputs(np.concatenate(rows) if rows else np.empty(0), digests), bad
+
+
+def _digest(image: Any) -> bytes:
+    return hashlib.blake2b(np.asarray(image).tobytes()).digest()
 
 
 def _all_named(bad: Mapping[int, DataError]) -> DataError:

@@ -17,6 +17,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sib_jax import config as configs
 from sib_jax.backbones import Backbone, pretrained
+from sib_jax.backbones.encoder import Encode, Encoder, open_encoder
 from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.config import ConfigError
 from sib_jax.experiment import head_file, run_files, settings
@@ -35,6 +36,7 @@ UNTRAINED = tuple(
 """The methods that need no training, only features."""
 
 _DEFAULT = "soft_kmeans"
+_CENTRED = ("soft_kmeans", "sinkhorn_kmeans")  # where features are of another model than ours
 _SHIPPED = "sib_plus"  # the method of the heads that ship with backbones
 _MOST_WAYS = 20  # of such a head: it learned from 2 to 20
 _OFFICIAL_SIZES = (32, 80)  # what the official code's backbones see
@@ -50,8 +52,9 @@ def load(
     method: str | None = None,
     image_size: int | None = None,
     ways: int | None = None,
+    encoder: str | os.PathLike[str] | Encode | None = None,
 ) -> Predictor:
-    """A predictor from a finished run, or from a backbone alone.
+    """A predictor from a finished run, from a backbone or encoder alone, or of features alone.
 
     Args:
       workdir: of a run, by `python -m sib_jax.main`.
@@ -61,16 +64,21 @@ def load(
         .npz of ours or an official .pth. Of an official netSIB*.pth, `method="sib"` takes the head.
       method: without a run: one that needs no training, or "sib_plus", for which some shipped
         backbones have a head for up to 20 classes. Left out, that one where `ways` says that there
-        are no more, and else "soft_kmeans".
+        are no more, and else "soft_kmeans". With neither run, backbone nor encoder it classifies
+        features of any model, which k-means then centres.
       image_size: without a run: pixels that images are brought to before the backbone's crop.
       ways: how many classes there will be; a head that serves them is preferred.
+      encoder: in place of a backbone, alone or with a run of features that it made: a function of
+        images, a list of Pillow's in RGB, that gives features [n, d]; a Python file that defines
+        it as `encode`; or "timm:MODEL".
 
     Returns:
       `predictor(support_images, support_labels, query_images)` -> probabilities [n, k], see
       `Predictor`.
 
     Raises:
-      UserError: there is no such run, head, backbone or method; the message says what there is.
+      UserError: there is no such run, head, backbone, encoder or method; the message says what
+        there is.
 
     Examples:
       >>> predictor = load(backbone="mini_imagenet-conv4_128")
@@ -80,30 +88,54 @@ def load(
     for name, value in {"steps": steps, "image_size": image_size, "ways": ways}.items():
         if value is not None and not isinstance(value, int | np.integer):
             raise ConfigError(f"{name} must be a whole number, got {value!r}")
-    if workdir is None and backbone is None:
-        raise ConfigError("which run, or which backbone? Give a workdir, or backbone=NAME_OR_FILE")
+    if workdir is None and backbone is None and encoder is None and method is None:
+        raise ConfigError(
+            "which run, or which backbone? Give a workdir, backbone=NAME_OR_FILE, encoder=, or, "
+            "for features, method="
+        )
+    if backbone is not None and encoder is not None:
+        raise ConfigError("an encoder takes the place of a backbone: give one of them")
     if workdir is not None:
         if backbone is not None or method is not None or image_size is not None:
             raise ConfigError("backbone, method and image_size are for use without a run")
-        return _of_run(Path(os.path.expanduser(workdir)), head, steps, ways)
+        return _of_run(Path(os.path.expanduser(workdir)), head, steps, ways, encoder)
     if head is not None:
         raise ConfigError("a head is one of a run: give its workdir")
-    assert backbone is not None
-    return _of_backbone(backbone, method, steps, image_size, ways)
+    if backbone is not None:
+        return _of_backbone(backbone, method, steps, image_size, ways)
+    if image_size is not None:
+        raise ConfigError("image_size goes with a backbone")
+    untrained = _untrained(method or _DEFAULT, steps, foreign=True)
+    return Predictor(untrained, None, 0, encoder=_opened(encoder))
 
 
-def _of_run(workdir: Path, name: str | None, steps: int | None, ways: int | None) -> Predictor:
+def _opened(encoder: str | os.PathLike[str] | Encode | None) -> Encoder | None:
+    return None if encoder is None else open_encoder(encoder)
+
+
+def _of_run(
+    workdir: Path,
+    name: str | None,
+    steps: int | None,
+    ways: int | None,
+    encoder: str | os.PathLike[str] | Encode | None,
+) -> Predictor:
     config = read_config(workdir)
     heads = configs.heads(config)
     names = _eligible(workdir, heads, name, steps)
     found = backbone_of(workdir, config)
+    if found is not None and encoder is not None:
+        raise ConfigError(
+            f"{shown(workdir)} has a backbone of its own; an encoder goes with a run of the "
+            "features that it made"
+        )
     names = [n for n in names if _is_ready(workdir, n, heads[n])] or names
     if ways is not None:
         names = [n for n in names if _ways_of(heads[n]) in (None, ways)] or names
     name = _best(workdir, names)
     head = _head(name, heads[name], workdir)
     remedy = functools.partial(_remedy, workdir, heads, found)
-    return Predictor(head, found, config.image_size, remedy)
+    return Predictor(head, found, config.image_size, remedy, _opened(encoder))
 
 
 def read_config(workdir: Path) -> ml_collections.ConfigDict:
@@ -284,23 +316,37 @@ def _of_backbone(
     if method == "sib":
         remedy = f"; use {backbone} with a method that serves any number such as {_DEFAULT}"
         return Predictor(_official_head(backbone, steps, found), found, size, lambda: remedy)
-    there = (*([_SHIPPED] if shipped_head else []), *UNTRAINED)
-    if method not in there:
+    if method == _SHIPPED and shipped_head:
+        if steps is not None:
+            raise ConfigError(f"steps chooses T of SIB; {method} has no choice of it")
+        remedy = f"; choose a method that serves any number, such as {_DEFAULT}"
+        return Predictor(_sib_plus_head(shipped_head, found), found, size, lambda: remedy)
+    beside = (_SHIPPED,) if shipped_head else ()
+    return Predictor(_untrained(method, steps, beside), found, size)
+
+
+def _untrained(
+    method: str, steps: int | None, beside: tuple[str, ...] = (), *, foreign: bool = False
+) -> TrainedHead:
+    """One of the methods that need no training.
+
+    Args:
+      method: its name.
+      steps: what the user gave.
+      beside: what else there is, for a message.
+      foreign: whether the features are of another model than ours, which k-means centres.
+    """
+    if method not in UNTRAINED:
         known = "unknown" if method not in METHODS else "trained, so it needs a run"
         if method == _SHIPPED:
             known += f", or a backbone that ships with a head, {' or '.join(shipped.heads())}"
-        raise ConfigError(
-            f"method {method!r} is {known}; without a run there are {', '.join(there)}"
-        )
+        there = ", ".join((*beside, *UNTRAINED))
+        raise ConfigError(f"method {method!r} is {known}; without a run there are {there}")
     if steps is not None:
         raise ConfigError(f"steps chooses T of SIB; {method} has no choice of it")
-    if method == _SHIPPED and shipped_head:
-        remedy = f"; choose a method that serves any number, such as {_DEFAULT}"
-        return Predictor(_sib_plus_head(shipped_head, found), found, size, lambda: remedy)
     entry = METHODS[method]
-    return Predictor(
-        TrainedHead(method, functools.partial(entry.make, entry.settings()), {}, None), found, size
-    )
+    settings = entry.settings(**({"centre": True} if foreign and method in _CENTRED else {}))
+    return TrainedHead(method, functools.partial(entry.make, settings), {}, None)
 
 
 def _shipped_head(backbone: str | os.PathLike[str]) -> Path | None:

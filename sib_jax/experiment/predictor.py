@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sib_jax.backbones.encoder import Encoder
 from sib_jax.backbones.pretrained import Extractor, Pretrained
 from sib_jax.experiment import export, memory
 from sib_jax.experiment.predictor_inputs import (
@@ -19,6 +20,7 @@ from sib_jax.experiment.predictor_inputs import (
     checked_features,
     checked_labels,
     is_features,
+    pictures,
     prepare,
 )
 from sib_jax.methods import Method
@@ -28,6 +30,7 @@ from sib_jax.sib.params import Params
 from sib_jax.tasks.episode import Episode
 
 _BATCH = 256  # images at once
+_AT_ONCE = 16  # for an encoder, in their own size
 _MANY = 4000  # queries, of which the square takes memory worth a look
 _LARGE_ARRAYS = 3  # of [n, n] at once, at least, where there are such
 _SAMPLES = 100  # of a Gaussian posterior, for the spread
@@ -84,9 +87,10 @@ class Predictor:
 
     Attributes:
       head: the method and its parameters.
-      pretrained: the backbone; None where the inputs are features.
+      pretrained: the backbone; None where an encoder takes its place, or the inputs are features.
       image_size: pixels that images are brought to before the backbone's own crop.
       remedy: gives what to do where the head does not serve a number of classes.
+      encoder: what makes features of images where there is no backbone; None for nothing.
     """
 
     def __init__(  # noqa: D107
@@ -95,8 +99,9 @@ class Predictor:
         pretrained: Pretrained | None,
         image_size: int,
         remedy: Callable[[], str] = lambda: "",
+        encoder: Encoder | None = None,
     ):
-        self.head, self.pretrained = head, pretrained
+        self.head, self.pretrained, self.encoder = head, pretrained, encoder
         self.image_size, self.remedy = image_size, remedy
         self._of_ways = functools.cache(self._compiled)
         self._sizes: set[Any] = set()  # each was compiled for
@@ -228,6 +233,16 @@ class Predictor:
         """The class of each column: the distinct labels, sorted."""
         return tuple(np.unique(checked_labels(support_labels)).tolist())
 
+    def __repr__(self) -> str:
+        """What it is and what it reads."""
+        if self.encoder is not None:
+            reads = f"images under {self.encoder.name}"
+        elif self.pretrained is not None:
+            reads = f"images under a {self.pretrained.backbone.name}"
+        else:
+            reads = "features"
+        return f"<Predictor: {self.name}, of {reads}>"
+
     def features(self, images: Images) -> np.ndarray:
         """Features of images, float32 [n, d]; they may take the place of the images.
 
@@ -235,14 +250,20 @@ class Predictor:
           images: uint8 [n, h, w, c] of any size, or a list of [h, w, c].
 
         Raises:
-          PredictionError: there is no backbone, or these are no images.
+          PredictionError: there is neither backbone nor encoder, or these are no images.
+          EncoderError: the encoder gives no features.
         """
         check_many(images, "images")
         if len(images) == 0:
             raise PredictionError("there are no images")
+        if self.encoder is not None:
+            starts = range(0, len(images), _AT_ONCE)
+            parts = (pictures(images[start : start + _AT_ONCE]) for start in starts)
+            return np.concatenate([self.encoder.features(part) for part in parts])
         if self.pretrained is None:
             raise PredictionError(
-                "this run was on features: give float features [n, d] of the same model, not images"
+                "there is no backbone here: give float features [n, d] of one model, not images, "
+                "or load with encoder=, which makes features of them"
             )
         stored = prepare(images, self.image_size, self.pretrained.backbone.channels)
         found = [
@@ -283,7 +304,7 @@ class Predictor:
         if self.pretrained is not None:
             return (self.image_size, self.image_size, self.pretrained.backbone.channels)
         if self.head.input_shape is None:
-            raise PredictionError("nothing in this run tells the length of its features")
+            raise PredictionError("nothing here tells the length of the features")
         return self.head.input_shape
 
     def export(self, path: str | Path, *, ways: int | None = None) -> None:
@@ -312,25 +333,26 @@ class Predictor:
         of_features = is_features(support), is_features(query)
         if of_features[0] != of_features[1]:
             raise PredictionError("support and query must both be images, or both features")
-        reads = self.head.make(self.head.ways or 2).reads
-        if of_features[0] and reads == "images":
-            raise PredictionError(f"head {self.head.name} reads images, not features")
-        if of_features[0]:
-            of_backbone = None if self.pretrained is None else self.pretrained.backbone.features
-            length = self.head.features or of_backbone
-            both = [checked_features(part, length) for part in (support, query)]
-            if both[0].shape[1] != both[1].shape[1]:
-                raise PredictionError(
-                    f"support has features of length {both[0].shape[1]}, query of "
-                    f"{both[1].shape[1]}: they must be of the same model"
-                )
-            return both[0], both[1]
-        if reads == "images" and self.pretrained is not None:
-            channels = self.pretrained.backbone.channels
-            parts = (prepare(part, self.image_size, channels) for part in (support, query))
-            return next(parts), next(parts)
-        found = self.features([*support, *query])
-        return found[: len(support)], found[len(support) :]
+        if self.head.make(self.head.ways or 2).reads == "images":
+            if of_features[0]:
+                raise PredictionError(f"head {self.head.name} reads images, not features")
+            if self.pretrained is not None:
+                channels = self.pretrained.backbone.channels
+                parts = (prepare(part, self.image_size, channels) for part in (support, query))
+                return next(parts), next(parts)
+        if not of_features[0]:
+            found = self.features([*support, *query])
+            support, query = found[: len(support)], found[len(support) :]
+        of_backbone = None if self.pretrained is None else self.pretrained.backbone.features
+        length = self.head.features or of_backbone
+        whose = "the head was trained on" if self.head.features else "the backbone gives"
+        both = [checked_features(part, length, whose) for part in (support, query)]
+        if both[0].shape[1] != both[1].shape[1]:
+            raise PredictionError(
+                f"support has features of length {both[0].shape[1]}, query of "
+                f"{both[1].shape[1]}: they must be of the same model"
+            )
+        return both[0], both[1]
 
     def _compiled(
         self, ways: int, base_classes: bool

@@ -53,12 +53,13 @@ def checked_labels(labels: Labels) -> np.ndarray:
     return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
 
 
-def checked_features(features: Images, length: int | None) -> np.ndarray:
+def checked_features(features: Images, length: int | None, whose: str) -> np.ndarray:
     """As float32 [n, d].
 
     Args:
       features: n of length d.
       length: the only d there may be; None for any.
+      whose: what it is the length of, for a message.
 
     Raises:
       PredictionError: they are of another length or of several, complex, or not finite.
@@ -72,9 +73,7 @@ def checked_features(features: Images, length: int | None) -> np.ndarray:
         raise PredictionError("features must be real numbers, got complex ones")
     array = np.asarray(features, np.float32)
     if length not in (None, array.shape[1]):
-        raise PredictionError(
-            f"the head was trained on features of length {length}, got {array.shape[1]}"
-        )
+        raise PredictionError(f"{whose} features of length {length}, got {array.shape[1]}")
     if not np.isfinite(array).all():
         raise PredictionError("features must be finite")
     check_scale(float(np.abs(array).max(initial=0)), "features")
@@ -94,21 +93,32 @@ def prepare(images: Images, size: int, channels: int) -> np.ndarray:
     """
     out = np.empty((len(images), size, size, channels), np.uint8)
     for row, image in enumerate(images):
-        if isinstance(image, str | Path):
-            raise PredictionError(
-                f"{image} is the name of a file: give images, such as "
-                "[Image.open(name) for name in names] of Pillow's"
-            )
-        pixels = _opened(image) if isinstance(image, Image.Image) else np.asarray(image)
-        pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
-        is_image = pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] in (1, 3)
-        if not is_image or not pixels.size:
-            raise PredictionError(
-                "images must be uint8 [n, h, w, c] with values 0..255 and c 1 or 3, got "
-                f"{pixels.dtype} {list(pixels.shape)} for one of them"
-            )
-        out[row] = fit(pixels, size, channels)
+        out[row] = fit(_pixels(image), size, channels)
     return out
+
+
+def pictures(images: Images) -> list[Image.Image]:
+    """Images, as above, as Pillow's in RGB and in their own size."""
+    whole = [_pixels(image) for image in images]
+    return [Image.fromarray(np.broadcast_to(p, (*p.shape[:2], 3)).copy()) for p in whole]
+
+
+def _pixels(image: Any) -> np.ndarray:
+    """Of one image, uint8 [h, w, 1 or 3]."""
+    if isinstance(image, str | Path):
+        raise PredictionError(
+            f"{image} is the name of a file: give images, such as "
+            "[Image.open(name) for name in names] of Pillow's"
+        )
+    pixels = _opened(image) if isinstance(image, Image.Image) else np.asarray(image)
+    pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    is_image = pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] in (1, 3)
+    if not is_image or not pixels.size:
+        raise PredictionError(
+            "images must be uint8 [n, h, w, c] with values 0..255 and c 1 or 3, got "
+            f"{pixels.dtype} {list(pixels.shape)} for one of them"
+        )
+    return pixels
 
 
 def _opened(image: Image.Image) -> np.ndarray:

@@ -34,12 +34,14 @@ class Settings(NamedTuple):
       scale: of the cosine, or of minus the squared distance.
       distance: "cosine" or "euclidean".
       iterations: of Sinkhorn, for each assignment.
+      centre: as in `soft_kmeans`.
     """
 
     steps: int = 10
     scale: float = 10.0
     distance: str = "cosine"
     iterations: int = 20
+    centre: bool = False
 
 
 def logits(
@@ -75,6 +77,7 @@ def logits(
         steps=settings.steps,
         scale=settings.scale,
         distance=settings.distance,
+        centre=settings.centre,
     )
     return balanced(found.T, settings.iterations)
 

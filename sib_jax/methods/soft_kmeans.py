@@ -34,11 +34,14 @@ class Settings(NamedTuple):
       steps: how often the prototypes are computed anew; 0 leaves the class means.
       scale: of the cosine, or of minus the squared distance.
       distance: "cosine" or "euclidean".
+      centre: whether cosines are those of differences from the task's mean. Features of a model
+        that was not trained under a cosine point much the same way; for ours it does nothing.
     """
 
     steps: int = 10
     scale: float = 10.0
     distance: str = "cosine"
+    centre: bool = False
 
 
 def scores(
@@ -79,6 +82,7 @@ def refine(
     steps: int,
     scale: float,
     distance: str,
+    centre: bool,
 ) -> jax.Array:
     """Scores of the queries under prototypes that the queries took part in.
 
@@ -91,13 +95,16 @@ def refine(
       steps: how often the prototypes are computed anew.
       scale: of the scores.
       distance: "cosine" (features of unit length are averaged) or "euclidean".
+      centre: see `Settings`.
 
     Returns:
       [k, n], with which XLA is faster than with [n, k].
     """
-    if distance == "cosine":
-        support, query = normalize(support), normalize(query)
     given = jnp.concatenate([support, query])
+    if distance == "cosine":
+        given = normalize(given)
+        if centre:
+            given = normalize(given - jnp.mean(given, axis=0, keepdims=True))
     examples = prepare(given, ways=ways, passes=2 * steps + 1)
     member = jax.nn.one_hot(support_labels, ways, dtype=given.dtype, axis=0)  # [k, m]
 
@@ -145,6 +152,7 @@ def logits(
         steps=settings.steps,
         scale=settings.scale,
         distance=settings.distance,
+        centre=settings.centre,
     ).T
 
 

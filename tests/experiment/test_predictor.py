@@ -212,7 +212,7 @@ def test_a_run_on_features(tmp_path):
         assert sib_jax.load(run, head).input_shape() == (7,)
         with pytest.raises(UserError, match="length 7, got 5"):
             sib_jax.load(run, head)(np.ones((3, 5)), [0, 1, 2], np.ones((2, 5)))
-    with pytest.raises(UserError, match="nothing in this run tells the length"):
+    with pytest.raises(UserError, match="nothing here tells the length"):
         sib_jax.load(run, "kmeans").input_shape()
     with pytest.raises(UserError, match="support has features of length 5, query of 6"):
         sib_jax.load(run, "kmeans")(np.ones((2, 5)), [0, 1], np.ones((2, 6)))
@@ -364,3 +364,86 @@ def test_a_picture_whose_file_was_closed_is_told(tmp_path):
 def test_a_predictor_is_not_for_pickling():
     with pytest.raises(TypeError, match=r"cannot be pickled: call sib_jax\.load in each process"):
         pickle.dumps(sib_jax.load(backbone="mini_imagenet-conv4_64"))
+
+
+def encode(images):
+    """Seven numbers of an image: its mean colour, that of its corner, its height."""
+    of = [np.asarray(image, np.float32) / 255 for image in images]
+    return np.stack([np.r_[i.mean((0, 1)), i[0, 0], len(i) / SIZE] for i in of])
+
+
+def test_an_encoder_and_a_run_of_the_features_that_it_made(run, episode, tmp_path):
+    support, names, query, _ = episode
+    of_features = write_run(tmp_path, "features", width=7)
+    predictor = sib_jax.load(of_features, "T2", encoder=encode)
+    assert (
+        repr(predictor) == "<Predictor: SIB gaussian with T = 2 (head T2), of images under encode>"
+    )
+    features_of = [encode([Image.fromarray(i) for i in part]) for part in (support, query)]
+    wanted = sib_jax.load(of_features, "T2")(features_of[0], names, features_of[1])
+    np.testing.assert_allclose(predictor(support, names, query), wanted, rtol=1e-5)
+    # Images of Pillow's in any mode are shown in RGB.
+    of_pillow = [Image.fromarray(i).convert("RGBA") for i in query]
+    np.testing.assert_allclose(predictor(support, names, of_pillow), wanted, rtol=1e-5)
+    np.testing.assert_allclose(predictor(features_of[0], names, features_of[1]), wanted, rtol=1e-5)
+    gray = predictor.features([np.full((5, 6), 51, np.uint8)])
+    np.testing.assert_allclose(gray, [[0.2] * 6 + [5 / SIZE]], rtol=1e-6)
+    with pytest.raises(UserError, match="the head was trained on features of length 7, got 3"):
+        sib_jax.load(of_features, "T2", encoder=lambda of: encode(of)[:, :3])(support, names, query)
+    with pytest.raises(UserError, match="has a backbone of its own; an encoder goes with a run of"):
+        sib_jax.load(run, "T2", encoder=encode)
+
+
+def test_more_images_than_an_encoder_sees_at_once(episode):
+    support, names, query, _ = episode
+    sizes = []
+
+    def counted(images):
+        sizes.append(len(images))
+        return encode(images)
+
+    many = np.concatenate([query] * 4)
+    found = sib_jax.load(encoder=counted, method="simple_shot")(support, names, many)
+    assert sum(sizes) == len(support) + len(many)
+    assert max(sizes) <= 16
+    np.testing.assert_allclose(found, np.concatenate([found[:9]] * 4), rtol=1e-5)
+
+
+def test_a_method_alone_reads_features_of_any_model():
+    rng = np.random.default_rng(0)
+    centres = 4 * np.eye(3, 6)
+    labels = np.repeat(np.arange(3), 5)
+    query = (centres[labels] + rng.normal(size=(15, 6))).astype(np.float32)
+    for method in loading.UNTRAINED:
+        predictor = sib_jax.load(method=method)
+        found = predictor.predict(centres, ["a", "b", "c"], query)
+        assert found.labels == [*("a" * 5), *("b" * 5), *("c" * 5)], method
+    assert repr(predictor) == f"<Predictor: {predictor.name}, of features>"
+    with pytest.raises(UserError, match="nothing here tells the length of the features"):
+        predictor.input_shape()
+    images = np.zeros((3, 4, 4, 3), np.uint8)
+    with pytest.raises(UserError, match=r"no backbone here: give float features .* with encoder="):
+        predictor(images, [0, 1, 2], images)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "which run, or which backbone"),
+        ({"encoder": encode, "backbone": "conv4_64"}, "takes the place of a backbone: give one"),
+        ({"encoder": encode, "head": "T0"}, "a head is one of a run"),
+        ({"encoder": encode, "image_size": 64}, "image_size goes with a backbone"),
+        ({"method": "matching"}, "'matching' is trained, so it needs a run"),
+        ({"method": "knn"}, "method 'knn' is unknown; without a run there are simple_shot, soft"),
+        ({"method": "tim", "steps": 3}, "steps chooses T of SIB; tim has no choice of it"),
+    ],
+)
+def test_what_goes_with_what(given, message):
+    with pytest.raises(UserError, match=message):
+        sib_jax.load(**given)
+
+
+def test_a_backbone_says_that_features_are_not_its_own():
+    predictor = sib_jax.load(backbone="mini_imagenet-conv4_64", method="simple_shot")
+    with pytest.raises(UserError, match="the backbone gives features of length 1600, got 7"):
+        predictor(np.ones((2, 7)), [0, 1], np.ones((3, 7)))

@@ -293,6 +293,27 @@ def test_soft_kmeans_without_steps_is_the_nearest_class_mean():
     np.testing.assert_allclose(found, want - want.max(1, keepdims=True), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("method", [soft_kmeans, sinkhorn_kmeans])
+def test_k_means_of_a_centred_task_is_that_of_differences_from_its_mean(method):
+    """Also where all features point much the same way, and cosines as they are tell little."""
+    support, labels, query = (np.asarray(part) for part in _episode()[:3])
+    common = 20 * np.eye(1, support.shape[1], dtype=np.float32)
+    given = [part + common for part in (support, query)]
+    unit = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in given]
+    apart = [part - np.concatenate(unit).mean(0) for part in unit]
+    found, wanted, plain = (
+        method.logits(settings, of_support, labels, of_query, ways=3)
+        for settings, (of_support, of_query) in (
+            (method.Settings(centre=True), given),
+            (method.Settings(), apart),
+            (method.Settings(), given),
+        )
+    )
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
+    sure = [float(jax.nn.softmax(scores).max(1).mean()) for scores in (found, plain)]
+    assert sure[1] < 0.4 < sure[0]
+
+
 def test_soft_kmeans_of_large_features_is_finite():
     keys = jax.random.split(jax.random.key(0), 2)
     support, query = (

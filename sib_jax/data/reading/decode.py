@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 import tqdm
@@ -23,6 +23,8 @@ _PIXELS_OF_A_BYTE = 100  # photographs have 5 to 50
 _HEIF = {b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1")}
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 
 def decode(files: Files, targets: Mapping[str, np.ndarray]) -> None:
@@ -99,13 +101,23 @@ def decode_one(file: IO[bytes], size: int, channels: int, name: str) -> np.ndarr
     Returns:
       uint8 [size, size, channels].
     """
+    return _opened(file, name, lambda image: _pixels(_square(image, size), channels))
+
+
+def decode_whole(file: IO[bytes], name: str) -> Image.Image:
+    """One image in RGB and in its own size; orientation, transparency and `name` as above."""
+    return _opened(file, name, _rgb)
+
+
+def _opened(file: IO[bytes], name: str, use: Callable[[Image.Image], _T]) -> _T:
+    """What is made of an image, which is upright; errors in the user's terms."""
     try:
         _check_webp(file)
         with Image.open(file) as image:
             if math.prod(image.size) > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):  # as Pillow does
                 raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
-            square = _square(ImageOps.exif_transpose(image), size)
-        return _pixels(square, channels)
+            upright = ImageOps.exif_transpose(image)
+        return use(upright)
     except Image.DecompressionBombError as error:
         raise DataError(f"{name} is too large an image ({error}); scale it down") from error
     except Exception as error:  # a damaged image fails in any way there is

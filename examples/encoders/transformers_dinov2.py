@@ -1,0 +1,16 @@
+"""DINOv2, a small ViT, by transformers; its weights are fetched once.
+
+pip install transformers torch torchvision
+"""
+
+import torch
+from transformers import AutoImageProcessor, AutoModel
+
+NAME = "facebook/dinov2-small"
+processor, model = AutoImageProcessor.from_pretrained(NAME), AutoModel.from_pretrained(NAME).eval()
+
+
+def encode(images):
+    """n images of Pillow's in RGB -> [n, 384]."""
+    with torch.inference_mode():
+        return model(**processor(images, return_tensors="pt")).last_hidden_state[:, 0]

@@ -1,0 +1,131 @@
+"""Any model in place of a backbone: a function of the user's own, or a model of timm's."""
+
+import os
+import runpy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from sib_jax.errors import UserError
+from sib_jax.runtime.files import shown
+
+FUNCTION = "encode"
+"""What a file of the user's must define."""
+
+_TIMM = "timm:"
+_SIMILAR = 5  # names in a message
+
+Encode = Callable[[list[Image.Image]], Any]
+
+
+class EncoderError(UserError):
+    """An encoder that is not there, or gives no features; the message says what is wanted."""
+
+
+class Encoder(NamedTuple):
+    """A function from images to features.
+
+    Attributes:
+      name: as the user gave it.
+      encode: n images of Pillow's in RGB, each in its own size -> features [n, d], an array of
+        any library's.
+    """
+
+    name: str
+    encode: Encode
+
+    def features(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Features of n images, float32 [n, d].
+
+        Raises:
+          EncoderError: what the function gives is none, or not finite.
+        """
+        found = self.encode(list(images))
+        if hasattr(found, "detach"):  # of torch, which may lie on a GPU, or be bfloat16
+            found = found.detach().float().cpu()
+        try:
+            array = np.asarray(found, np.float32)
+        except (TypeError, ValueError) as error:
+            raise EncoderError(
+                f"{self.name} must give an array of features [n, d], got {type(found).__name__}"
+            ) from error
+        if array.ndim != 2 or len(array) != len(images) or not array.shape[1]:
+            raise EncoderError(
+                f"{self.name} must give features [{len(images)}, d] of {len(images)} images, got "
+                f"an array of shape {list(array.shape)}"
+            )
+        if not np.isfinite(array).all():
+            raise EncoderError(f"{self.name} gives features that are not finite")
+        return array
+
+
+def open_encoder(given: str | os.PathLike[str] | Encode) -> Encoder:
+    """The encoder that is meant.
+
+    Args:
+      given: a function; the name of a Python file that defines it as `encode`; or "timm:MODEL", a
+        model of timm's with its own weights and preprocessing.
+
+    Raises:
+      EncoderError: there is no such file, function, package or model.
+    """
+    if callable(given):
+        return Encoder(getattr(given, "__name__", "the encoder"), given)
+    if not isinstance(given, str | os.PathLike):
+        raise EncoderError(f"encoder must be a function or a name, got {type(given).__name__}")
+    name = os.fspath(given)
+    encode = _of_timm(name[len(_TIMM) :]) if name.startswith(_TIMM) else _of_file(name)
+    return Encoder(name, encode)
+
+
+def _of_file(name: str) -> Encode:
+    path = Path(os.path.expanduser(name))
+    if path.suffix != ".py" or not path.is_file():
+        what = "does not exist" if path.suffix == ".py" else "is neither"
+        raise EncoderError(
+            f"{shown(name)} {what}: an encoder is a Python file with a function {FUNCTION}(images) "
+            f"that gives features [n, d], or {_TIMM}MODEL"
+        )
+    try:
+        encode = runpy.run_path(str(path)).get(FUNCTION)
+    except ModuleNotFoundError as error:
+        raise EncoderError(f"{shown(name)} needs {error.name}, which is not installed") from error
+    if not callable(encode):
+        raise EncoderError(
+            f"{shown(name)} defines no function {FUNCTION}(images), of a list of Pillow's images, "
+            "that gives features [n, d]"
+        )
+    return encode
+
+
+def _of_timm(name: str) -> Encode:
+    try:
+        import timm
+        import torch
+    except ModuleNotFoundError as error:
+        raise EncoderError(f"{_TIMM}{name} needs {error.name}: pip install timm") from error
+    if name.split(".")[0] not in (known := timm.list_models()):
+        similar = [k for k in known if name and name.split("_")[0] in k][:_SIMILAR]
+        hint = f"; there are {', '.join(similar)}" if similar else ""
+        raise EncoderError(f"timm knows no model {name!r}{hint} (timm.list_models() lists all)")
+    try:
+        model = timm.create_model(name, pretrained=True, num_classes=0)
+    except Exception as error:  # of several libraries that fetch
+        raise EncoderError(
+            f"the weights of {_TIMM}{name} cannot be had ({shown(str(error))}); they are fetched "
+            "once, which takes a network"
+        ) from error
+    transform = timm.data.create_transform(
+        **timm.data.resolve_model_data_config(model), is_training=False
+    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = model.eval().to(device)
+
+    def encode(images: list[Image.Image]) -> Any:
+        with torch.inference_mode():
+            return model(torch.stack([transform(image) for image in images]).to(device))
+
+    return encode
