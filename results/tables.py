@@ -14,7 +14,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ UNDISTILLED = "mini_imagenet_conv4_128_undistilled"
 TWICE = "backbone_training/distilled_twice"
 MINI_LWOF = ("mini_imagenet_conv4_128_lwof_full",)
 MINI_LWOF_SHORT = ("mini_imagenet_conv4_128_lwof",)
+PLUS_SEEDS = "sib_plus_conv4_128_seeds"
 MINI_METHODS = (
     *MINI,
     "comparison_mini_imagenet",
@@ -299,20 +300,25 @@ def distilled() -> str:
     return side_by_side((UNDISTILLED, MINI[0]), ("before", "distilled"), SIB | UNTRAINED)
 
 
-def seeds(names: Iterable[str]) -> str:
-    """Three seeds of meta-training; the interval over them is Student's with two degrees."""
+def seeds(names: Iterable[str], heads: Mapping[str, str]) -> str:
+    """Three seeds of meta-training; the interval over them is Student's with two degrees.
+
+    Args:
+      names: of the files.
+      heads: head of seed 0, with a place for the shots in its name -> what to call its method.
+    """
     found = rows(names)
 
-    def line(shots: int, steps: int) -> list[str]:
-        head = f"standard_5w{shots}s_T{steps}"
+    def line(shots: int, head: str, method: str) -> list[str]:
+        head = head.format(shots)
         means = [found[name]["novel"]["mean"] for name in (head, f"{head}_seed1", f"{head}_seed2")]
         half = 4.303 * np.std(means, ddof=1) / 3**0.5
         each = [f"{mean:.2f}" for mean in means]
-        return [f"{shots}-shot", str(steps), *each, cell(float(np.mean(means)), half)]
+        return [f"{shots}-shot", method, *each, cell(float(np.mean(means)), half)]
 
     return table(
-        "| task | T | seed 0 | seed 1 | seed 2 | mean, interval over seeds |",
-        (line(shots, steps) for shots in (5, 1) for steps in (0, 1, 3, 5)),
+        "| task | method | seed 0 | seed 1 | seed 2 | mean, interval over seeds |",
+        (line(shots, head, method) for shots in (5, 1) for head, method in heads.items()),
     )
 
 
@@ -661,8 +667,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "mirrored": mirrored,
     "sure": sure,
     "standard_cifar": standard_cifar,
-    "seeds_mini": lambda: seeds([MINI[0], "mini_imagenet_conv4_128_seeds"]),
-    "seeds_cifar": lambda: seeds(["cifar_fs", "cifar_fs_seeds"]),
+    "seeds_mini": lambda: seeds([MINI[0], "mini_imagenet_conv4_128_seeds"], SIB),
+    "seeds_plus": lambda: seeds([MINI[1], PLUS_SEEDS], SIB_PLUS),
+    "seeds_cifar": lambda: seeds(["cifar_fs", "cifar_fs_seeds"], SIB),
     "lwof_cifar": lwof_cifar,
     "methods": methods,
     "projected": projected,
@@ -691,6 +698,18 @@ def differences_standard(files: tuple[str, ...]) -> Iterable[str]:
             if f"{one}/novel" in of_task:
                 difference = of_task[f"{one}/novel"] - of_task[f"{other}/novel"]
                 yield f"{files[0]} {one} - {other}: {cell(*interval(difference))}"
+
+
+def differences_seeds() -> Iterable[str]:
+    """SIB+ of each seed over what learns nothing, task by task."""
+    of_task = tasks((MINI[1], PLUS_SEEDS))
+    for shots in (5, 1):
+        for head in SIB_PLUS:
+            for seed in ("", "_seed1", "_seed2"):
+                for rival in UNTRAINED:
+                    one, other = head.format(shots) + seed, rival.format(shots)
+                    gain = of_task[f"{one}/novel"] - of_task[f"{other}/novel"]
+                    yield f"{PLUS_SEEDS} {one} - {other}: {cell(*interval(gain))}"
 
 
 def differences_lwof(files: tuple[str, ...]) -> Iterable[str]:
@@ -748,6 +767,7 @@ def main() -> int:
         for files in (MINI, CIFAR):
             print(*differences_standard(files), sep="\n")
         print(*differences_lwof(MINI_LWOF), sep="\n")
+        print(*differences_seeds(), sep="\n")
         for names in (UNBALANCED_MINI, UNBALANCED_CIFAR):
             print(*differences_unbalanced(names), sep="\n")
         return 0

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from sib_jax.errors import UserError
+from sib_jax.on_host import on_host
 from sib_jax.runtime.files import shown
 
 FUNCTION = "encode"
@@ -44,10 +45,8 @@ class Encoder(NamedTuple):
           EncoderError: what the function gives is none, or not finite.
         """
         found = self.encode(list(images))
-        if hasattr(found, "detach"):  # of torch, which may lie on a GPU, or be bfloat16
-            found = found.detach().float().cpu()
         try:
-            array = np.asarray(found, np.float32)
+            array = np.asarray(on_host(found), np.float32)
         except (TypeError, ValueError) as error:
             raise EncoderError(
                 f"{self.name} must give an array of features [n, d], got {type(found).__name__}"

@@ -68,8 +68,8 @@ def write(
         exported = jax_export.export(jax.jit(program), platforms=_PLATFORMS)(*arguments)
     except Exception as error:  # shapes that are not known fail in any way there is
         raise PredictionError(
-            f"{method.name} cannot be exported for any number of examples and queries: "
-            f"{files.one_line(error)}"
+            f"{method.name} cannot be exported: it is another program for each number of examples "
+            f"and queries ({files.one_line(error)}); soft_kmeans, simple_shot and heads of SIB can"
         ) from error
     try:
         content = bytes(exported.serialize())

@@ -86,8 +86,11 @@ def load(
       ('cat', 'dog')
     """
     for name, value in {"steps": steps, "image_size": image_size, "ways": ways}.items():
-        if value is not None and not isinstance(value, int | np.integer):
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if value is not None and not whole:
             raise ConfigError(f"{name} must be a whole number, got {value!r}")
+    if ways is not None and ways < 2:
+        raise ConfigError(f"ways must be 2 or more, got {ways}")
     if workdir is None and backbone is None and encoder is None and method is None:
         raise ConfigError(
             "which run, or which backbone? Give a workdir, backbone=NAME_OR_FILE, encoder=, or, "

@@ -24,6 +24,7 @@ from sib_jax.experiment.predictor_inputs import (
     prepare,
 )
 from sib_jax.methods import Method
+from sib_jax.on_host import on_host
 from sib_jax.runtime import programs, seeds
 from sib_jax.sib import gradient_net
 from sib_jax.sib.params import Params
@@ -132,9 +133,9 @@ class Predictor:
         """Probabilities of the queries.
 
         Args:
-          support: m examples: uint8 images [m, h, w, c] of any size, c 1 or 3, or a list of images
-            [h, w, c] of several sizes or of Pillow's, which are read as files are; or float
-            features [m, d]. Any number of each class.
+          support: m examples: uint8 images [m, h, w, c] of any size, c 1, 3 or 4, or a list of
+            images [h, w, c] of several sizes or of Pillow's, which are read as files are; or float
+            features [m, d], an array of any library's. Any number of each class.
           support_labels: their classes, m whole numbers or strings.
           query: n images or features likewise.
           seed: of the samples of a Gaussian posterior.
@@ -170,6 +171,8 @@ class Predictor:
                 f"head {self.head.name} was not trained beside base classes; "
                 "one of setting lwof is (--config=experiments/lwof_5w1s.py)"
             )
+        support, query = on_host(support), on_host(query)
+        support_labels = on_host(support_labels)
         check_many(support, "support")
         check_many(query, "query")
         if len(support) == 0:
@@ -231,7 +234,7 @@ class Predictor:
 
     def classes(self, support_labels: Labels) -> tuple[Any, ...]:
         """The class of each column: the distinct labels, sorted."""
-        return tuple(np.unique(checked_labels(support_labels)).tolist())
+        return tuple(np.unique(checked_labels(on_host(support_labels))).tolist())
 
     def __repr__(self) -> str:
         """What it is and what it reads."""
@@ -253,6 +256,7 @@ class Predictor:
           PredictionError: there is neither backbone nor encoder, or these are no images.
           EncoderError: the encoder gives no features.
         """
+        images = on_host(images)
         check_many(images, "images")
         if len(images) == 0:
             raise PredictionError("there are no images")
@@ -304,15 +308,21 @@ class Predictor:
         if self.pretrained is not None:
             return (self.image_size, self.image_size, self.pretrained.backbone.channels)
         if self.head.input_shape is None:
-            raise PredictionError("nothing here tells the length of the features")
+            raise PredictionError(
+                "nothing here tells the length of the features: give features=D to export"
+            )
         return self.head.input_shape
 
-    def export(self, path: str | Path, *, ways: int | None = None) -> None:
+    def export(
+        self, path: str | Path, *, ways: int | None = None, features: int | None = None
+    ) -> None:
         """Writes a file that computes probabilities with JAX alone.
 
         Args:
           path: of the file, for `jax.export.deserialize`, see `experiment.export`.
           ways: k; needed where the head serves any number of classes.
+          features: their length d; needed where neither backbone nor head has one. An encoder is
+            not in the file.
 
         Raises:
           PredictionError: the method or its number of classes cannot be exported.
@@ -326,7 +336,10 @@ class Predictor:
         if self.head.base:
             raise PredictionError("a head that was trained beside base classes cannot be exported")
         method, params = self.method(ways)
-        export.write(path, method, params, self.input_shape(), self.pretrained)
+        shape = self.input_shape() if features is None else (features,)
+        if features is not None and self.pretrained is not None:
+            raise PredictionError("features goes with a predictor that has no backbone")
+        export.write(path, method, params, shape, self.pretrained)
 
     def _inputs(self, support: Images, query: Images) -> tuple[np.ndarray, np.ndarray]:
         """What the method reads, of both; images go through the backbone together."""

@@ -29,6 +29,10 @@ def is_features(values: Images) -> bool:
 
 def check_many(values: Images, name: str) -> None:
     """Raises `PredictionError` for an image [h, w, c] or a feature [d], where many are wanted."""
+    if isinstance(values, str | Path):
+        raise PredictionError(
+            f"{name} is a name, {str(values)!r}: give images; python -m sib_jax.predict reads files"
+        )
     if not hasattr(values, "__len__"):  # an image of Pillow, an iterator
         raise PredictionError(
             f"{name} must be an array or a list, got {type(values).__name__}: put it in a list"
@@ -42,6 +46,8 @@ def check_many(values: Images, name: str) -> None:
 
 def checked_labels(labels: Labels) -> np.ndarray:
     """Whole numbers or strings [m]; raises `PredictionError` where they are none."""
+    if not hasattr(labels, "__len__"):
+        raise PredictionError(f"support_labels must be a list, got {type(labels).__name__}")
     array = np.asarray(labels)
     if array.dtype == object and all(isinstance(label, str) for label in array.flat):
         array = array.astype(str)  # a column of a table
@@ -112,13 +118,21 @@ def _pixels(image: Any) -> np.ndarray:
         )
     pixels = _opened(image) if isinstance(image, Image.Image) else np.asarray(image)
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
-    is_image = pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] in (1, 3)
+    is_image = pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4)
     if not is_image or not pixels.size:
         raise PredictionError(
-            "images must be uint8 [n, h, w, c] with values 0..255 and c 1 or 3, got "
-            f"{pixels.dtype} {list(pixels.shape)} for one of them"
+            "images must be uint8 [n, h, w, c] with values 0..255 and c 1, 3 or 4, got "
+            f"{pixels.dtype} {list(pixels.shape)} for one of them{_hint(pixels)}"
         )
-    return pixels
+    return _opened(Image.fromarray(pixels)) if pixels.shape[2] == 4 else pixels
+
+
+def _hint(pixels: np.ndarray) -> str:
+    if pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4) and pixels.shape[2] > 4:
+        return "; channels come last: images.transpose(0, 2, 3, 1)"
+    if pixels.dtype.kind == "f" and pixels.max(initial=0) <= 1:
+        return "; of values 0..1: (255 * images).astype(np.uint8)"
+    return ""
 
 
 def _opened(image: Image.Image) -> np.ndarray:

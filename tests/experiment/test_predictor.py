@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from tensors import Columns, OfTorch
 
 import sib_jax
 from sib_jax import backbones
@@ -175,7 +176,7 @@ def test_what_cannot_be_exported_is_said(run, tmp_path):
         sib_jax.load(run, "kmeans").export(tmp_path / "it.jax")
     with pytest.raises(UserError, match="beside base classes"):
         sib_jax.load(run, "weights").export(tmp_path / "it.jax", ways=3)
-    with pytest.raises(UserError, match=r"tim.* cannot be exported for any number of examples"):
+    with pytest.raises(UserError, match=r"tim.* cannot be exported: it is another program for"):
         sib_jax.load(run, "tim").export(tmp_path / "it.jax", ways=3)
     for ways in (1, "2"):
         with pytest.raises(UserError, match="ways must be a whole number of 2 or more"):
@@ -426,10 +427,73 @@ def test_a_method_alone_reads_features_of_any_model():
         predictor(images, [0, 1, 2], images)
 
 
+@pytest.mark.parametrize("kind", [OfTorch, Columns, jnp.asarray, np.ndarray.tolist])
+def test_arrays_of_any_library(kind):
+    rng = np.random.default_rng(0)
+    support, query = rng.normal(size=(4, 6)).astype(np.float32), rng.normal(size=(3, 6))
+    labels = np.array([7, 7, 9, 9])
+    predictor = sib_jax.load(method="soft_kmeans")
+    wanted = predictor(support, labels, query)
+    given_labels = kind(labels) if kind is not OfTorch else labels
+    np.testing.assert_allclose(predictor(kind(support), given_labels, kind(query)), wanted, 1e-5)
+    of_rows = [kind(row) for row in support], [kind(row) for row in query]
+    np.testing.assert_allclose(predictor(of_rows[0], labels, of_rows[1]), wanted, 1e-5)
+
+
+@pytest.mark.parametrize("method", ["soft_kmeans", "simple_shot"])
+def test_a_method_alone_is_exported_for_features_of_a_length(tmp_path, method):
+    pytest.importorskip("flatbuffers")
+    predictor = sib_jax.load(method=method)
+    with pytest.raises(UserError, match="give features=D to export"):
+        predictor.export(tmp_path / "it.jax", ways=2)
+    predictor.export(tmp_path / "it.jax", ways=2, features=6)
+    program = jax.export.deserialize(bytearray((tmp_path / "it.jax").read_bytes()))
+    rng = np.random.default_rng(0)
+    support, query = (rng.normal(size=(n, 6)).astype(np.float32) for n in (5, 8))
+    labels = np.array([0, 1, 1, 0, 1], np.int32)
+    wanted = predictor(support, labels, query)
+    np.testing.assert_allclose(program.call(support, labels, query), wanted, atol=1e-5)
+
+
+def test_transparent_pixels_of_an_array_are_shown_on_white(episode):
+    _, _, query, _ = episode
+    predictor = sib_jax.load(encoder=encode)
+    opaque = np.concatenate([query, np.full_like(query[..., :1], 255)], axis=-1)
+    np.testing.assert_allclose(predictor.features(opaque), predictor.features(query), rtol=1e-6)
+    opaque[..., 3] = 0
+    white = np.full_like(query, 255)
+    np.testing.assert_allclose(predictor.features(opaque), predictor.features(white), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("support", "message"),
+    [
+        (np.zeros((6, 3, 20, 30), np.uint8), r"channels come last: images.transpose\(0, 2, 3, 1\)"),
+        (np.zeros((6, 20, 30, 3)), r"of values 0..1: \(255 \* images\).astype\(np.uint8\)"),
+        (
+            "examples",
+            "support is a name, 'examples': give images; python -m sib_jax.predict",
+        ),
+    ],
+)
+def test_images_in_another_form_are_told_how_to_be_given(episode, support, message):
+    _, names, query, _ = episode
+    with pytest.raises(UserError, match=message):
+        sib_jax.load(encoder=encode)(support, names, query)
+
+
+def test_labels_that_are_no_list(episode):
+    support, names, query, _ = episode
+    with pytest.raises(UserError, match="support_labels must be a list, got generator"):
+        sib_jax.load(encoder=encode)(support, (name for name in names), query)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({}, "which run, or which backbone"),
+        ({"method": "tim", "ways": True}, "ways must be a whole number, got True"),
+        ({"method": "tim", "ways": 1}, "ways must be 2 or more, got 1"),
         ({"encoder": encode, "backbone": "conv4_64"}, "takes the place of a backbone: give one"),
         ({"encoder": encode, "head": "T0"}, "a head is one of a run"),
         ({"encoder": encode, "image_size": 64}, "image_size goes with a backbone"),
