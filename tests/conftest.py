@@ -32,8 +32,6 @@ os.environ["XLA_FLAGS"] = " ".join([*_known(_FLAGS), *os.environ.get("XLA_FLAGS"
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-from sib_jax.runtime import programs  # noqa: E402
-
 _KEEP_ALL = {"persistent_cache_min_compile_time_secs": 0}  # also what compiles fast
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -57,7 +55,12 @@ def _own_cache(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _room_for_programs():
-    """Compiled programs are dropped after a file where many are kept, see `make_room`."""
+def _forget_programs():
+    """Compiled programs are dropped after each file.
+
+    Each maps some pages, a process may hold 65,530 mappings on Linux (vm.max_map_count), and past
+    that the next program that is loaded ends it with a segmentation fault. And Python's garbage
+    collection looks at all that was traced, again and again.
+    """
     yield
-    programs.make_room()
+    jax.clear_caches()

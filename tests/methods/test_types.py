@@ -36,9 +36,10 @@ def test_single_and_double_precision_go_together(name):
     method = _method(name)
     single = method.init(jax.random.key(0), Classes((FEATURES,), 4, jnp.eye(4)))
     assert not any(leaf.weak_type for leaf in jax.tree.leaves(single))
-    wanted = method.logits(single, _episode(jnp.float32), jax.random.key(1))
+    logits = jax.jit(method.logits)
+    wanted = logits(single, _episode(jnp.float32), jax.random.key(1))
     with jax.enable_x64(True):
         double = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), single)
         for params, dtype in ((single, jnp.float32), (double, jnp.float32), (single, jnp.float64)):
-            found = method.logits(params, _episode(dtype), jax.random.key(1))
+            found = logits(params, _episode(dtype), jax.random.key(1))
             np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)

@@ -116,6 +116,7 @@ def test_without_synthetic_gradient_the_posterior_descends_to_the_prior():
 def test_gradients_through_all_steps_are_those_of_finite_differences(posterior):
     params, episode = _params(posterior, "mixture"), _episode()
 
+    @jax.jit
     def loss(params, support, query, step_size):
         return sib_jax.negative_elbo(
             params,
@@ -148,8 +149,8 @@ def test_checkpointing_changes_memory_not_values(posterior):
             checkpoint=checkpoint,
         )[0]
 
-    plain = jax.value_and_grad(loss)(params, False)
-    checkpointed = jax.value_and_grad(loss)(params, True)
+    gradient = jax.jit(jax.value_and_grad(loss), static_argnums=1)
+    plain, checkpointed = gradient(params, False), gradient(params, True)
     _assert_close(plain, checkpointed, 1e-4)
 
 
@@ -237,7 +238,7 @@ def test_vmap_over_episodes_is_a_loop_over_them():
     def loss(params, episode, key):
         return sib_jax.negative_elbo(params, episode, steps=3, step_size=0.05, key=key)[0]
 
-    gradient = jax.value_and_grad(loss)
+    gradient = jax.jit(jax.value_and_grad(loss))
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *batch)
     at_once = jax.jit(jax.vmap(gradient, (None, 0, 0)))(params, stacked, keys)
     one_by_one = [gradient(params, e, k) for e, k in zip(batch, keys, strict=True)]
