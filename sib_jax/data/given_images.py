@@ -24,7 +24,8 @@ NO_MORE = "links to what is counted already, or to nothing"
 HIDDEN = "hidden by a name that begins with a dot; rename it if it is meant"
 
 _NAMED = 5  # files in a message
-_AT_ONCE = 16  # images in memory, which may be large
+AT_ONCE = 16
+"""Images that are in memory together in their own size, and that an encoder sees at once."""
 
 
 class Found(NamedTuple):
@@ -236,8 +237,8 @@ def _read(names: Sequence[str], reader: Reader) -> tuple[Inputs, dict[int, DataE
     )
     # Pillow decodes without Python's lock.
     with bar, large_allowed(), ThreadPoolExecutor() as pool:
-        for start in range(0, len(names), _AT_ONCE):
-            images = list(pool.map(one, names[start : start + _AT_ONCE]))
+        for start in range(0, len(names), AT_ONCE):
+            images = list(pool.map(one, names[start : start + AT_ONCE]))
             bar.update(len(images))
             bad |= {start + i: e for i, e in enumerate(images) if isinstance(e, DataError)}
             if images := [image for image in images if not isinstance(image, DataError)]:

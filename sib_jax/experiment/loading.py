@@ -320,8 +320,7 @@ def _of_backbone(
         remedy = f"; use {backbone} with a method that serves any number such as {_DEFAULT}"
         return Predictor(_official_head(backbone, steps, found), found, size, lambda: remedy)
     if method == _SHIPPED and shipped_head:
-        if steps is not None:
-            raise ConfigError(f"steps chooses T of SIB; {method} has no choice of it")
+        _check_no_steps(method, steps)
         remedy = f"; choose a method that serves any number, such as {_DEFAULT}"
         return Predictor(_sib_plus_head(shipped_head, found), found, size, lambda: remedy)
     beside = (_SHIPPED,) if shipped_head else ()
@@ -345,11 +344,15 @@ def _untrained(
             known += f", or a backbone that ships with a head, {' or '.join(shipped.heads())}"
         there = ", ".join((*beside, *UNTRAINED))
         raise ConfigError(f"method {method!r} is {known}; without a run there are {there}")
-    if steps is not None:
-        raise ConfigError(f"steps chooses T of SIB; {method} has no choice of it")
+    _check_no_steps(method, steps)
     entry = METHODS[method]
     settings = entry.settings(**({"centre": True} if foreign and method in _CENTRED else {}))
     return TrainedHead(method, functools.partial(entry.make, settings), {}, None)
+
+
+def _check_no_steps(method: str, steps: int | None) -> None:
+    if steps is not None:
+        raise ConfigError(f"steps chooses T of SIB; {method} has no choice of it")
 
 
 def _shipped_head(backbone: str | os.PathLike[str]) -> Path | None:

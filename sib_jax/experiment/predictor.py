@@ -11,6 +11,7 @@ import numpy as np
 
 from sib_jax.backbones.encoder import Encoder
 from sib_jax.backbones.pretrained import Extractor, Pretrained
+from sib_jax.data.given_images import AT_ONCE
 from sib_jax.experiment import export, memory
 from sib_jax.experiment.predictor_inputs import (
     Images,
@@ -31,7 +32,6 @@ from sib_jax.sib.params import Params
 from sib_jax.tasks.episode import Episode
 
 _BATCH = 256  # images at once
-_AT_ONCE = 16  # for an encoder, in their own size
 _MANY = 4000  # queries, of which the square takes memory worth a look
 _LARGE_ARRAYS = 3  # of [n, n] at once, at least, where there are such
 _SAMPLES = 100  # of a Gaussian posterior, for the spread
@@ -261,8 +261,8 @@ class Predictor:
         if len(images) == 0:
             raise PredictionError("there are no images")
         if self.encoder is not None:
-            starts = range(0, len(images), _AT_ONCE)
-            parts = (pictures(images[start : start + _AT_ONCE]) for start in starts)
+            starts = range(0, len(images), AT_ONCE)
+            parts = (pictures(images[start : start + AT_ONCE]) for start in starts)
             return np.concatenate([self.encoder.features(part) for part in parts])
         if self.pretrained is None:
             raise PredictionError(
