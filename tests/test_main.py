@@ -138,6 +138,30 @@ def test_a_signal_ends_the_command_in_one_line(tmp_path, number, status, moment)
     assert said.count("\n") == 1
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs POSIX signals")
+def test_control_c_between_the_handlers_is_not_lost():
+    """Python's own handler of Ctrl-C still stands there, and would end this in a traceback."""
+    program = """
+import os, signal, time
+from sib_jax.runtime import interrupt
+
+set_handler = signal.signal
+
+def set_handler_late(number, handler):
+    os.kill(os.getpid(), signal.SIGINT)
+    return set_handler(number, handler)
+
+signal.signal = set_handler_late
+interrupt.watch()
+time.sleep(60)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+    assert done.returncode == 130
+    assert done.stderr == "sib_jax: interrupted; the same command goes on from the start\n"
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
 @pytest.mark.parametrize("module", ["predict", "features", "report", "evaluate"])
 def test_control_c_ends_the_other_commands_so_too(module):

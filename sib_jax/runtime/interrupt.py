@@ -49,13 +49,14 @@ def watch() -> None:
     global _watching
     if not _watching:
         _watching = True
+        # Held back until all is set: Python's own SIGINT handler would end this in a traceback. The
+        # thread, which inherits it, takes no signal: one that `held` holds back must not end there.
+        _mask(signal.SIG_BLOCK)
         reading, writing = os.pipe()  # not inherited: gone where the process starts anew
         os.set_blocking(writing, False)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         for number in _SIGNALS:
             signal.signal(number, _nothing)
-        # The thread takes no signal itself: one that `held` holds back must not end there.
-        _mask(signal.SIG_BLOCK)
         threading.Thread(target=_watch, args=(reading,), daemon=True).start()
     _mask(signal.SIG_UNBLOCK)
 
