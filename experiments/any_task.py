@@ -7,7 +7,7 @@ Meta-trained on tasks of 1 to 75 queries, the shares of the classes drawn from D
 5-way, some of 2, 10 and 20 classes. Training needs 20 classes, and every class of the data 156
 images for that; on other data sets than mini-ImageNet and CIFAR-FS tasks are smaller, and 41 images
 suffice. Evaluated beside soft k-means, which learns nothing, on tasks of `config.ways` classes;
-RESULTS.md has the others. `sib_jax.predict` uses what this gave for a shipped backbone.
+results/queries.md has the others. `sib_jax.predict` uses what this gave for a shipped backbone.
 """
 
 import ml_collections

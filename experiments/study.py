@@ -3,7 +3,7 @@
 python -m sib_jax.main --config=experiments/study.py:mini_imagenet --data_dir=DIR
 
 Every head starts from the first one and changes the fields shown; all share one backbone and a
-short schedule of 40,000 episodes. RESULTS.md has what came out.
+short schedule of 40,000 episodes. results/formulation.md has what came out.
 """
 
 import ml_collections

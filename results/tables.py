@@ -1,6 +1,6 @@
-"""The tables of RESULTS.md and README.md, made from the files beside this one.
+"""The tables of RESULTS.md, README.md and the pages here, made from the files beside this one.
 
-python results/tables.py                 puts them into both documents anew
+python results/tables.py                 puts them into all of them anew
 python results/tables.py --check         says which differ, and exits with 1 if any does
 python results/tables.py --keep RUN NAME copies results.json of a finished run to NAME.json, and
                                          what tables need of its tasks.npz to NAME.tasks.npz
@@ -24,7 +24,7 @@ from sib_jax.report import paper
 from sib_jax.tasks.interval import Interval, interval
 
 HERE = Path(__file__).parent
-DOCUMENTS = tuple(HERE.parent / name for name in ("RESULTS.md", "README.md"))
+DOCUMENTS = (HERE.parent / "RESULTS.md", HERE.parent / "README.md", *sorted(HERE.glob("*.md")))
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(?=<!-- end of table -->)", re.DOTALL)
 
 Row = dict[str, Any]

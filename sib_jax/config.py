@@ -261,7 +261,7 @@ _OF_DATASET: dict[str, dict[str, Any]] = {
     },
 }
 
-# Learning without forgetting. RESULTS.md has what was tried.
+# Learning without forgetting. results/formulation.md has what was tried.
 WITHOUT_FORGETTING: dict[str, Any] = {
     "setting": "lwof",
     "prior": "mixture",

@@ -22,6 +22,11 @@ from sib_jax.runtime import shipped, weights
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+OTHERS = [
+    f"../{path.relative_to(ROOT)}"
+    for folder in (ROOT, ROOT / "results", ROOT / "weights")
+    for path in sorted(folder.glob("*.md"))
+]
 GUIDES = {
     "add_a_method.md",
     "predict.md",
@@ -86,7 +91,7 @@ def test_the_code_of_a_page(name, tmp_path, monkeypatch):
         exec(compile(block, f"{name}, block {number}", "exec"), module.__dict__)
 
 
-@pytest.mark.parametrize("name", [*PAGES, "../README.md", "../RESULTS.md"])
+@pytest.mark.parametrize("name", [*PAGES, *OTHERS])
 def test_the_commands_of_a_page(name):
     for module, words in commands(page(name)):
         if module == "sib_jax.predict":
@@ -109,16 +114,24 @@ def test_a_mistaken_command_would_be_found():
             check_training(words)
 
 
-@pytest.mark.parametrize("name", PAGES)
+def anchors(text):
+    """What links can name within a page, as GitHub makes it of its headings."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", [*PAGES, *OTHERS])
 def test_the_links_of_a_page(name):
-    """Files are there, and what the reference is asked for can be imported."""
+    """Files and their headings are there, and what the reference is asked for can be imported."""
     for target in LINK.findall(page(name)):
         if target.startswith("http"):
             continue
         file, _, anchor = target.partition("#")
-        path = DOCS / (file or name)
+        path = (DOCS / name).parent / file if file else DOCS / name
         assert path.exists(), target
-        if anchor and file.startswith("api"):
+        if anchor and not file.startswith("api"):
+            assert anchor in anchors(path.read_text()), target
+        elif anchor:
             where, _, what = anchor.rpartition(".")
             assert hasattr(importlib.import_module(where), what), target
             shown = re.findall(r"^::: (\S+)", path.read_text(), re.MULTILINE)

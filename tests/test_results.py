@@ -1,4 +1,4 @@
-"""What RESULTS.md and README.md show is what the files of results/ say."""
+"""What RESULTS.md, its pages and README.md show is what the files of results/ say."""
 
 import importlib.util
 import json
@@ -35,8 +35,14 @@ def test_the_picture_shows_what_the_table_says(monkeypatch):
 @pytest.mark.parametrize("document", tables.DOCUMENTS, ids=lambda path: path.name)
 def test_tables_show_what_the_files_say(document):
     text = document.read_text()
-    assert tables.PLACE.search(text)
     assert tables.made_anew(text) == text, "python results/tables.py makes them anew"
+
+
+def test_every_table_stands_in_a_document():
+    shown = [
+        name for path in tables.DOCUMENTS for _, name in tables.PLACE.findall(path.read_text())
+    ]
+    assert sorted(shown) == sorted(tables.TABLES)
 
 
 def test_a_figure_that_is_not_the_files_is_noticed():
