@@ -1,6 +1,5 @@
 """Every hyper-parameter with its default, and the check that ends a mistaken config early."""
 
-import copy
 import difflib
 import fnmatch
 import re
@@ -326,7 +325,9 @@ def heads(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigD
     """The config of each head: the shared one, with the fields that the head changes."""
     if not config.heads:
         return {config.method: config}
-    known = fields()
+    known, shared = fields(), config.copy_and_resolve_references()
+    with shared.unlocked():
+        shared.heads = ()
     found: dict[str, ml_collections.ConfigDict] = {}
     for name, changes in config.heads:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -340,9 +341,7 @@ def heads(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigD
             raise ConfigError(
                 f"config.heads: {name} must have a dict of fields, got {_brief(changes)}"
             )
-        found[name] = copy.deepcopy(config)
-        with found[name].unlocked():
-            found[name].heads = ()
+        found[name] = shared.copy_and_resolve_references()
         for field, value in _flat_fields(name, changes).items():
             if field in EXPERIMENT and field != "seed":
                 raise ConfigError(
@@ -391,11 +390,12 @@ def _flat_fields(head: str, changes: Mapping[Any, Any]) -> dict[str, Any]:
 
 def check(config: ml_collections.ConfigDict) -> None:
     """Raises `ConfigError` for the first field whose value cannot work."""
-    _check_values(config)
+    known = fields()
+    _check_values(config, known)
     for name, head in heads(config).items():
         where = f"head {name}: " if config.heads else ""
         try:
-            _check_values(head)
+            _check_values(head, known)
             _check_together(head)
         except ConfigError as error:
             raise ConfigError(f"{where}{error}") from None
@@ -420,8 +420,8 @@ def flat(config: ml_collections.ConfigDict) -> dict[str, Any]:
     return flatten_dict(config.to_dict(), sep=".")
 
 
-def _check_values(config: ml_collections.ConfigDict) -> None:
-    known, got = fields(), flat(config)
+def _check_values(config: ml_collections.ConfigDict, known: Mapping[str, Field]) -> None:
+    got = flat(config)
     for name in sorted(got.keys() - known.keys()):
         raise ConfigError(_unknown(name))
     for name, field in known.items():
@@ -469,10 +469,11 @@ def of_methods() -> dict[str, Field]:
         f"{name}.{field}": Field(
             value,
             of_type(entry.settings.__annotations__.get(field)),
-            meanings(entry.settings).get(field, ""),
+            meant.get(field, ""),
         )
         for name, entry in METHODS.items()
         if name != "sib"
+        for meant in [meanings(entry.settings)]
         for field, value in entry.settings()._asdict().items()
     }
 

@@ -1,17 +1,19 @@
 """Settings of every test: rank promotion is an error, and the user's cache is left alone."""
 
+import gc
 import mmap
 import os
 from pathlib import Path
 
 import jaxlib
 
-# Tests compile far more than they run. Plain code that is not optimized halves their time. This is
-# read when jax makes its first array, and by programs that tests start; an unknown flag ends the
-# process, and flags come and go with jaxlib's versions.
+# Tests compile far more than they run. Plain code that is not optimized, each program in one part,
+# halves their time. This is read when jax makes its first array, and by programs that tests start;
+# an unknown flag ends the process, and flags come and go with jaxlib's versions.
 _FLAGS = {
     "xla_cpu_use_fusion_emitters": "false",
     "xla_backend_optimization_level": "0",
+    "xla_cpu_parallel_codegen_split_count": "1",
 }
 
 
@@ -28,6 +30,8 @@ def _known(flags: dict[str, str]) -> list[str]:
 
 
 os.environ["XLA_FLAGS"] = " ".join([*_known(_FLAGS), *os.environ.get("XLA_FLAGS", "").split()])
+os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"  # a program need not say where it comes from
+gc.set_threshold(200_000)  # tracing makes many objects, and nearly all of them stay for a while
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -64,3 +68,4 @@ def _forget_programs():
     """
     yield
     jax.clear_caches()
+    gc.collect()

@@ -126,7 +126,7 @@ def distinct_masters(settings: Settings) -> dict[str, np.ndarray]:
         }
         if len(drawn) < settings.least_faces:
             continue
-        found = {path: _signature(drawing) for path, drawing in drawn.items()}
+        found = dict(zip(drawn, _signatures(np.stack(list(drawn.values()))), strict=True))
         if any(np.any(signatures[p] @ s > settings.alike) for p, s in found.items()):
             continue
         kept[character] = drawn
@@ -171,11 +171,10 @@ def _draw(character: str, font: ImageFont.FreeTypeFont) -> np.ndarray | None:
     return np.asarray(master, np.float32) / 255
 
 
-def _signature(drawing: np.ndarray) -> np.ndarray:
-    """The blurred drawing as a vector of mean 0 and length 1: products are correlations."""
-    blurred = _blur(drawing[None], np.full(1, 1.5))[0]
-    centred = blurred.ravel() - blurred.mean()
-    return centred / np.linalg.norm(centred)
+def _signatures(drawings: np.ndarray) -> list[np.ndarray]:
+    """Blurred drawings as vectors of mean 0 and length 1: products are correlations."""
+    centred = [b.ravel() - b.mean() for b in _blur(drawings, np.full(len(drawings), 1.5))]
+    return [vector / np.linalg.norm(vector) for vector in centred]
 
 
 def _examples(masters: np.ndarray, settings: Settings, rng: np.random.Generator) -> np.ndarray:

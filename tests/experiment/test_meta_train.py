@@ -72,7 +72,7 @@ def test_every_method_logs_its_loss_and_accuracy(table, method):
 def test_steps_take_sizes_in_turn(table):
     """Every step is that of a loop which has its size alone."""
     sizes = ((3, 1, 1), (2, 1, 12), (5, 2, 7))
-    fields = {"method": "sib_plus", "optimizer.lr": 0.1, "optimizer.sizes_in_turn": sizes}
+    fields = {"method": "prototypical", "optimizer.lr": 0.1, "optimizer.sizes_in_turn": sizes}
     (head,) = settings.read(config_of(**fields)).heads
     tasks = [lesson.setting.task for lesson in head.learns_from]
     assert tuple((task.ways, task.shots, task.all_queries) for task in tasks) == sizes
