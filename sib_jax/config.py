@@ -448,6 +448,9 @@ def _check_together(c: ml_collections.ConfigDict) -> None:
         raise ConfigError(describe("optimizer.ways", c.optimizer.ways, "0 beside sizes_in_turn"))
     if c.method != "sib":
         return
+    if c.init_net != "support":
+        wanted = "support: a job numbers the classes of each task anew, which examples alone tell"
+        raise ConfigError(describe("init_net", c.init_net, wanted))
     if base != (c.prior == "mixture"):
         wanted = "mixture" if base else "gaussian or none"
         raise ConfigError(describe("prior", c.prior, f"{wanted} where setting={c.setting}"))
@@ -468,7 +471,7 @@ def of_methods() -> dict[str, Field]:
     return {
         f"{name}.{field}": Field(
             value,
-            of_type(entry.settings.__annotations__.get(field)),
+            of_type(entry.settings.__annotations__.get(field), value),
             meant.get(field, ""),
         )
         for name, entry in METHODS.items()

@@ -75,6 +75,7 @@ def _by_backbone(options: argparse.Namespace) -> Iterator[Part]:
     """Of a data set, prepared as runs do."""
     from sib_jax.data.load import load
     from sib_jax.data.split import SPLITS
+    from sib_jax.experiment import run_files, what_it_saw
     from sib_jax.experiment.features import cached
     from sib_jax.runtime.console import log
 
@@ -87,6 +88,10 @@ def _by_backbone(options: argparse.Namespace) -> Iterator[Part]:
         ratios=tuple(config.split_ratios),
         seed=config.split_seed,
     )
+    if options.run:
+        seen = {split: data.split(split).fingerprint for split in ("train", "val")}
+        run_files.check_data(seen, Path(options.run))
+    what_it_saw.tell_of_classes(found, data)
     if channels != data.train.images.shape[-1]:
         raise UserError(
             f"the backbone is for images of {channels} channels, but those of {config.dataset} "

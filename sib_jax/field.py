@@ -81,21 +81,24 @@ def matching(pattern: str, wanted: str) -> Kind:
     return Kind(wanted, lambda v: isinstance(v, str) and bool(re.fullmatch(pattern, v, re.ASCII)))
 
 
-def of_type(annotation: Any) -> Kind:
+def of_type(annotation: Any, default: Any = None) -> Kind:
     """What a type allows, within what a run can end with; what no other kind knows is let through.
 
     Args:
       annotation: of a field of a method's settings: `int`, `float | None`, `tuple[int, int]`.
+      default: its value; one below 0 says that others may be.
     """
     parts = typing.get_args(annotation)
     if type(None) in parts:
-        inner = of_type(next(part for part in parts if part is not type(None)))
+        inner = of_type(next(part for part in parts if part is not type(None)), default)
         return Kind(f"{inner.wanted}, or None", lambda v: v is None or inner.fits(v))
     if typing.get_origin(annotation) is tuple:
-        inner = of_type(parts[0])
+        inner = of_type(parts[0], default[0] if default else None)
         wanted = f"a tuple of {len(parts)}, each {inner.wanted}"
         return several(inner, wanted, least=len(parts), most=len(parts))
-    known = {bool: flag(), int: whole(0, 10**5), float: number(-1e6, 1e6), str: text()}
+    below = isinstance(default, int | float) and default < 0
+    least = -1e6 if below else 0.0
+    known = {bool: flag(), int: whole(0, 10**5), float: number(least, 1e6), str: text()}
     return known.get(annotation) or Kind("no dict", lambda v: not isinstance(v, dict))
 
 

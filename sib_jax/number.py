@@ -45,6 +45,12 @@ def not_negative(name: str, given: ArrayLike) -> None:
         raise ValueError(f"{name} must be 0 or more, got {given}")
 
 
+def single(name: str, given: ArrayLike) -> None:
+    """Raises ValueError where `given` is an array of a shape."""
+    if np.ndim(given):
+        raise ValueError(f"{name} must be one number, got an array of shape {np.shape(given)}")
+
+
 def _number(name: str, given: ArrayLike) -> np.ndarray:
     array = np.asarray(given)
     if array.dtype.kind not in "biufV":  # V: bfloat16 and the like

@@ -15,7 +15,7 @@ import pytest
 from sib_jax import evaluate, features, main, methods, predict
 from sib_jax.config import check, default, fields, heads, steps
 from sib_jax.experiment import head_file, run_files
-from sib_jax.experiment.loading import UNTRAINED
+from sib_jax.experiment.loading import untrained
 from sib_jax.experiment.settings import read
 from sib_jax.report import __main__ as report
 from sib_jax.runtime import shipped, weights
@@ -176,7 +176,7 @@ def test_the_guide_to_prediction(tmp_path, monkeypatch):
     assert names["found"].probabilities.shape == (4, 3)
     assert not whole or names["predictor"].image_size == names["size"]
     np.testing.assert_allclose(names["probabilities"].sum(axis=1), 1, rtol=1e-5)
-    assert set(re.findall(r"[a-z_]+", METHODS.search(page("predict.md"))[1])) == {*UNTRAINED} - {
+    assert set(re.findall(r"[a-z_]+", METHODS.search(page("predict.md"))[1])) == {*untrained()} - {
         "soft_kmeans"
     }
 
@@ -190,7 +190,7 @@ def test_the_guide_to_features(tmp_path, monkeypatch):
     params = head.method.init(jax.random.key(0), methods.Classes((7,), 1))
     run_files.write_config(config, Path("runs/mine"))
     path = run_files.params_file(Path("runs/mine"), "T0")
-    head_file.save(path, params, head, input_shape=(7,), base_classes=["owl"])
+    head_file.save(path, params, head, input_shape=(7,), base_classes=["owl"], made_by="")
     rng = np.random.default_rng(0)
     features = (rng.normal(size=(20, 8)) @ rng.normal(size=(8, 300))).astype(np.float16)
     np.savez("FILE.npz", features=features, labels=np.arange(20) // 2, split=["train"] * 20)

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -41,6 +41,7 @@ class Pretrained(NamedTuple):
       mirror: whether features are the mean of those of an image and of its mirror image.
       dataset: whose classes it was trained on; None where nothing says so.
       class_names: of these, in the order of `weights`; likewise.
+      base_holdout: share of each of these classes that training did not see; likewise.
     """
 
     backbone: Backbone
@@ -50,6 +51,11 @@ class Pretrained(NamedTuple):
     mirror: bool = False
     dataset: str | None = None
     class_names: tuple[str, ...] | None = None
+    base_holdout: float | None = None
+
+    def seen(self, class_names: Iterable[str]) -> list[str]:
+        """Those of some classes that have the name of one that it was trained on."""
+        return sorted({*(self.class_names or ())} & {*class_names})
 
     def weights_of(self, dataset: str, class_names: Sequence[str]) -> jax.Array | None:
         """`weights` where they are those of these classes; None where they are of others."""
@@ -103,6 +109,7 @@ def save(path: Any, pretrained: Pretrained, **about: Any) -> None:
             "mirror": pretrained.mirror,
             "dataset": pretrained.dataset,
             "class_names": pretrained.class_names,
+            "base_holdout": pretrained.base_holdout,
         },
     )
 
@@ -134,7 +141,7 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
     variables = weights_file.load(path, like)
     weights = variables.pop("base_weights", None)
     mirror = about.get("mirror", False) is True  # files of before know no mirror images
-    dataset, names = about.get("dataset"), about.get("class_names")
+    dataset, names, share = (about.get(n) for n in ("dataset", "class_names", "base_holdout"))
     return Pretrained(
         backbone,
         variables,
@@ -143,6 +150,7 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
         mirror,
         dataset if isinstance(dataset, str) else None,
         tuple(map(str, names)) if isinstance(names, list) else None,
+        float(share) if isinstance(share, int | float) else None,
     )
 
 

@@ -13,6 +13,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import tqdm
 
+from sib_jax.backbones.encoder import joined
 from sib_jax.data.errors import DataError
 from sib_jax.data.reading import files
 from sib_jax.data.reading.decode import decode_one, decode_whole, large_allowed
@@ -244,7 +245,7 @@ def _read(names: Sequence[str], reader: Reader) -> tuple[Inputs, dict[int, DataE
             if images := [image for image in images if not isinstance(image, DataError)]:
                 digests += map(_digest, images)
                 rows.append(reader.inputs(images))
-    return Inputs(np.concatenate(rows) if rows else np.empty(0), digests), bad
+    return Inputs(joined(rows) if rows else np.empty(0), digests), bad
 
 
 def _digest(image: Any) -> bytes:

@@ -98,7 +98,8 @@ def _lists(files: Files, split: StandardSplit) -> Copy | None:
                 f"{files.where}, such as {missing[0]}"
             )
         found += [Found(part, class_name, images[file]) for file, class_name in rows]
-    return ImageFiles(files, standard.arrange(found, split, files.where))
+    layout = standard.arrange(found, split, files.where)
+    return ImageFiles(files, layout, tuple(lists.values()))
 
 
 def _rows(content: bytes, where: str) -> list[tuple[str, str]]:

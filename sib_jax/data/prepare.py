@@ -32,15 +32,18 @@ class ImageFiles(NamedTuple):
     Attributes:
       files: where they are.
       layout: split -> class -> names, all in the order in which they are stored.
+      lists: the files that say so, where there are any.
     """
 
     files: Files
     layout: Mapping[str, Mapping[str, Sequence[str]]]
+    lists: Sequence[str] = ()
 
     @property
     def names(self) -> Sequence[str]:
-        """The image files."""
-        return [n for classes in self.layout.values() for names in classes.values() for n in names]
+        """The image files, and their lists."""
+        images = [n for of in self.layout.values() for names in of.values() for n in names]
+        return [*images, *self.lists]
 
     def write(self, writer: cache.Writer, image_size: int, channels: int) -> None:
         """Decodes all, scaled by their shorter side and cropped to a square."""

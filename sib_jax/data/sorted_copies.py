@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -38,12 +39,13 @@ def check(place: str, given: Iterable[str]) -> None:
 def write(place: str, images: Sequence[str], folders: Sequence[str]) -> None:
     """Copies each image, with its times, to its folder: all of them, or none where one fails.
 
-    Of those in a folder that have one name, all but the first get a number.
+    Of those in a folder that have one name, all but the first get a number. What no folder can be
+    named is replaced: copies of the class Greek/alpha are in Greek_alpha.
 
     Args:
       place: what `check` accepts.
       images: files.
-      folders: of each image, the name of the folder below `place`.
+      folders: of each image, what the folder below `place` is to be named.
 
     Raises:
       FileError: a copy cannot be written, or an image is gone.
@@ -51,7 +53,8 @@ def write(place: str, images: Sequence[str], folders: Sequence[str]) -> None:
     whole = Path(os.path.realpath(place))
     with files.writing(place), files.temporary_folder(whole) as temporary:
         taken: set[str] = set()
-        for image, folder in zip(images, folders, strict=True):
+        named = _folder_names(folders)
+        for image, folder in zip(images, map(named.__getitem__, folders), strict=True):
             (temporary / folder).mkdir(exist_ok=True)
             name = next(n for n in _names(image) if f"{folder}/{n}".casefold() not in taken)
             taken.add(f"{folder}/{name}".casefold())
@@ -59,6 +62,18 @@ def write(place: str, images: Sequence[str], folders: Sequence[str]) -> None:
         if whole.exists():
             whole.rmdir()  # it is empty
         temporary.rename(whole)
+
+
+def _folder_names(wanted: Iterable[str]) -> dict[str, str]:
+    """What each is named on disk: one folder below the place, and another for each of them."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in dict.fromkeys(wanted):
+        safe = re.sub(r"[/\\\x00]", "_", name)
+        safe = safe if safe.strip(". ") else f"_{safe}"
+        found[name] = next(n for n in _names(safe) if n.casefold() not in taken)
+        taken.add(found[name].casefold())
+    return found
 
 
 def _names(image: str) -> Iterator[str]:

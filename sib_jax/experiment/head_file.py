@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sib_jax.config import ConfigError
 from sib_jax.experiment.settings import Head
 from sib_jax.methods.method import Method, parameter_shapes
 from sib_jax.runtime import weights
@@ -30,16 +31,27 @@ def save(
     *,
     input_shape: tuple[int, ...],
     base_classes: Sequence[str],
+    made_by: str,
 ) -> None:
-    """Writes the parameters of a head; the rest is as in `Stored`."""
+    """Writes the parameters of a head; the rest is as in `Stored`, and see `Inputs.made_by`."""
     about = {
         "method": head.method.name,
         "steps": head.method.steps,
         "seed": head.training.seed,
         "input_shape": list(input_shape),
         "base_classes": list(base_classes),
+        "made_by": made_by,
     }
     weights.save(path, params, about)
+
+
+def check_reads(path: Path, made_by: str) -> None:
+    """Raises `ConfigError` where the parameters were trained on what another backbone made."""
+    if weights.about(path).get("made_by", made_by) != made_by:
+        raise ConfigError(
+            f"{path} was trained on features of another backbone; choose another --workdir, or "
+            f"delete the folder {path.parent.parent} to start anew"
+        )
 
 
 def is_complete(path: Path) -> bool:

@@ -24,12 +24,14 @@ class Inputs(NamedTuple):
       evaluation: "val" and "test".
       classes: what methods make their parameters for.
       base_names: of the training classes, which are the base classes.
+      made_by: fingerprint of the backbone; empty where none made them.
     """
 
     train: FeatureTable
     evaluation: dict[str, Sources]
     classes: Classes
     base_names: tuple[str, ...]
+    made_by: str
 
 
 def of_features(
@@ -59,17 +61,17 @@ def of_features(
             else:
                 assert found is not None
                 arrays[name] = features.cached(found, part, done)
-    weights = found and found.weights_of(data.name, data.train.class_names)
-    return _inputs(
-        data, parts, arrays, base_holdout, None if weights is None else np.asarray(weights)
-    )
+    made_by = found.fingerprint() if found else ""
+    kept = found and found.weights_of(data.name, data.train.class_names)
+    weights = None if kept is None else np.asarray(kept)
+    return _inputs(data, parts, arrays, base_holdout, weights, made_by)
 
 
 def of_images(data: DataSet, base_holdout: float) -> Inputs:
     """Images, uint8 [.., height, width, channels], for methods with a backbone of their own."""
     parts = _parts(data)
     arrays = {n: part.images for n, part in parts.items() if isinstance(part, Split)}
-    return _inputs(data, parts, arrays, base_holdout, None)
+    return _inputs(data, parts, arrays, base_holdout, None, "")
 
 
 def _parts(data: DataSet) -> dict[str, Split | FeatureSplit]:
@@ -83,6 +85,7 @@ def _inputs(
     arrays: dict[str, np.ndarray],
     base_holdout: float,
     weights: np.ndarray | None,
+    made_by: str,
 ) -> Inputs:
     held = holdout.of_training(data, base_holdout)
     kept = ~held if held.any() else slice(None)  # a mask would copy all of it
@@ -109,7 +112,7 @@ def _inputs(
     )
     evaluation = {split: sources(split) for split in ("val", "test")}
     table = feature_table(train_array, train_labels)
-    return Inputs(table, evaluation, classes, tuple(data.train.class_names))
+    return Inputs(table, evaluation, classes, tuple(data.train.class_names), made_by)
 
 
 def _class_means(features: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ from sib_jax.experiment import (
     reach,
     run_files,
     settings,
+    what_it_saw,
 )
 from sib_jax.experiment.inputs import Inputs
 from sib_jax.experiment.meta_train import meta_train
@@ -186,7 +187,7 @@ def _load(experiment: Experiment, workdir: Path, mode: str, heads: Mapping[str, 
         fits.check(experiment, sizes, trained, pretrains)
         start = experiment.pretraining.start
         if pretrains and start and not (workdir / run_files.BACKBONE).exists():
-            check_start(start, len(sizes.classes["train"]))
+            check_start(start, list(sizes.classes["train"]))
 
     data = load(
         experiment.data.name,
@@ -230,6 +231,7 @@ def _backbone(
     if has_given:
         log.info("backbone from %s", given)
         found = pretrained.load(given, backbone)._replace(mirror=mirror)
+        what_it_saw.check(found, given, data, experiment)
         if kept:
             _check_same_backbone(given, found, path, backbone)
         else:
@@ -246,7 +248,12 @@ def _backbone(
             trace_to and trace_to / "pretrain",
         )
         names = tuple(data.train.class_names)
-        found = found._replace(mirror=mirror, dataset=data.name, class_names=names)
+        found = found._replace(
+            mirror=mirror,
+            dataset=data.name,
+            class_names=names,
+            base_holdout=0.0 if data.base else experiment.base_holdout,
+        )
         about = {"seed": experiment.pretraining.seed, "epochs": experiment.pretraining.epochs}
         devices.once(pretrained.save, path, found, **about)
     elif given:
@@ -318,9 +325,18 @@ def _params(
     else:
         trained = _kept(weights.load, path, start)
     # All processes look before any writes.
+    if kept:
+        head_file.check_reads(path, of.made_by)
     if not kept or devices.anywhere(not head_file.is_complete(path)):
-        shape, names = of.classes.shape, of.base_names
-        devices.once(head_file.save, path, trained, head, input_shape=shape, base_classes=names)
+        devices.once(
+            head_file.save,
+            path,
+            trained,
+            head,
+            input_shape=of.classes.shape,
+            base_classes=of.base_names,
+            made_by=of.made_by,
+        )
     return _kept(weights.load, path, start)
 
 
@@ -328,7 +344,7 @@ def _check_same_backbone(given: str, found: Pretrained, path: Path, backbone: Ba
     if _kept(pretrained.load, path, backbone).fingerprint() != found.fingerprint():
         raise ConfigError(
             f"{path.parent} holds a run with another backbone than {given}; choose another "
-            "--workdir, or delete it to start anew"
+            "--workdir, or delete that folder to start anew"
         )
 
 
@@ -340,7 +356,7 @@ def _check_same_heads(heads: Mapping[str, Any], workdir: Path) -> None:
             if not all(map(np.array_equal, jax.tree.leaves(kept), jax.tree.leaves(given))):
                 raise ConfigError(
                     f"{workdir} holds a run with another head {name}; choose another --workdir, or "
-                    "delete it to start anew"
+                    "delete that folder to start anew"
                 )
 
 

@@ -30,11 +30,6 @@ from sib_jax.runtime.files import shown, why_lacking
 from sib_jax.sib.params import Params
 from sib_jax.tasks.setting import has_base
 
-UNTRAINED = tuple(
-    n for n, e in METHODS.items() if n != "sib" and not e.make(e.settings(), 2).trained
-)
-"""The methods that need no training, only features."""
-
 _DEFAULT = "soft_kmeans"
 _CENTRED = ("soft_kmeans", "sinkhorn_kmeans")  # where features are of another model than ours
 _SHIPPED = "sib_plus"  # the method of the heads that ship with backbones
@@ -327,6 +322,12 @@ def _of_backbone(
     return Predictor(_untrained(method, steps, beside), found, size)
 
 
+def untrained() -> tuple[str, ...]:
+    """The methods that need no training, only features; asked anew each time for one's own."""
+    found = ((n, e.make(e.settings(), 2)) for n, e in METHODS.items() if n != "sib")
+    return tuple(n for n, method in found if not method.trained and method.reads == "features")
+
+
 def _untrained(
     method: str, steps: int | None, beside: tuple[str, ...] = (), *, foreign: bool = False
 ) -> TrainedHead:
@@ -338,11 +339,11 @@ def _untrained(
       beside: what else there is, for a message.
       foreign: whether the features are of another model than ours, which k-means centres.
     """
-    if method not in UNTRAINED:
+    if method not in untrained():
         known = "unknown" if method not in METHODS else "trained, so it needs a run"
         if method == _SHIPPED:
             known += f", or a backbone that ships with a head, {' or '.join(shipped.heads())}"
-        there = ", ".join((*beside, *UNTRAINED))
+        there = ", ".join((*beside, *untrained()))
         raise ConfigError(f"method {method!r} is {known}; without a run there are {there}")
     _check_no_steps(method, steps)
     entry = METHODS[method]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sib_jax.backbones.encoder import Encoder
+from sib_jax.backbones.encoder import Encoder, joined
 from sib_jax.backbones.pretrained import Extractor, Pretrained
 from sib_jax.data.given_images import AT_ONCE
 from sib_jax.experiment import export, memory
@@ -263,7 +263,7 @@ class Predictor:
         if self.encoder is not None:
             starts = range(0, len(images), AT_ONCE)
             parts = (pictures(images[start : start + AT_ONCE]) for start in starts)
-            return np.concatenate([self.encoder.features(part) for part in parts])
+            return joined([self.encoder.features(part) for part in parts])
         if self.pretrained is None:
             raise PredictionError(
                 "there is no backbone here: give float features [n, d] of one model, not images, "
@@ -335,10 +335,12 @@ class Predictor:
             raise PredictionError(f"ways must be a whole number of 2 or more, got {ways!r}")
         if self.head.base:
             raise PredictionError("a head that was trained beside base classes cannot be exported")
-        method, params = self.method(ways)
-        shape = self.input_shape() if features is None else (features,)
         if features is not None and self.pretrained is not None:
             raise PredictionError("features goes with a predictor that has no backbone")
+        if features is not None and not _is_length(features):
+            raise PredictionError(f"features must be their length d, got {features!r}")
+        method, params = self.method(ways)
+        shape = self.input_shape() if features is None else (int(features),)
         export.write(path, method, params, shape, self.pretrained)
 
     def _inputs(self, support: Images, query: Images) -> tuple[np.ndarray, np.ndarray]:
@@ -412,3 +414,7 @@ def _batch_features(pretrained: Pretrained, images: np.ndarray) -> np.ndarray:
 @functools.partial(jax.jit, static_argnums=0)
 def _features_here(extractor: Extractor, variables: Any, images: jax.Array) -> jax.Array:
     return extractor(variables, images).astype(jnp.float32)
+
+
+def _is_length(given: object) -> bool:
+    return isinstance(given, int | np.integer) and not isinstance(given, bool) and int(given) > 0

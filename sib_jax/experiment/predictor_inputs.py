@@ -56,7 +56,10 @@ def checked_labels(labels: Labels) -> np.ndarray:
             "support_labels must be whole numbers or strings, one for each example, got "
             f"{array.dtype} {list(array.shape)}"
         )
-    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+    try:
+        return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+    except UnicodeDecodeError as error:
+        raise PredictionError(f"support_labels are bytes that are no UTF-8 text: {error}") from None
 
 
 def checked_features(features: Images, length: int | None, whose: str) -> np.ndarray:
@@ -77,7 +80,10 @@ def checked_features(features: Images, length: int | None, whose: str) -> np.nda
         raise PredictionError(f"features must all have one length, got {shown}")
     if np.iscomplexobj(features):
         raise PredictionError("features must be real numbers, got complex ones")
-    array = np.asarray(features, np.float32)
+    try:
+        array = np.asarray(features, np.float32)
+    except (TypeError, ValueError):
+        raise PredictionError("features must be real numbers [n, d]") from None
     if length not in (None, array.shape[1]):
         raise PredictionError(f"{whose} features of length {length}, got {array.shape[1]}")
     if not np.isfinite(array).all():

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -194,12 +194,14 @@ def _kind(backbone: Backbone) -> tuple[object, ...]:
     return backbone.name, backbone.channels, backbone.final_relu
 
 
-def check_start(start: str, classes: int) -> None:
-    """Raises `ConfigError` where a file to start from has no classifier of so many classes."""
-    weights = pretrained.open_file(start).weights
-    if weights is None or len(weights) != classes:
+def check_start(start: str, classes: Sequence[str]) -> None:
+    """Raises `ConfigError` where a file to start from has no classifier of these classes."""
+    found = pretrained.open_file(start)
+    weights, names = found.weights, found.class_names
+    if weights is None or len(weights) != len(classes) or names not in (None, tuple(classes)):
         raise ConfigError(
-            f"config.pretrain.start: {start} has no classifier of the {classes} training classes"
+            f"config.pretrain.start: {start} has no classifier of the {len(classes)} training "
+            f"classes{'' if weights is None else f', but one of {len(weights)} others'}"
         )
 
 
@@ -212,7 +214,7 @@ def _start(work: _Work, backbone: Backbone) -> Model:
                 f"config.pretrain.start: {work.settings.start} holds a {found.backbone.name} with "
                 "other settings than this config asks for"
             )
-        check_start(work.settings.start, len(work.data.train.class_names))
+        check_start(work.settings.start, work.data.train.class_names)
         assert found.weights is not None
         weights = found.backbone.resize(found.weights, backbone.image_size)
         model = Model(

@@ -42,6 +42,7 @@ def reached(
         **about_tasks,
         "heads": about_tasks["heads"][head.name],
         "parameters": [zlib.crc32(np.asarray(leaf).tobytes()) for leaf in jax.tree.leaves(params)],
+        "backbone": of.made_by,
         "tasks": evaluation.tasks,
         "batch": evaluation.batch,
     }

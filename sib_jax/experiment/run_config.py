@@ -6,7 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from sib_jax.config import named
+import ml_collections
+
+from sib_jax.config import ConfigError, named
 from sib_jax.experiment import job, settings
 from sib_jax.report.results import Row
 from sib_jax.runtime import console
@@ -17,7 +19,7 @@ def run(
     workdir: str | os.PathLike[str],
     *,
     mode: str = "all",
-    heads: Collection[str] | None = None,
+    heads: str | Collection[str] | None = None,
     report: bool = True,
 ) -> list[Row]:
     """Pretrains, meta-trains, evaluates; what `workdir` holds already is not done again.
@@ -27,7 +29,8 @@ def run(
         in it decides on `backbone`, `final_relu` and `mirror_features`.
       workdir: where results go: results.json, report.html, the weights and more.
       mode: "all", or one stage: "pretrain", "train" (meta-training) or "evaluate".
-      heads: names of those heads that are run, * for any characters; all unless given.
+      heads: names of those heads that are run, * for any characters; all unless given. One name
+        may stand for itself.
       report: whether to leave report.html.
 
     Returns:
@@ -38,6 +41,13 @@ def run(
         before any work where it is known; or a training diverged.
     """
     console.start()
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise ConfigError(
+            f"a config is what sib_jax.config.default() gives, or get_config() of an experiment; "
+            f"got {type(config).__name__}"
+        )
+    if isinstance(heads, str):
+        heads = [heads]
     config, place = copy.deepcopy(config), Path(os.path.expanduser(workdir))
     settings.take_backbone(config, place, given=())
     only = None if heads is None else named(config, list(heads))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from sib_jax.compiled_once import is_traced
 from sib_jax.sib import classifier
 from sib_jax.sib.classifier import Classifier
 from sib_jax.sib.distributions import Mixture
@@ -77,7 +78,7 @@ def check_kind(kind: str) -> None:
 
 
 def _components(base: ArrayLike, count: int) -> jax.Array:
-    values = None if isinstance(base, jax.core.Tracer) else np.asarray(base)
+    values = None if is_traced(base) else np.asarray(base)  # a list inside jit is one of tracers
     array = jnp.asarray(base) if values is None else values
     if not array.size:
         raise ValueError("the base classes of an episode are none: leave base=None")

@@ -190,8 +190,8 @@ def predict(
 ) -> jax.Array:
     """Logits of the queries at the mean of theta^T: [n, k], or [n, k + b] with b base classes.
 
-    Raises:
-      ValueError, TypeError: as `negative_elbo`; but labels are not read.
+    The episode is of arrays, and not checked as `negative_elbo` does it; labels of queries are not
+    read.
     """
     _, _, novel, base = adapt_to(params, episode, inner, key)
     return _joined(novel, base)

@@ -106,6 +106,8 @@ def adapt_with_logits(
         prng_key.check(key)
     number.not_negative("step_size", inner.step_size)
     number.not_negative("beta", inner.beta)
+    number.single("step_size", inner.step_size)
+    number.single("beta", inner.beta)
     if summary is None:
         summary = jnp.zeros((query.shape[0], 0), query.dtype)
     _check(params, posterior, query, inner, summary)
@@ -140,6 +142,8 @@ def _adapted(
     """`adapt_with_logits` of at least one step, once what is given has been checked."""
     inner = Inner(steps, step_size, samples, beta, checkpoint)
     posterior = in_one_type(params, posterior, query, inner)
+    if no_kl:
+        params = params._replace(prior=None)  # 0 times its gradient would still be computed
     prepared = classifier.prepare(params.classifier, query)
     if (
         isinstance(params.classifier, Cosine)

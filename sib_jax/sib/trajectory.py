@@ -36,7 +36,7 @@ class Trajectory(NamedTuple):
 def trajectory(
     params: Params, episode: Episode, inner: Inner, key: jax.Array | None = None
 ) -> Trajectory:
-    """The steps of `elbo.predict` with the same arguments and errors, one by one."""
+    """The steps of `elbo.predict` with the same arguments, one by one."""
     params, start, base, seen = elbo.begin(params, episode, inner)
     start = inner_loop.in_one_type(params, start, episode.query, inner)
     prepared = classifier.prepare(params.classifier, episode.query)

@@ -27,8 +27,8 @@ def sample(
 
     Args:
       key: PRNG key; the episode is a function of it and of the table.
-      table: features of a split with at least `ways` classes that have an episode's images, of
-        balanced ones `shots + queries`.
+      table: features of a split with at least `ways` classes, each of which has an episode's
+        images, of balanced ones `shots + queries`.
       ways: k.
       shots: support examples of each class; 0 for a zero-shot task.
       queries: queries of each class; may be 0.

@@ -409,3 +409,19 @@ def test_real_images_are_those_that_pillow_reads(real_data, tmp_path):
     for row, name in enumerate(archive.names[:3]):
         image = Image.open(io.BytesIO(archive.content(name)))
         np.testing.assert_array_equal(stored[row], np.asarray(image))
+
+
+def test_a_list_that_was_corrected_is_read_anew(toy, tmp_path):
+    """Its images are the same files, of the same names."""
+    root = as_directory(tmp_path, [*toy.pngs("images/{file}"), *_lists(toy)])
+    right = root / "train.csv"
+    before = right.read_text()
+    header, *lines = before.splitlines()
+    first, last = (line.split(",")[0] for line in (lines[0], lines[-1]))
+    swapped = [line.replace(first, "?").replace(last, first).replace("?", last) for line in lines]
+    right.write_text("\n".join([header, *swapped]) + "\n")
+    wrong = load(root).train.images
+    right.write_text(before)
+    found = load(root)
+    assert not np.array_equal(found.train.images, wrong)
+    toy.check(found)

@@ -246,8 +246,7 @@ def test_a_backbone_file_skips_pretraining(reference, config, tmp_path, monkeypa
     "changes",
     [
         {"posterior": "point", "prior": "none", "elbo.beta": 0.0, "optimizer.name": "sgd"},
-        {"init_net": "query"},
-        {"init_net": "global", "classifier": "dot"},
+        {"classifier": "dot"},
         {"inner.checkpoint": True, "inner.samples": 2},
     ],
 )
@@ -305,3 +304,10 @@ def test_the_backbone_of_a_run_from_python_is_that_of_its_file(config, tmp_path)
     sib_jax.run(config, tmp_path / "two", mode="pretrain")
     stored = json.loads((tmp_path / "two" / "config.json").read_text())
     assert stored["backbone"] == "conv4_64"
+
+
+def test_what_is_no_config_and_a_single_name(config, tmp_path):
+    with pytest.raises(ConfigError, match=r"a config is what sib_jax\.config\.default"):
+        sib_jax.run({}, tmp_path)
+    with pytest.raises(ConfigError, match="heads: none is named 'T9'"):
+        sib_jax.run(config, tmp_path, heads="T9")

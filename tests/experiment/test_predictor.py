@@ -16,13 +16,14 @@ from tensors import Columns, OfTorch
 import sib_jax
 from sib_jax import backbones
 from sib_jax.backbones import pretrained
+from sib_jax.backbones.encoder import EncoderError
 from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.config import default
 from sib_jax.data.reading.decode import decode_one
 from sib_jax.errors import UserError
 from sib_jax.experiment import features, head_file, loading, memory, run_files, settings
-from sib_jax.experiment.predictor_inputs import prepare
-from sib_jax.methods import Classes, sib_plus
+from sib_jax.experiment.predictor_inputs import PredictionError, prepare
+from sib_jax.methods import METHODS, Classes, sib_plus
 from sib_jax.tasks.episode import Episode
 
 SIZE, BASE = 16, 6
@@ -60,7 +61,7 @@ def write_run(workdir, dataset="folder", width=None):
         if head.method.trained:
             params = head.method.init(jax.random.key(1), classes)
             path = run_files.params_file(workdir, head.name)
-            head_file.save(path, params, head, input_shape=(width,), base_classes=NAMES)
+            head_file.save(path, params, head, input_shape=(width,), base_classes=NAMES, made_by="")
     return workdir
 
 
@@ -232,7 +233,7 @@ def test_without_a_run(episode):
     predictor = sib_jax.load(backbone="mini_imagenet-conv4_64", method="simple_shot")
     assert predictor.image_size == 84
     assert predictor(support, names, query).shape == (9, 3)
-    assert set(loading.UNTRAINED) >= {"soft_kmeans", "tim", "pt_map"}
+    assert set(loading.untrained()) >= {"soft_kmeans", "tim", "pt_map"}
     with pytest.raises(UserError, match="'sib' is trained: it needs a run, or an official"):
         sib_jax.load(backbone="mini_imagenet-conv4_64", method="sib")
     with pytest.raises(UserError, match="'matching' is trained, so it needs a run"):
@@ -415,7 +416,7 @@ def test_a_method_alone_reads_features_of_any_model():
     centres = 4 * np.eye(3, 6)
     labels = np.repeat(np.arange(3), 5)
     query = (centres[labels] + rng.normal(size=(15, 6))).astype(np.float32)
-    for method in loading.UNTRAINED:
+    for method in loading.untrained():
         predictor = sib_jax.load(method=method)
         found = predictor.predict(centres, ["a", "b", "c"], query)
         assert found.labels == [*("a" * 5), *("b" * 5), *("c" * 5)], method
@@ -511,3 +512,37 @@ def test_a_backbone_says_that_features_are_not_its_own():
     predictor = sib_jax.load(backbone="mini_imagenet-conv4_64", method="simple_shot")
     with pytest.raises(UserError, match="the backbone gives features of length 1600, got 7"):
         predictor(np.ones((2, 7)), [0, 1], np.ones((3, 7)))
+
+
+def test_a_method_of_one_s_own_that_needs_no_training_needs_no_run(monkeypatch):
+    monkeypatch.setitem(METHODS, "mine", METHODS["simple_shot"])
+    found = sib_jax.load(method="mine")
+    points = np.eye(3, 8, dtype=np.float32)
+    assert list(found.predict(points, [0, 1, 2], points).labels) == [0, 1, 2]
+
+
+def test_what_is_no_feature_and_no_label_is_told():
+    found = sib_jax.load(method="simple_shot")
+    points = np.eye(3, 8, dtype=np.float32)
+    with pytest.raises(PredictionError, match="labels are bytes that are no UTF-8 text"):
+        found.predict(points, [b"\xff", b"a", b"b"], points)
+    for length in (0, -3, "abc", True, 2.0):
+        with pytest.raises(PredictionError, match="features must be their length d, got"):
+            found.export("x.jax", ways=3, features=length)
+
+
+def test_an_encoder_that_changes_its_mind_is_told():
+    images = np.zeros((40, 4, 4, 3), np.uint8)
+    lengths = iter((3, 3, 5))
+    found = sib_jax.load(encoder=lambda given: np.ones((len(given), next(lengths))))
+    with pytest.raises(EncoderError, match="features of several lengths: 3 and 5"):
+        found.features(images)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "seen"),
+    [(np.int32, 200, 200), (np.int32, 65535, 255), (np.uint16, 200 * 257, 200), (np.uint16, 5, 0)],
+)
+def test_pillow_s_integers_have_8_bits_or_16(dtype, value, seen):
+    image = Image.fromarray(np.full((4, 4), value, dtype))
+    assert set(prepare([image], 4, 3)[0].ravel().tolist()) == {seen}

@@ -141,3 +141,22 @@ def test_base_classes_that_are_no_components(episode, base, error, message):
     given = episode._replace(base=base, query_labels=labels)
     with pytest.raises(error, match=message):
         sib_jax.negative_elbo(_params(), given, steps=1, step_size=0.1, base_summary="max")
+
+
+def test_a_list_of_base_classes_goes_through_jit(episode):
+    labels = np.zeros(len(episode.query), int)
+    given = episode._replace(base=[0, 1], query_labels=labels)
+
+    def loss(whole):
+        return sib_jax.negative_elbo(_params(), whole, steps=1, step_size=0.1, base_summary="max")[
+            0
+        ]
+
+    np.testing.assert_allclose(jax.jit(loss)(given), loss(given), rtol=1e-4)
+
+
+def test_base_weights_of_no_class_are_refused():
+    with pytest.raises(ValueError, match=r"base_weights are of no class: shape \(0, 6\)"):
+        sib_jax.init(
+            jax.random.key(0), ways=3, features=6, prior="mixture", base_weights=np.zeros((0, 6))
+        )

@@ -264,6 +264,8 @@ def test_bad_arguments_are_named():
         sib_jax.adapt(params, start, episode.query, steps=1, step_size=0.1)
     with pytest.raises(ValueError, match="steps must be at least 0, got -1"):
         sib_jax.adapt(params, start, episode.query, steps=-1, step_size=0.1)
+    with pytest.raises(ValueError, match=r"step_size must be one number, got .* shape \(3,\)"):
+        sib_jax.adapt(params, start, episode.query, steps=1, step_size=np.full(3, 0.1))
     with pytest.raises(ValueError, match="samples must be at least 1"):
         sib_jax.adapt(
             params, start, episode.query, steps=1, step_size=0.1, samples=0, key=jax.random.key(0)

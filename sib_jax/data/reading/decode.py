@@ -204,7 +204,9 @@ def _rgb(image: Image.Image) -> Image.Image:
         raise ValueError("its pixels are no whole numbers: save it with 8 or 16 bits")
     if image.mode.startswith("I"):
         values = np.asarray(image, np.float64)
-        return Image.fromarray(np.clip(values / 257, 0, 255).astype(np.uint8)).convert("RGB")
+        # "I" is 32 bits of anything: what ends at 255 has 8 of them.
+        scale = 1 if image.mode == "I" and values.max(initial=0) <= 255 else 257
+        return Image.fromarray(np.clip(values / scale, 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

@@ -1,0 +1,52 @@
+"""Whether a backbone that was trained elsewhere saw what its accuracy is measured on."""
+
+from sib_jax.backbones.pretrained import Pretrained
+from sib_jax.config import ConfigError
+from sib_jax.data.split import AnySplit, DataSet
+from sib_jax.experiment.settings import Experiment
+from sib_jax.runtime.console import log
+
+
+def check(found: Pretrained, file: str, data: DataSet, experiment: Experiment) -> None:
+    """Warns of what it may have seen, and refuses what it has.
+
+    Args:
+      found: the backbone.
+      file: where it is from.
+      data: what heads are evaluated on.
+      experiment: with the share of base images that are for base queries.
+
+    Raises:
+      ConfigError: base queries would be images that it was trained on.
+    """
+    tell_of_classes(found, data)
+    if data.base or not any(head.setting.has_base for head in experiment.heads):
+        return
+    names = tuple(data.train.class_names)
+    if found.dataset not in (None, data.name) or found.class_names not in (None, names):
+        return  # of other classes
+    if found.base_holdout is None:
+        log.warning(
+            "%s does not say which images of the base classes it was trained on: if they were all, "
+            "base queries are among them, and Base and Both are too high",
+            file,
+        )
+    elif found.base_holdout < experiment.base_holdout:
+        raise ConfigError(
+            f"{file} was trained with base_holdout={found.base_holdout:g}, so that base queries "
+            f"(config.base_holdout={experiment.base_holdout:g}) would be images that it has seen; "
+            f"take one that was trained with {experiment.base_holdout:g}"
+        )
+
+
+def tell_of_classes(found: Pretrained, data: DataSet[AnySplit]) -> None:
+    """Warns where validation or test classes have the names of training classes."""
+    new = [name for split in ("val", "test") for name in data.split(split).class_names]
+    if seen := found.seen(new):
+        log.warning(
+            "%d of the %d validation and test classes have the name of a class that the backbone "
+            "was trained on, such as %s: what it reaches there is not what it reaches on new ones",
+            len(seen),
+            len(new),
+            seen[0],
+        )
