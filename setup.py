@@ -9,6 +9,9 @@ from setuptools import find_packages, setup
 BESIDE = {"sib_jax._experiments": "experiments", "sib_jax._weights": "weights"}
 
 setup(
+    # An editable install is a path, so that Python started beside the clone finds the package, and
+    # not the clone's folder, which has its name.
+    options={"editable_wheel": {"mode": "compat"}},
     packages=[*find_packages(include=["sib_jax*"]), *BESIDE],
     package_dir=BESIDE,
     package_data={

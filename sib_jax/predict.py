@@ -249,7 +249,7 @@ def write_sheet(
     from sib_jax.report.contact_sheet import Section, Tile
 
     sure, labels = found.probabilities.max(axis=1), found.labels
-    sections = []
+    plan = []
     for name in found.classes:
         if name not in support.folders and name not in labels:
             continue  # a base class
@@ -257,20 +257,20 @@ def write_sheet(
         rows = sorted(
             (r for r, label in enumerate(labels) if label == name), key=lambda r: -sure[r]
         )
+        plan.append((name, examples[:_EXAMPLES], rows))
+    names = [n for _, examples, _ in plan for n in examples]
+    names += [query.names[r] for _, _, rows in plan for r in rows[:_SHOWN]]
+    small = dict(zip(names, read(names, stored(96, 3)).rows, strict=True))
+    sections = []
+    for name, examples, rows in plan:
         shown = [
-            Tile(_thumbnail(query.names[r]), f"{sure[r]:.0%}", truth[r] not in (None, name))
+            Tile(small[query.names[r]], f"{sure[r]:.0%}", truth[r] not in (None, name))
             for r in rows[:_SHOWN]
         ]
         more = f", {_SHOWN} shown" if len(rows) > _SHOWN else ""
         title = f"{name}: {len(rows)} images{more}"
-        tiles = [Tile(_thumbnail(n), "") for n in examples[:_EXAMPLES]]
-        sections.append(Section(title, tiles, shown))
+        sections.append(Section(title, [Tile(small[n], "") for n in examples], shown))
     contact_sheet.write(path, sections)
-
-
-def _thumbnail(name: str) -> np.ndarray:
-    thumbnail: np.ndarray = read([name], stored(96, 3)).rows[0]
-    return thumbnail
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -210,9 +210,13 @@ def open_file(file: str | os.PathLike[str], *, image_size: int = 80) -> Pretrain
     """
     path = located(file)
     if not os.path.isfile(path):
+        known = list(shipped.weights())
+        several = [whole for whole in known if whole.endswith(f"-{file}")]
+        if several:
+            raise weights_file.WeightsError(f"{file} may be {' or '.join(several)}: say which")
         raise weights_file.WeightsError(
             f"{file} is neither a file nor a shipped backbone; there is "
-            f"{', '.join(shipped.weights()) or 'none'}"
+            f"{', '.join(known) or 'none'}"
         )
     if path.endswith(".pth"):
         return load(path, checkpoint.read_backbone(path, image_size=image_size)[0])

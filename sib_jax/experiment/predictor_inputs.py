@@ -51,10 +51,11 @@ def checked_labels(labels: Labels) -> np.ndarray:
     array = np.asarray(labels)
     if array.dtype == object and all(isinstance(label, str) for label in array.flat):
         array = array.astype(str)  # a column of a table
-    if array.ndim != 1 or array.dtype.kind not in "iuUST":
+    mixed = array.dtype.kind in "US" and not all(isinstance(x, str | bytes) for x in labels)
+    if mixed or array.ndim != 1 or array.dtype.kind not in "iuUST":
         raise PredictionError(
             "support_labels must be whole numbers or strings, one for each example, got "
-            f"{array.dtype} {list(array.shape)}"
+            f"{'both, or a missing one' if mixed else f'{array.dtype} {list(array.shape)}'}"
         )
     try:
         return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array

@@ -546,3 +546,17 @@ def test_an_encoder_that_changes_its_mind_is_told():
 def test_pillow_s_integers_have_8_bits_or_16(dtype, value, seen):
     image = Image.fromarray(np.full((4, 4), value, dtype))
     assert set(prepare([image], 4, 3)[0].ravel().tolist()) == {seen}
+
+
+@pytest.mark.parametrize("strange", [float("nan"), 1, None])
+def test_a_label_that_is_missing_is_no_class(strange):
+    found = sib_jax.load(method="simple_shot")
+    points = np.eye(3, 8, dtype=np.float32)
+    with pytest.raises(PredictionError, match="support_labels must be whole numbers or strings"):
+        found.predict(points, [strange, "cat", "dog"], points)
+
+
+def test_a_short_name_of_two_backbones_asks_which():
+    wanted = "conv4_64 may be cifar_fs-conv4_64 or mini_imagenet-conv4_64: say which"
+    with pytest.raises(UserError, match=wanted):
+        sib_jax.load(backbone="conv4_64")
