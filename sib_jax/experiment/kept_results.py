@@ -37,12 +37,12 @@ def save(workdir: Path, head: str, depends_on: Any, reached: Reached) -> None:
 def load(workdir: Path, head: str, depends_on: Any) -> Reached | None:
     """What was kept; None where nothing was, or it is of something else or damaged."""
     try:
-        stored, about = weights.contents(_path(workdir, head))
+        stored, about = weights.tree(_path(workdir, head))
         if about["depends_on"] != json.loads(json.dumps(_with_versions(depends_on))):
             return None
         found = {}
         for split, row in about["rows"].items():
-            of = {n.split("/")[1]: x for n, x in stored.items() if n.split("/")[0] == split}
+            of = stored[split]
             scaled = (
                 Calibration(of["nll_scaled"], of["bins_scaled"]) if "nll_scaled" in of else None
             )

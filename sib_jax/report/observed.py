@@ -52,12 +52,5 @@ def read(workdir: Path) -> Observed:
     Raises:
       WeightsError: there is no such file, or it is damaged.
     """
-    arrays, about = weights.contents(workdir / FILE)
-    found = Observed(about, {}, {}, {})
-    for path, array in arrays.items():
-        kind, *names = path.split("/")
-        if kind == "traced":
-            found.traced.setdefault(names[0], {})[names[1]] = array
-        else:
-            getattr(found, kind)[names[0]] = array
-    return found
+    found, about = weights.tree(workdir / FILE)
+    return Observed(about, *(found.get(kind, {}) for kind in ("confused", "traced", "episode")))

@@ -32,9 +32,4 @@ def read(workdir: Path) -> tuple[dict[str, dict[str, dict[str, np.ndarray]]], di
     Raises:
       WeightsError: there is no such file, or it is damaged.
     """
-    found: dict[str, dict[str, dict[str, np.ndarray]]] = {}
-    arrays, about = weights.contents(workdir / FILE)
-    for path, array in arrays.items():
-        head, split, measure = path.split("/")
-        found.setdefault(head, {}).setdefault(split, {})[measure] = array
-    return found, about
+    return weights.tree(workdir / FILE)

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from sib_jax.errors import UserError
 from sib_jax.runtime import files
@@ -47,6 +48,15 @@ def contents(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[
     except ValueError as error:
         reason = files.one_line(error)
     raise WeightsError(f"{path} is damaged: {_ABOUT} in it is no JSON object ({reason})")
+
+
+def tree(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """As `contents`, the arrays in the nested dicts that their paths stand for."""
+    arrays, said = contents(path)
+    try:
+        return unflatten_dict(arrays, sep="/"), said
+    except (IndexError, TypeError, ValueError) as error:  # one name is the beginning of another
+        raise WeightsError(f"{path} is damaged: {files.one_line(error)}") from error
 
 
 def load(path: str | os.PathLike[str], like: Any) -> Any:

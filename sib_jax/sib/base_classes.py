@@ -36,6 +36,8 @@ def present(params: Params, base: jax.Array) -> Params:
 def logits(params: Params, query: jax.Array) -> jax.Array:
     """Scores of the base classes; those of the k novel classes are `sib_jax.logits`.
 
+    Their weights are the means of the prior's components, where the paper samples them from it.
+
     The learned bias is left out, so that it is an offset of the novel against the base classes:
     their weights come from a few examples, those of the base classes from hundreds.
 
