@@ -73,6 +73,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _by_backbone(options: argparse.Namespace) -> Iterator[Part]:
     """Of a data set, prepared as runs do."""
+    from sib_jax.config import ConfigError
     from sib_jax.data.load import load
     from sib_jax.data.split import SPLITS
     from sib_jax.experiment import run_files, what_it_saw
@@ -90,7 +91,13 @@ def _by_backbone(options: argparse.Namespace) -> Iterator[Part]:
     )
     if options.run:
         seen = {split: data.split(split).fingerprint for split in ("train", "val")}
-        run_files.check_data(seen, Path(options.run))
+        try:
+            run_files.check_data(seen, Path(options.run))
+        except ConfigError:
+            raise UserError(
+                f"the data of {options.run} have changed, so that its training classes may be "
+                f"others; for features of other data give --backbone={options.run}/backbone.npz"
+            ) from None
     what_it_saw.tell_of_classes(found, data)
     if channels != data.train.images.shape[-1]:
         raise UserError(

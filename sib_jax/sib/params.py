@@ -108,8 +108,8 @@ def init(
         raise ValueError(f"base_weights are the means of prior='mixture', but prior is {prior!r}")
     if posterior not in ("gaussian", "point"):
         raise ValueError(f"unknown posterior {posterior!r}; known are 'gaussian' and 'point'")
-    if base_weights is not None and not jnp.size(base_weights):
-        raise ValueError(f"base_weights are of no class: shape {jnp.shape(base_weights)}")
+    if base_weights is not None and not np.size(base_weights):
+        raise ValueError(f"base_weights are of no class: shape {np.shape(base_weights)}")
     prng_key.check(key)
     init_key, gradient_key, prior_key = jax.random.split(key, 3)
     return Params(
