@@ -140,17 +140,19 @@ def test_a_signal_ends_the_command_in_one_line(tmp_path, number, status, moment)
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs POSIX signals")
 def test_control_c_between_the_handlers_is_not_lost():
-    """Python's own handler of Ctrl-C still stands there, and would end this in a traceback."""
+    """Nor where another thread takes it, as those of libraries do."""
     program = """
-import os, signal, time
+import os, signal, threading, time
 from sib_jax.runtime import interrupt
 
 set_handler = signal.signal
 
 def set_handler_late(number, handler):
-    os.kill(os.getpid(), signal.SIGINT)
+    if number == signal.SIGTERM:
+        os.kill(os.getpid(), signal.SIGINT)
     return set_handler(number, handler)
 
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
 signal.signal = set_handler_late
 interrupt.watch()
 time.sleep(60)

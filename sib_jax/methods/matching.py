@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from sib_jax.methods.method import Classes, Method, cross_entropy
 from sib_jax.methods.parts import end_to_end, full_context
+from sib_jax.methods.parts.checked import checked
 from sib_jax.methods.parts.full_context import FullContext
 from sib_jax.sib.classifier import normalize
 from sib_jax.tasks.episode import Episode
@@ -121,6 +122,7 @@ def _simple(settings: Settings, ways: int) -> Method:
 
     def of_episode(params: Matching, episode: Episode, key: jax.Array) -> jax.Array:
         del key
+        episode = checked(episode, ways)
         return logits(params, episode.support, episode.support_labels, episode.query, ways=ways)
 
     return Method("matching", init, of_episode, cross_entropy(of_episode))
@@ -132,6 +134,7 @@ def _in_context(settings: Settings, ways: int) -> Method:
         return MatchingInContext(jnp.asarray(settings.scale, float), embeddings)
 
     def of_episode(params: MatchingInContext, episode: Episode, key: jax.Array) -> jax.Array:
+        episode = checked(episode, ways)
         order = jax.random.permutation(key, episode.support.shape[0])
         support, labels = episode.support[order], episode.support_labels[order]
         return logits_in_context(

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from sib_jax.methods.method import Classes, Method, cross_entropy
 from sib_jax.methods.parts import end_to_end
+from sib_jax.methods.parts.checked import checked
 from sib_jax.methods.parts.distances import squared_distances
 from sib_jax.sib.init_net import class_means
 from sib_jax.tasks.episode import Episode
@@ -75,6 +76,7 @@ def make(settings: Settings, ways: int) -> Method:
 
     def of_episode(params: Prototypical, episode: Episode, key: jax.Array) -> jax.Array:
         del key
+        episode = checked(episode, ways)
         return logits(params, episode.support, episode.support_labels, episode.query, ways=ways)
 
     method = Method("prototypical", init, of_episode, cross_entropy(of_episode))

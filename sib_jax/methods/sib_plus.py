@@ -29,6 +29,7 @@ import jax
 import jax.numpy as jnp
 
 from sib_jax.methods.method import Classes, Method, cross_entropy
+from sib_jax.methods.parts.checked import checked
 from sib_jax.methods.parts.transport import balanced
 from sib_jax.sib.classifier import normalize
 from sib_jax.sib.init_net import class_means
@@ -171,6 +172,7 @@ def make(settings: Settings, ways: int) -> Method:
 
     def of_episode(params: Params, episode: Episode, key: jax.Array) -> jax.Array:
         del key
+        episode = checked(episode, ways)
         return logits(
             params,
             episode.support,

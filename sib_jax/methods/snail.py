@@ -23,6 +23,7 @@ import jax.numpy as jnp
 
 from sib_jax.methods.method import Classes, Method, cross_entropy
 from sib_jax.methods.parts import end_to_end
+from sib_jax.methods.parts.checked import checked
 from sib_jax.sib.classifier import normalize
 from sib_jax.tasks.episode import Episode
 
@@ -242,6 +243,7 @@ def make(settings: Settings, ways: int) -> Method:
         return init(key, settings, inputs=classes.shape[0] + ways, ways=ways)
 
     def of_episode(params: Snail, episode: Episode, key: jax.Array) -> jax.Array:
+        episode = checked(episode, ways)
         order = jax.random.permutation(key, episode.support.shape[0])
         support, labels = episode.support[order], episode.support_labels[order]
         return logits(params, support, labels, episode.query, ways=ways)

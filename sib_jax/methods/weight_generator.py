@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from sib_jax.methods.method import Classes, Method, cross_entropy
+from sib_jax.methods.parts.checked import checked
 from sib_jax.sib import classifier
 from sib_jax.sib.classifier import Cosine, normalize
 from sib_jax.sib.init_net import class_means
@@ -173,6 +174,7 @@ def make(settings: Settings, ways: int) -> Method:
 
     def of_episode(params: Params, episode: Episode, key: jax.Array) -> jax.Array:
         del key
+        episode = checked(episode, ways)
         if episode.base is None and isinstance(params, Attention):
             raise ValueError("attention is over base classes: use it with setting='lwof'")
         base = jnp.arange(0) if episode.base is None else episode.base

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # in this order: Python has a handler of the first
 _PATIENCE = 4.0  # seconds for a checkpoint: what is lost without it is computed again
 _PATIENCE_TOGETHER = 20.0  # several processes save together: each must have come to the same step
 
@@ -49,8 +49,9 @@ def watch() -> None:
     global _watching
     if not _watching:
         _watching = True
-        # Held back until all is set: Python's own SIGINT handler would end this in a traceback. The
-        # thread, which inherits it, takes no signal: one that `held` holds back must not end there.
+        # Held back until all is set, where no other thread takes them: Python's own handler of
+        # SIGINT would end this in a traceback. The thread, which inherits it, takes none either: a
+        # signal that `held` holds back must not end there.
         _mask(signal.SIG_BLOCK)
         reading, writing = os.pipe()  # not inherited: gone where the process starts anew
         os.set_blocking(writing, False)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from sib_jax.methods.method import Classes, Method, no_parameters
-from sib_jax.sib import checks
+from sib_jax.methods.parts.checked import checked
 from sib_jax.tasks.episode import Episode
 
 CENTRES = ("episode", "base")
@@ -37,23 +37,10 @@ def untrained(
 
     def of_episode(params: dict[str, jax.Array], episode: Episode, key: jax.Array) -> jax.Array:
         del params, key
-        support = checks.features("support", episode.support)
-        query = checks.features("query", episode.query)
-        if query.shape[1] != support.shape[1]:
-            raise ValueError(
-                f"query has features of length {query.shape[1]}, but support of {support.shape[1]}"
-            )
-        if not query.shape[0]:
+        episode = checked(episode, ways)
+        if not episode.query.shape[0]:
             raise ValueError("the episode has no queries")
-        labels = checks.labels(
-            "support_labels",
-            episode.support_labels,
-            support,
-            ways,
-            every=ways,
-            known_as=f"ways={ways}",
-        )
-        return logits(settings, support, labels, query, ways=ways)
+        return logits(settings, episode.support, episode.support_labels, episode.query, ways=ways)
 
     return Method(name, no_parameters, of_episode, balances=balances)
 

@@ -1,4 +1,4 @@
-"""Methods without parameters take what users write, and refuse what has no answer."""
+"""Methods called directly take what users write, and refuse what has no answer."""
 
 import jax
 import numpy as np
@@ -6,15 +6,21 @@ import pytest
 
 from sib_jax import Episode
 from sib_jax.experiment.loading import untrained
-from sib_jax.methods import METHODS
+from sib_jax.methods import METHODS, Classes
 
 WAYS = 3
 
 
-@pytest.fixture(params=untrained())
-def method(request):
+TRAINED = ("prototypical", "matching", "sib_plus", "weight_generator", "snail")
+
+
+@pytest.fixture(params=[*untrained(), *TRAINED])
+def logits(request):
+    """(episode) -> logits of one method, as it starts."""
     entry = METHODS[request.param]
-    return entry.make(entry.settings(), WAYS)
+    method = entry.make(entry.settings(), WAYS)
+    params = method.init(jax.random.key(1), Classes((8,), 4, np.eye(4, 8, dtype=np.float32)))
+    return lambda given: method.logits(params, given, jax.random.key(0))
 
 
 def episode(labels=(0, 1, 2, 0), queries=5):
@@ -23,11 +29,15 @@ def episode(labels=(0, 1, 2, 0), queries=5):
     return Episode(support, np.asarray(labels), query, np.zeros(queries, int))
 
 
-def test_lists_are_taken_for_arrays(method):
+def test_lists_are_taken_for_arrays(logits):
     given = episode()
     lists = jax.tree.map(lambda array: array.tolist(), given)
-    key = jax.random.key(0)
-    np.testing.assert_array_equal(method.logits({}, lists, key), method.logits({}, given, key))
+    np.testing.assert_array_equal(logits(lists), logits(given))
+
+
+def test_a_class_without_an_example_is_refused_by_all(logits):
+    with pytest.raises(ValueError, match="without an example: 1"):
+        logits(episode((0, 2, 2, 0)))
 
 
 @pytest.mark.parametrize(
