@@ -51,7 +51,8 @@ def checked_labels(labels: Labels) -> np.ndarray:
     array = np.asarray(labels)
     if array.dtype == object and all(isinstance(label, str) for label in array.flat):
         array = array.astype(str)  # a column of a table
-    mixed = array.dtype.kind in "US" and not all(isinstance(x, str | bytes) for x in labels)
+    text = array.ndim == 1 and array.dtype.kind in "US"
+    mixed = text and not all(isinstance(label, str | bytes) for label in labels)
     if mixed or array.ndim != 1 or array.dtype.kind not in "iuUST":
         raise PredictionError(
             "support_labels must be whole numbers or strings, one for each example, got "

@@ -2,6 +2,7 @@
 
 from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.config import ConfigError
+from sib_jax.data.holdout import held_out
 from sib_jax.data.split import AnySplit, DataSet
 from sib_jax.experiment.settings import Experiment
 from sib_jax.runtime.console import log
@@ -31,7 +32,12 @@ def check(found: Pretrained, file: str, data: DataSet, experiment: Experiment) -
             "base queries are among them, and Base and Both are too high",
             file,
         )
-    elif found.base_holdout < experiment.base_holdout:
+        return
+    counts = data.train.class_counts
+    kept, left_out = (
+        held_out(counts, share) for share in (experiment.base_holdout, found.base_holdout)
+    )
+    if (kept & ~left_out).any():
         raise ConfigError(
             f"{file} was trained with base_holdout={found.base_holdout:g}, so that base queries "
             f"(config.base_holdout={experiment.base_holdout:g}) would be images that it has seen; "
