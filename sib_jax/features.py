@@ -76,7 +76,7 @@ def _by_backbone(options: argparse.Namespace) -> Iterator[Part]:
     from sib_jax.config import ConfigError
     from sib_jax.data.load import load
     from sib_jax.data.split import SPLITS
-    from sib_jax.experiment import run_files, what_it_saw
+    from sib_jax.experiment import leakage, run_files
     from sib_jax.experiment.features import cached
     from sib_jax.runtime.console import log
 
@@ -98,7 +98,7 @@ def _by_backbone(options: argparse.Namespace) -> Iterator[Part]:
                 f"the data of {options.run} have changed, so that its training classes may be "
                 f"others; for features of other data give --backbone={options.run}/backbone.npz"
             ) from None
-    what_it_saw.tell_of_classes(found, data)
+    leakage.tell_of_classes(found, data)
     if channels != data.train.images.shape[-1]:
         raise UserError(
             f"the backbone is for images of {channels} channels, but those of {config.dataset} "

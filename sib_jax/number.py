@@ -40,13 +40,9 @@ def positive(name: str, given: ArrayLike) -> None:
 
 
 def not_negative(name: str, given: ArrayLike) -> None:
-    """Raises ValueError where `given` is known, and negative or NaN somewhere; or TypeError."""
+    """Raises ValueError where `given` is no single number or, if known, below 0; or TypeError."""
     if not isinstance(given, jax.core.Tracer) and not np.all(_number(name, given) >= 0):
         raise ValueError(f"{name} must be 0 or more, got {given}")
-
-
-def single(name: str, given: ArrayLike) -> None:
-    """Raises ValueError where `given` is an array of a shape."""
     if np.ndim(given):
         raise ValueError(f"{name} must be one number, got an array of shape {np.shape(given)}")
 

@@ -61,15 +61,6 @@ class Encoder(NamedTuple):
         return array
 
 
-def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Features of all batches, [n, d]; raises `EncoderError` where d is not the same in all."""
-    lengths = {part.shape[1:] for part in parts}
-    if len(lengths) > 1:
-        shown = " and ".join(str(*length) for length in sorted(lengths))
-        raise EncoderError(f"the encoder gives features of several lengths: {shown}")
-    return np.concatenate(parts)
-
-
 def open_encoder(given: str | os.PathLike[str] | Encode) -> Encoder:
     """The encoder that is meant.
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -190,11 +191,20 @@ def located(file: str | os.PathLike[str], dataset: str = "") -> str:
     name = os.path.expanduser(file)
     if os.path.isfile(name):
         return name
-    known, stem = shipped.weights(), name.removesuffix(".npz")
-    if of_dataset := known.get(f"{dataset}-{stem}"):
-        return str(of_dataset)
-    ending = [known[whole] for whole in known if whole == stem or whole.endswith(f"-{stem}")]
-    return str(ending[0]) if len(ending) == 1 else name
+    meant = _meant(name)
+    of_dataset = [path for whole, path in meant.items() if whole.startswith(f"{dataset}-")]
+    found = of_dataset if dataset and of_dataset else list(meant.values())
+    return str(found[0]) if len(found) == 1 else name
+
+
+def _meant(name: str) -> dict[str, Path]:
+    """The shipped backbones that a name stands for, which may do without its data set."""
+    stem = name.removesuffix(".npz")
+    return {
+        whole: path
+        for whole, path in shipped.weights().items()
+        if whole == stem or whole.endswith(f"-{stem}")
+    }
 
 
 def open_file(file: str | os.PathLike[str], *, image_size: int = 80) -> Pretrained:
@@ -210,13 +220,11 @@ def open_file(file: str | os.PathLike[str], *, image_size: int = 80) -> Pretrain
     """
     path = located(file)
     if not os.path.isfile(path):
-        known = list(shipped.weights())
-        several = [whole for whole in known if whole.endswith(f"-{file}")]
-        if several:
+        if several := _meant(path):
             raise weights_file.WeightsError(f"{file} may be {' or '.join(several)}: say which")
         raise weights_file.WeightsError(
             f"{file} is neither a file nor a shipped backbone; there is "
-            f"{', '.join(known) or 'none'}"
+            f"{', '.join(shipped.weights()) or 'none'}"
         )
     if path.endswith(".pth"):
         return load(path, checkpoint.read_backbone(path, image_size=image_size)[0])

@@ -13,7 +13,6 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import tqdm
 
-from sib_jax.backbones.encoder import joined
 from sib_jax.data.errors import DataError
 from sib_jax.data.reading import files
 from sib_jax.data.reading.decode import decode_one, decode_whole, large_allowed
@@ -246,6 +245,14 @@ def _read(names: Sequence[str], reader: Reader) -> tuple[Inputs, dict[int, DataE
                 digests += map(_digest, images)
                 rows.append(reader.inputs(images))
     return Inputs(joined(rows) if rows else np.empty(0), digests), bad
+
+
+def joined(batches: Sequence[np.ndarray]) -> np.ndarray:
+    """All rows [n, ...]; raises `DataError` where those of one batch have another shape."""
+    if len({batch.shape[1:] for batch in batches}) > 1:
+        lengths = " and ".join(str(length) for length in sorted({b.shape[1] for b in batches}))
+        raise DataError(f"the encoder gives features of several lengths: {lengths}")
+    return np.concatenate(batches)
 
 
 def _digest(image: Any) -> bytes:

@@ -20,12 +20,12 @@ from sib_jax.experiment import (
     head_file,
     inputs,
     kept_results,
+    leakage,
     memory,
     other_heads,
     reach,
     run_files,
     settings,
-    what_it_saw,
 )
 from sib_jax.experiment.inputs import Inputs
 from sib_jax.experiment.meta_train import meta_train
@@ -231,7 +231,7 @@ def _backbone(
     if has_given:
         log.info("backbone from %s", given)
         found = pretrained.load(given, backbone)._replace(mirror=mirror)
-        what_it_saw.check(found, given, data, experiment)
+        leakage.check(found, given, data, experiment)
         if kept:
             _check_same_backbone(given, found, path, backbone)
         else:

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sib_jax.backbones.encoder import Encoder, joined
+from sib_jax.backbones.encoder import Encoder
 from sib_jax.backbones.pretrained import Extractor, Pretrained
-from sib_jax.data.given_images import AT_ONCE
+from sib_jax.data.given_images import AT_ONCE, joined
 from sib_jax.experiment import export, memory
 from sib_jax.experiment.predictor_inputs import (
     Images,
@@ -255,6 +255,7 @@ class Predictor:
         Raises:
           PredictionError: there is neither backbone nor encoder, or these are no images.
           EncoderError: the encoder gives no features.
+          DataError: it gives features of several lengths.
         """
         images = on_host(images)
         check_many(images, "images")

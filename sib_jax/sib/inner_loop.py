@@ -106,8 +106,6 @@ def adapt_with_logits(
         prng_key.check(key)
     number.not_negative("step_size", inner.step_size)
     number.not_negative("beta", inner.beta)
-    number.single("step_size", inner.step_size)
-    number.single("beta", inner.beta)
     if summary is None:
         summary = jnp.zeros((query.shape[0], 0), query.dtype)
     _check(params, posterior, query, inner, summary)

@@ -16,9 +16,9 @@ from tensors import Columns, OfTorch
 import sib_jax
 from sib_jax import backbones
 from sib_jax.backbones import pretrained
-from sib_jax.backbones.encoder import EncoderError
 from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.config import default
+from sib_jax.data.errors import DataError
 from sib_jax.data.reading.decode import decode_one
 from sib_jax.errors import UserError
 from sib_jax.experiment import features, head_file, loading, memory, run_files, settings
@@ -535,7 +535,7 @@ def test_an_encoder_that_changes_its_mind_is_told():
     images = np.zeros((40, 4, 4, 3), np.uint8)
     lengths = iter((3, 3, 5))
     found = sib_jax.load(encoder=lambda given: np.ones((len(given), next(lengths))))
-    with pytest.raises(EncoderError, match="features of several lengths: 3 and 5"):
+    with pytest.raises(DataError, match="features of several lengths: 3 and 5"):
         found.features(images)
 
 

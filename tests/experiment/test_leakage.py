@@ -10,7 +10,7 @@ from sib_jax import features
 from sib_jax.backbones import make, preprocess, pretrained
 from sib_jax.config import ConfigError, steps
 from sib_jax.data.load import load
-from sib_jax.experiment import job, run_files, settings, what_it_saw
+from sib_jax.experiment import job, leakage, run_files, settings
 from sib_jax.runtime import interrupt
 from sib_jax.runtime.seeds import Stream, key
 
@@ -43,7 +43,7 @@ def without_forgetting(config):
 
 def test_base_queries_that_it_was_trained_on_are_refused(backbone, data, without_forgetting):
     def check(**known):
-        what_it_saw.check(backbone._replace(**known), "mine.npz", data, without_forgetting)
+        leakage.check(backbone._replace(**known), "mine.npz", data, without_forgetting)
 
     check()
     check(base_holdout=0.5)  # that leaves out the same images, and more
@@ -58,16 +58,16 @@ def test_base_queries_that_it_was_trained_on_are_refused(backbone, data, without
 def test_what_no_file_says_is_told(backbone, data, without_forgetting, config, caplog):
     unknown = backbone._replace(dataset=None, class_names=None, base_holdout=None)
     config.heads = steps(0)
-    what_it_saw.check(unknown, "official.pth", data, settings.read(config))
+    leakage.check(unknown, "official.pth", data, settings.read(config))
     assert not caplog.text
-    what_it_saw.check(unknown, "official.pth", data, without_forgetting)
+    leakage.check(unknown, "official.pth", data, without_forgetting)
     assert "official.pth does not say which images of the base classes" in caplog.text
 
 
 def test_test_classes_that_it_was_trained_on_are_told(backbone, data, config, caplog):
     config.heads = steps(0)
     seen = backbone._replace(class_names=("test1", "a", "val0", "b", "c", "d"))
-    what_it_saw.check(seen, "mine.npz", data, settings.read(config))
+    leakage.check(seen, "mine.npz", data, settings.read(config))
     assert "2 of the 8 validation and test classes have the name of a class" in caplog.text
     assert "such as test1" in caplog.text
 
