@@ -220,6 +220,11 @@ def test_an_episode_of_lists_has_the_same_loss():
     chex.assert_trees_all_close(_loss(_params(), lists), _loss(_params(), _one()), rtol=1e-5)
 
 
+def test_a_tuple_is_no_episode():
+    with pytest.raises(TypeError, match=r"must be a sib_jax\.Episode\(.*; got tuple"):
+        _loss(_params(), tuple(_one()))
+
+
 @pytest.mark.parametrize("jitted", [False, True])
 @pytest.mark.parametrize(
     ("asked", "message"),

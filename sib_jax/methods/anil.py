@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from sib_jax.methods import maml
 from sib_jax.methods.method import Classes, Method, cross_entropy
 from sib_jax.methods.parts import end_to_end
+from sib_jax.methods.parts.checked import checked
 from sib_jax.sib.classifier import normalize
 from sib_jax.tasks.calibration import negative_log_likelihood
 from sib_jax.tasks.episode import Episode
@@ -102,6 +103,7 @@ def make(settings: Settings, ways: int) -> Method:
     def after(steps: int) -> Callable[[Anil, Episode, jax.Array], jax.Array]:
         def of_episode(params: Anil, episode: Episode, key: jax.Array) -> jax.Array:
             del key
+            episode = checked(episode, ways)
             given = (episode.support, episode.support_labels, episode.query)
             return logits(settings, params, *given, steps=steps)
 

@@ -25,6 +25,7 @@ import jax
 
 from sib_jax.methods.method import Classes, Method, cross_entropy
 from sib_jax.methods.parts import conv_net
+from sib_jax.methods.parts.checked import checked
 from sib_jax.methods.parts.conv_net import ConvNet
 from sib_jax.tasks.calibration import negative_log_likelihood
 from sib_jax.tasks.episode import Episode
@@ -126,6 +127,7 @@ def make(settings: Settings, ways: int) -> Method:
     def after(steps: int) -> Callable[[ConvNet, Episode, jax.Array], jax.Array]:
         def of_episode(params: ConvNet, episode: Episode, key: jax.Array) -> jax.Array:
             del key
+            episode = checked(episode, ways, reads="images")
             return logits(
                 settings,
                 params,

@@ -30,6 +30,7 @@ from jax.flatten_util import ravel_pytree
 
 from sib_jax.methods.method import Classes, Method, cross_entropy
 from sib_jax.methods.parts import conv_net, lstm
+from sib_jax.methods.parts.checked import checked
 from sib_jax.methods.parts.lstm import Lstm
 from sib_jax.sib.classifier import normalize
 from sib_jax.tasks.calibration import negative_log_likelihood
@@ -200,6 +201,7 @@ def make(settings: Settings, ways: int) -> Method:
     """The meta-learner LSTM, on features or on images as its learner wants."""
     if settings.learner not in LEARNERS:
         raise ValueError(f"learner is {settings.learner!r}, but must be one of {LEARNERS}")
+    reads = "images" if settings.learner == "conv" else "features"
 
     def learner(key: jax.Array, classes: Classes) -> Any:
         if settings.learner == "conv":
@@ -227,6 +229,7 @@ def make(settings: Settings, ways: int) -> Method:
 
     def of_episode(params: MetaLstm, episode: Episode, key: jax.Array) -> jax.Array:
         del key
+        episode = checked(episode, ways, reads)
         steps = settings.steps
         if steps is None:
             steps = 12 if episode.support.shape[0] <= ways else 8
@@ -243,5 +246,5 @@ def make(settings: Settings, ways: int) -> Method:
         start,
         of_episode,
         cross_entropy(of_episode),
-        reads="images" if settings.learner == "conv" else "features",
+        reads=reads,
     )

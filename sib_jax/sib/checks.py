@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from sib_jax.compiled_once import is_traced
 from sib_jax.sib.distributions import Gaussian, PointMass
+from sib_jax.tasks.episode import Episode
 
 
 def features(name: str, given: ArrayLike, length: int | None = None) -> jax.Array:
@@ -38,6 +39,25 @@ def features(name: str, given: ArrayLike, length: int | None = None) -> jax.Arra
     return array
 
 
+def images(name: str, given: ArrayLike) -> jax.Array:
+    """`given` as an array [n, height, width, channels].
+
+    Args:
+      name: what the user calls it.
+      given: an array, or what becomes one.
+
+    Raises:
+      ValueError: another shape.
+    """
+    array = jnp.asarray(given)
+    if array.ndim != 4:
+        raise ValueError(
+            f"{name} must be [n, height, width, channels], the images of one episode (use jax.vmap "
+            f"for more); got shape {array.shape}"
+        )
+    return array
+
+
 def labels(
     name: str, given: ArrayLike, of: jax.Array, classes: int, *, every: int = 0, known_as: str
 ) -> jax.Array:
@@ -46,7 +66,7 @@ def labels(
     Args:
       name: what the user calls it.
       given: an array, or what becomes one.
-      of: [n, d], what is labelled.
+      of: [n, ..], what is labelled.
       classes: labels are 0 to `classes` - 1.
       every: the first so many of these must occur.
       known_as: what the number of classes is called, such as "ways=5".
@@ -64,8 +84,7 @@ def labels(
         raise TypeError(f"{name} must be integers in 0..{classes - 1}, got dtype {array.dtype}")
     if array.shape != of.shape[:1]:
         raise ValueError(
-            f"{name} must be one label for each of {of.shape[0]} rows of features; got shape "
-            f"{array.shape}"
+            f"{name} must be one label for each of {of.shape[0]} rows; got shape {array.shape}"
         )
     if values is not None and values.size and (values.min() < 0 or values.max() >= classes):
         raise ValueError(
@@ -78,6 +97,15 @@ def labels(
             f"example: {', '.join(map(str, missing[:5]))}{', ...' if len(missing) > 5 else ''}"
         )
     return jnp.asarray(array)
+
+
+def episode(given: object) -> None:
+    """Raises TypeError where `given` is no episode."""
+    if not isinstance(given, Episode):
+        raise TypeError(
+            "the episode must be a sib_jax.Episode(support, support_labels, query, query_labels); "
+            f"got {type(given).__name__}"
+        )
 
 
 def posterior(given: object) -> None:

@@ -160,8 +160,8 @@ def negative_elbo(
       ValueError: the episode's ways, features, labels or base classes do not fit the parameters or
         each other, a Gaussian posterior without a key, no queries, an empty support set that is
         needed, an unknown `base_summary`.
-      TypeError: labels or base classes are no integers, `steps` or `samples` is no whole number,
-        `step_size` or `beta` no number.
+      TypeError: `episode` is none, labels or base classes are no integers, `steps` or `samples` is
+        no whole number, `step_size` or `beta` no number.
     """
     if key is not None:
         prng_key.check(key)
@@ -258,6 +258,7 @@ def begin(
 
 def _checked(params: Params, episode: Episode) -> Episode:
     """With arrays in place of lists; `initial_posterior` looks at its support set."""
+    checks.episode(episode)
     base = 0 if episode.base is None else len(episode.base)
     query = checks.features("query", episode.query, params.features)
     if not query.shape[0]:

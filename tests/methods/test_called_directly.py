@@ -11,7 +11,12 @@ from sib_jax.methods import METHODS, Classes
 WAYS = 3
 
 
-TRAINED = ("prototypical", "matching", "sib_plus", "weight_generator", "snail")
+TRAINED = ("prototypical", "matching", "sib_plus", "weight_generator", "snail", "anil", "meta_lstm")
+ON_IMAGES = {
+    "maml": {"steps": 1, "test_steps": 1, "filters": 2, "blocks": 2},
+    "meta_lstm": {"learner": "conv", "steps": 1, "filters": 2, "blocks": 2},
+    "prototypical": {"end_to_end": True},
+}
 
 
 @pytest.fixture(params=[*untrained(), *TRAINED])
@@ -33,6 +38,39 @@ def test_lists_are_taken_for_arrays(logits):
     given = episode()
     lists = jax.tree.map(lambda array: array.tolist(), given)
     np.testing.assert_array_equal(logits(lists), logits(given))
+
+
+@pytest.fixture(params=ON_IMAGES)
+def logits_of_images(request):
+    """(episode) -> logits of one method that reads images, as it starts."""
+    entry = METHODS[request.param]
+    method = entry.make(entry.settings(**ON_IMAGES[request.param]), WAYS)
+    assert method.reads == "images"
+    params = method.init(jax.random.key(1), Classes((16, 16, 1), 4))
+    return lambda given: method.logits(params, given, jax.random.key(0))
+
+
+def of_images():
+    given = episode()
+    rng = np.random.default_rng(0)
+    support, query = (rng.integers(0, 256, (n, 16, 16, 1), np.uint8) for n in (4, 5))
+    return given._replace(support=support, query=query)
+
+
+def test_methods_on_images_refuse_what_has_no_answer(logits_of_images):
+    given = of_images()
+    assert logits_of_images(given).shape == (5, WAYS)
+    with pytest.raises(ValueError, match="without an example: 1"):
+        logits_of_images(given._replace(support_labels=[0, 2, 2, 0]))
+    with pytest.raises(ValueError, match=r"query must be \[n, height, width, channels\]"):
+        logits_of_images(given._replace(query=given.query[0]))
+    with pytest.raises(TypeError, match=r"must be a sib_jax\.Episode\(.*; got tuple"):
+        logits_of_images(tuple(given))
+
+
+def test_a_tuple_is_no_episode(logits):
+    with pytest.raises(TypeError, match=r"must be a sib_jax\.Episode\(.*; got tuple"):
+        logits(tuple(episode()))
 
 
 def test_a_class_without_an_example_is_refused_by_all(logits):

@@ -4,23 +4,27 @@ from sib_jax.sib import checks
 from sib_jax.tasks.episode import Episode
 
 
-def checked(episode: Episode, ways: int) -> Episode:
+def checked(episode: Episode, ways: int, reads: str = "features") -> Episode:
     """The episode with arrays in place of lists; the labels of its queries are not looked at.
 
     Args:
-      episode: of features.
+      episode: of features or of images.
       ways: k.
+      reads: which of the two, as in `Method`.
 
     Raises:
-      TypeError: labels of the support set are no integers.
-      ValueError: features are not [m, d] and [n, d], or labels are not of the classes 0 to k - 1,
-        each of which has an example. Inside jit values are not known, and shapes alone checked.
+      TypeError: no Episode, or labels of the support set are no integers.
+      ValueError: features are not [m, d] and [n, d], images not [m, height, width, channels] and
+        [n, ..], or labels are not of the classes 0 to k - 1, each of which has an example. Inside
+        jit values are not known, and shapes alone checked.
     """
-    support = checks.features("support", episode.support)
-    query = checks.features("query", episode.query)
-    if query.shape[1] != support.shape[1]:
+    checks.episode(episode)
+    read = checks.features if reads == "features" else checks.images
+    support, query = read("support", episode.support), read("query", episode.query)
+    if query.shape[1:] != support.shape[1:]:
+        of = ("length {0}" if reads == "features" else "shape {0}x{1}x{2}").format
         raise ValueError(
-            f"query has features of length {query.shape[1]}, but support of {support.shape[1]}"
+            f"query has {reads} of {of(*query.shape[1:])}, but support of {of(*support.shape[1:])}"
         )
     labels = checks.labels(
         "support_labels",

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from sib_jax import backbones
 from sib_jax.methods.method import Classes, Method
+from sib_jax.sib import checks
 from sib_jax.tasks.episode import Episode
 
 BACKBONE = "conv4_64"
@@ -56,8 +57,11 @@ def of(method: Method) -> Method:
         return EndToEnd(network, method.init(head_key, Classes((backbone.features,), classes.base)))
 
     def embedded(network: Any, episode: Episode) -> Episode:
-        features = embed(network, jnp.concatenate([episode.support, episode.query]))
-        count = episode.support.shape[0]
+        checks.episode(episode)
+        support = checks.images("support", episode.support)
+        query = checks.images("query", episode.query)
+        features = embed(network, jnp.concatenate([support, query]))
+        count = support.shape[0]
         return episode._replace(support=features[:count], query=features[count:])
 
     def logits(params: EndToEnd, episode: Episode, key: jax.Array) -> jax.Array:
