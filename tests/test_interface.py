@@ -186,7 +186,7 @@ def test_a_posterior_of_other_ways_is_refused():
         ({"query": (15, 7)}, ValueError, "query has features of length 7, .* are for 8"),
         ({"support": (10, 7)}, ValueError, "support has features of length 7, .* are for 8"),
         ({"query": (4, 15, FEATURES)}, ValueError, r"query must be \[n, d\], .*\(4, 15, 8\)"),
-        ({"query_labels": np.arange(3)}, ValueError, r"one label for each of 15 rows .* \(3,\)"),
+        ({"query_labels": np.arange(3)}, ValueError, r"one label for each of 15 rows; .* \(3,\)"),
         (
             {"query_labels": np.repeat(np.arange(5), 3) + 1},
             ValueError,
@@ -218,6 +218,11 @@ def test_an_episode_that_does_not_fit_is_told_so(changed, error, message):
 def test_an_episode_of_lists_has_the_same_loss():
     lists = Episode(*(None if x is None else x.tolist() for x in _one()))
     chex.assert_trees_all_close(_loss(_params(), lists), _loss(_params(), _one()), rtol=1e-5)
+
+
+def test_a_loss_wants_labels_of_the_queries():
+    with pytest.raises(ValueError, match="the episode has no query_labels"):
+        _loss(_params(), _one()._replace(query_labels=None))
 
 
 def test_a_tuple_is_no_episode():

@@ -127,9 +127,9 @@ def _answers(
         draw_key, method_key = keys_of_task(key, index)
         episode = setting.sample_evaluation(draw_key, sources)
         logits = method.logits(params, episode, method_key)
-        found = accuracies_of(logits, episode.query_labels, setting.task.ways)
+        found = accuracies_of(logits, episode.true_labels, setting.task.ways)
         accuracy = jnp.stack([found[name] for name in setting.measures])
-        return Answers(accuracy, logits, episode.query_labels)
+        return Answers(accuracy, logits, episode.true_labels)
 
     indices = start + jnp.arange(batch)
     indices = jax.lax.with_sharding_constraint(indices, devices.over_episodes(mesh))

@@ -61,7 +61,7 @@ def write(
         if pretrained is not None and method.reads == "features":
             extract, variables = pretrained.extractor, pretrained.variables
             support, query = extract(variables, support), extract(variables, query)
-        episode = Episode(support, support_labels, query, support_labels)
+        episode = Episode(support, support_labels, query)
         return jax.nn.softmax(method.logits(params, episode, jax.random.key(0)))
 
     try:

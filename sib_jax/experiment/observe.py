@@ -198,7 +198,7 @@ def _follow(
         assert method.trajectory is not None
         steps = method.trajectory(params, episode, keys_of_task(key, index)[1])
         log_p = jax.nn.log_softmax(steps.logits)
-        labels = episode.query_labels
+        labels = episode.true_labels
         right = jnp.take_along_axis(log_p, labels[None, :, None], axis=2)[..., 0]
         loss = -jnp.mean(right, axis=1)
         return {

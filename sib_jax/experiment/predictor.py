@@ -390,8 +390,7 @@ def _probabilities(
     key: jax.Array,
 ) -> tuple[jax.Array, jax.Array | None]:
     """Of the first so many classes, and their spread where the posterior is a Gaussian."""
-    nobody_knows = jnp.zeros(query.shape[0], jnp.int32)
-    episode = Episode(support, support_labels, query, nobody_knows, base)
+    episode = Episode(support, support_labels, query, base=base)
     probabilities = jax.nn.softmax(method.logits(params, episode, key)[:, :columns])
     if method.samples is None:
         return probabilities, None

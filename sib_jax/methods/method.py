@@ -111,7 +111,7 @@ def cross_entropy(
         params: Any, episode: Episode, key: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         scores = logits(params, episode, key)
-        labels = episode.query_labels
+        labels = episode.true_labels
         found = negative_log_likelihood(scores, labels)
         return found, {"accuracy": jnp.mean(jnp.argmax(scores, axis=1) == labels)}
 

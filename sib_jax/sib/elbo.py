@@ -158,8 +158,8 @@ def negative_elbo(
 
     Raises:
       ValueError: the episode's ways, features, labels or base classes do not fit the parameters or
-        each other, a Gaussian posterior without a key, no queries, an empty support set that is
-        needed, an unknown `base_summary`.
+        each other, a Gaussian posterior without a key, no queries or no labels of them, an empty
+        support set that is needed, an unknown `base_summary`.
       TypeError: `episode` is none, labels or base classes are no integers, `steps` or `samples` is
         no whole number, `step_size` or `beta` no number.
     """
@@ -177,11 +177,11 @@ def loss(
     """`negative_elbo`, its settings in one value."""
     inner_key, outer_key = (None, None) if key is None else jax.random.split(key)
     params, posterior, novel, base = adapt_to(params, episode, inner, inner_key)
-    labelled = episode.query, episode.query_labels, novel, base
+    labelled = episode.query, episode.true_labels, novel, base
     bound, (expected, divergence) = _bound(
         params, posterior, *labelled, samples=inner.samples, beta=inner.beta, key=outer_key
     )
-    correct = jnp.argmax(_joined(novel, base), axis=1) == episode.query_labels
+    correct = jnp.argmax(_joined(novel, base), axis=1) == episode.true_labels
     return -bound, Aux(expected, divergence, jnp.mean(correct), posterior)
 
 
@@ -263,7 +263,7 @@ def _checked(params: Params, episode: Episode) -> Episode:
     query = checks.features("query", episode.query, params.features)
     if not query.shape[0]:
         raise ValueError("the episode has no queries, which the bound is a sum over")
-    query_labels = _checked_labels(episode.query_labels, query, params.ways, base)
+    query_labels = _checked_labels(episode.true_labels, query, params.ways, base)
     return episode._replace(query=query, query_labels=query_labels)
 
 

@@ -36,7 +36,7 @@ class Trajectory(NamedTuple):
 def trajectory(
     params: Params, episode: Episode, inner: Inner, key: jax.Array | None = None
 ) -> Trajectory:
-    """The steps of `elbo.predict` with the same arguments, one by one."""
+    """The steps of `elbo.predict` with the same arguments, one by one; labels are needed."""
     params, start, base, seen = elbo.begin(params, episode, inner)
     start = inner_loop.in_one_type(params, start, episode.query, inner)
     prepared = classifier.prepare(params.classifier, episode.query)
@@ -44,7 +44,7 @@ def trajectory(
     none = jnp.zeros((queries, 0), episode.query.dtype)
     base = none if base is None else base
     seen = none if seen is None else seen
-    right = jax.nn.one_hot(episode.query_labels, ways + base.shape[1])
+    right = jax.nn.one_hot(episode.true_labels, ways + base.shape[1])
 
     def true_gradient(logits: jax.Array) -> jax.Array:
         """Of the query loss, minus the sum of log p(y_j | x_j, w), with respect to [n, k]."""

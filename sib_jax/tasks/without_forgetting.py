@@ -145,6 +145,6 @@ def _sample(
         task.support,
         task.support_labels,
         jnp.concatenate([task.query, base.features[rows]]),
-        jnp.concatenate([task.query_labels, ways + label]),
+        jnp.concatenate([task.true_labels, ways + label]),
         components,
     )

@@ -68,6 +68,12 @@ def test_methods_on_images_refuse_what_has_no_answer(logits_of_images):
         logits_of_images(tuple(given))
 
 
+def test_labels_of_queries_need_not_be_known(logits):
+    given = episode()
+    unlabelled = Episode(given.support, given.support_labels, given.query)
+    np.testing.assert_array_equal(logits(unlabelled), logits(given))
+
+
 def test_a_tuple_is_no_episode(logits):
     with pytest.raises(TypeError, match=r"must be a sib_jax\.Episode\(.*; got tuple"):
         logits(tuple(episode()))

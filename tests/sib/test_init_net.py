@@ -88,7 +88,7 @@ def test_errors_say_what_to_do():
         sib_jax.initial_posterior(_params("support"), features, jnp.asarray([0, 3]), ways=WAYS)
     with pytest.raises(TypeError, match="integers"):
         sib_jax.initial_posterior(_params("support"), features, jnp.asarray([0.0, 1.0]), ways=WAYS)
-    with pytest.raises(ValueError, match=r"one label for each of 2 rows .* \(3,\)"):
+    with pytest.raises(ValueError, match=r"one label for each of 2 rows; .* \(3,\)"):
         sib_jax.initial_posterior(_params("support"), features, jnp.asarray([0, 1, 2]), ways=WAYS)
     with pytest.raises(ValueError, match="unknown init_net 'memory'"):
         _params("memory")
