@@ -85,5 +85,4 @@ def _train(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    huge_pages.restart_with("sib_jax")
     main()

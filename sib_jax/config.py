@@ -181,7 +181,6 @@ HEAD: dict[str, Field] = {
         "p(w): none for no KL term, gaussian; lwof: mixture of the base classes",
     ),
     "learn_prior": Field(True, flag(), "False keeps the prior as it starts"),
-    "init_net": Field("support", choice("support", "query", "global"), "where theta^0 is from"),
     "classifier": Field("cosine", choice("cosine", "dot"), "form of the likelihood"),
     "initial_std": Field(0.01, _POSITIVE, "of a Gaussian posterior, before training"),
     "prior_std": Field(1.0, _POSITIVE, "of the prior, before training"),
@@ -448,9 +447,6 @@ def _check_together(c: ml_collections.ConfigDict) -> None:
         raise ConfigError(describe("optimizer.ways", c.optimizer.ways, "0 beside sizes_in_turn"))
     if c.method != "sib":
         return
-    if c.init_net != "support":
-        wanted = "support: a job numbers the classes of each task anew, which examples alone tell"
-        raise ConfigError(describe("init_net", c.init_net, wanted))
     if base != (c.prior == "mixture"):
         wanted = "mixture" if base else "gaussian or none"
         raise ConfigError(describe("prior", c.prior, f"{wanted} where setting={c.setting}"))

@@ -159,6 +159,11 @@ def test_lists_are_arrays_too():
         _params(), episode.support.tolist(), episode.support_labels.tolist(), ways=WAYS
     )
     chex.assert_trees_all_close(found, _theta0(_params(), episode), rtol=1e-5)
+    found, wanted = (
+        sib_jax.adapt(_params(), found, query, steps=1, step_size=0.1)
+        for query in (episode.query.tolist(), episode.query)
+    )
+    chex.assert_trees_all_close(found, wanted, rtol=1e-5)
 
 
 def test_labels_out_of_range_are_told_where_they_are_known():
@@ -301,8 +306,8 @@ def test_parameters_of_what_cannot_be_are_refused(changed, error, message):
 @pytest.mark.parametrize("init_net", ["support", "query", "global"])
 @pytest.mark.parametrize("prior", [None, "gaussian", "mixture"])
 @pytest.mark.parametrize("classifier", ["cosine", "dot"])
-def test_a_training_step_of_parameters_is_compiled_once(init_net, prior, classifier):
-    """A number of weak type becomes a strong one by the first step, which compiles the second."""
+def test_no_parameter_is_of_weak_type(init_net, prior, classifier):
+    """It would be of a strong one after the first step, which would compile the second."""
     kinds = {"init_net": init_net, "prior": prior, "classifier": classifier}
     for posterior in ("point", "gaussian"):
         params = sib_jax.init(
@@ -405,7 +410,7 @@ def test_a_posterior_is_no_array():
 def test_defaults_of_the_functions_are_those_of_the_experiments():
     config = default()
     init = inspect.signature(sib_jax.init).parameters
-    for name in ("posterior", "init_net", "classifier", "initial_std", "prior_std"):
+    for name in ("posterior", "classifier", "initial_std", "prior_std"):
         assert init[name].default == config[name], name
     assert (init["prior"].default or "none") == config.prior
     betas = {

@@ -141,7 +141,7 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
         like["base_weights"] = jax.ShapeDtypeStruct((classes, backbone.features), jnp.float32)
     variables = weights_file.load(path, like)
     weights = variables.pop("base_weights", None)
-    mirror = about.get("mirror", False) is True  # files of before know no mirror images
+    mirror = about.get("mirror") is True
     dataset, names, share = (about.get(n) for n in ("dataset", "class_names", "base_holdout"))
     return Pretrained(
         backbone,

@@ -262,7 +262,7 @@ def _without_checksum(content: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise _Damage(f"is damaged ({_DONE} is no JSON: {error})") from error
     if not isinstance(stored, dict) or not {"crc32", "about"} <= stored.keys():
-        raise _Damage("was written by an older version, without checksums")
+        raise _Damage(f"is damaged ({_DONE} has no checksum)")
     if zlib.crc32(json.dumps(stored["about"]).encode()) != stored["crc32"]:
         raise _Damage(f"is damaged ({_DONE} has another checksum than when it was written)")
     return stored["about"]

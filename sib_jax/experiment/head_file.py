@@ -47,33 +47,23 @@ def save(
 
 def check_reads(path: Path, made_by: str) -> None:
     """Raises `ConfigError` where the parameters were trained on what another backbone made."""
-    if weights.about(path).get("made_by", made_by) != made_by:
+    if weights.about(path).get("made_by") != made_by:
         raise ConfigError(
             f"{path} was trained on features of another backbone; choose another --workdir, or "
             f"delete the folder {path.parent.parent} to start anew"
         )
 
 
-def is_complete(path: Path) -> bool:
-    """Whether a file says what its parameters are for; those of older versions did not."""
-    return _is_complete(weights.about(path))
-
-
-def _is_complete(about: dict[str, Any]) -> bool:
-    return all(isinstance(about.get(name), list) for name in ("input_shape", "base_classes"))
-
-
 def load(path: Path, method: Method) -> Stored:
     """Reads what `save` wrote for this method.
 
     Raises:
-      WeightsError: the file is damaged, of another method, or not complete.
+      WeightsError: the file is damaged, of another method, or of something else than a head.
     """
     about = weights.about(path)
-    if not _is_complete(about):
+    if not all(isinstance(about.get(name), list) for name in ("input_shape", "base_classes")):
         raise weights.WeightsError(
-            f"{path} does not say what its parameters are for: an older version wrote it. Start "
-            "the run again with the same command: it adds that, and trains nothing anew"
+            f"{path} does not say what its parameters are for: it is no file of a head"
         )
     shape, names = tuple(about["input_shape"]), tuple(about["base_classes"])
     return Stored(weights.load(path, parameter_shapes(method, shape, len(names))), shape, names)

@@ -302,41 +302,38 @@ def _params(
     path, *twins = (run_files.params_file(workdir, n) for n in (head.name, *head.trained_alike))
     # As in `_backbone`.
     kept, *have = devices.everywhere([path.exists(), *(twin.exists() for twin in twins)])
-    if not kept:
-        if given is not None:
-            trained = given
-        elif not head.method.trained:
-            trained = start
-        elif any(have):
-            twin = have.index(True)
-            name = head.trained_alike[twin]
-            log.info("%s has the parameters of %s: it is trained alike", head.name, name)
-            trained = _kept(weights.load, twins[twin], start)
-        else:
-            trained = meta_train(
-                head,
-                start,
-                of.train,
-                of.evaluation["val"],
-                workdir / run_files.CHECKPOINTS / "heads" / head.name,
-                metrics,
-                trace_to and trace_to / head.name,
-            )
-    else:
-        trained = _kept(weights.load, path, start)
-    # All processes look before any writes.
     if kept:
+        trained = _kept(weights.load, path, start)
         head_file.check_reads(path, of.made_by)
-    if not kept or devices.anywhere(not head_file.is_complete(path)):
-        devices.once(
-            head_file.save,
-            path,
-            trained,
+        return trained
+    if given is not None:
+        trained = given
+    elif not head.method.trained:
+        trained = start
+    elif any(have):
+        twin = have.index(True)
+        name = head.trained_alike[twin]
+        log.info("%s has the parameters of %s: it is trained alike", head.name, name)
+        trained = _kept(weights.load, twins[twin], start)
+    else:
+        trained = meta_train(
             head,
-            input_shape=of.classes.shape,
-            base_classes=of.base_names,
-            made_by=of.made_by,
+            start,
+            of.train,
+            of.evaluation["val"],
+            workdir / run_files.CHECKPOINTS / "heads" / head.name,
+            metrics,
+            trace_to and trace_to / head.name,
         )
+    devices.once(
+        head_file.save,
+        path,
+        trained,
+        head,
+        input_shape=of.classes.shape,
+        base_classes=of.base_names,
+        made_by=of.made_by,
+    )
     return _kept(weights.load, path, start)
 
 

@@ -257,7 +257,7 @@ def _length(method: Method, shape: tuple[int, ...]) -> int | None:
 
 def _ways_of(config: Any) -> int | None:
     """The number of classes that the parameters are for; None for any."""
-    if config.method == "sib" and config.inner.steps == 0 and config.init_net == "support":
+    if config.method == "sib" and config.inner.steps == 0:
         return None
     one, other = (settings.method_of(config, ways) for ways in (config.ways, config.ways + 1))
     return None if settings.share_parameters(config, one, other) else config.ways

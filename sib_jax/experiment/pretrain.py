@@ -194,8 +194,8 @@ def _kind(backbone: Backbone) -> tuple[object, ...]:
     return backbone.name, backbone.channels, backbone.final_relu
 
 
-def check_start(start: str, classes: Sequence[str]) -> None:
-    """Raises `ConfigError` where a file to start from has no classifier of these classes."""
+def check_start(start: str, classes: Sequence[str]) -> Pretrained:
+    """The file to start from; raises `ConfigError` where it has no classifier of these classes."""
     found = pretrained.open_file(start)
     weights, names = found.weights, found.class_names
     if weights is None or len(weights) != len(classes) or names not in (None, tuple(classes)):
@@ -203,18 +203,18 @@ def check_start(start: str, classes: Sequence[str]) -> None:
             f"config.pretrain.start: {start} has no classifier of the {len(classes)} training "
             f"classes{'' if weights is None else f', but one of {len(weights)} others'}"
         )
+    return found
 
 
 def _start(work: _Work, backbone: Backbone) -> Model:
     """The model before the first step: drawn, or from a file whose classifier is then resized."""
     if work.settings.start:
-        found = pretrained.open_file(work.settings.start)
+        found = check_start(work.settings.start, work.data.train.class_names)
         if _kind(found.backbone) != _kind(backbone):
             raise ConfigError(
                 f"config.pretrain.start: {work.settings.start} holds a {found.backbone.name} with "
                 "other settings than this config asks for"
             )
-        check_start(work.settings.start, work.data.train.class_names)
         assert found.weights is not None
         weights = found.backbone.resize(found.weights, backbone.image_size)
         model = Model(

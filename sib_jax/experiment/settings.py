@@ -398,7 +398,6 @@ def sib_settings(c: Any) -> SibSettings:
         posterior=c.posterior,
         prior=None if c.prior == "none" else c.prior,
         learn_prior=c.learn_prior,
-        init_net=c.init_net,
         classifier=c.classifier,
         initial_std=c.initial_std,
         prior_std=c.prior_std,

@@ -27,7 +27,6 @@ class Settings(NamedTuple):
       posterior: "point" or "gaussian".
       prior: None, "gaussian", or "mixture" of the base classes.
       learn_prior: False keeps the prior as it starts.
-      init_net: "support", "query" or "global".
       classifier: "cosine" or "dot".
       initial_std: of a Gaussian posterior, before training.
       prior_std: of the prior, before training.
@@ -37,7 +36,6 @@ class Settings(NamedTuple):
     posterior: str = "point"
     prior: str | None = None
     learn_prior: bool = True
-    init_net: str = "support"
     classifier: str = "cosine"
     initial_std: float = 0.01
     prior_std: float = 1.0
@@ -58,7 +56,6 @@ def make(settings: Settings, ways: int) -> Method:
             features=features,
             posterior=settings.posterior,
             prior=settings.prior,
-            init_net=settings.init_net,
             classifier=settings.classifier,
             initial_std=settings.initial_std,
             prior_std=settings.prior_std,

@@ -36,7 +36,7 @@ class Observed(NamedTuple):
 
 def results_of(rows: Sequence[Row]) -> list[Any]:
     """What tells the results of one evaluation from those of another."""
-    return [[row.get(name) for name in ("head", "split", "tasks", "seed", "novel")] for row in rows]
+    return [[row[name] for name in ("head", "split", "tasks", "seed", "novel")] for row in rows]
 
 
 def write(workdir: Path, found: Observed) -> None:

@@ -35,15 +35,14 @@ _SECTIONS: tuple[Callable[[Run], Section | None], ...] = (
 )
 
 
-def tell(workdir: Path) -> Path | None:
+def tell(workdir: Path) -> None:
     """`write`, and a line that says where the report is, or why there is none."""
     try:
         path = write(workdir)
     except Exception as error:  # the results stand whatever happens to pictures of them
         log.warning("no report: %s", one_line(error))
-        return None
-    log.info("report: %s", shown(path))
-    return path
+    else:
+        log.info("report: %s", shown(path))
 
 
 def write(workdir: Path) -> Path:

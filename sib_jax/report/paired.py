@@ -10,7 +10,7 @@ import numpy as np
 
 from sib_jax.report.run import ReportError, Run
 from sib_jax.tasks.interval import Interval, interval
-from sib_jax.tasks.setting import Task, has_base
+from sib_jax.tasks.setting import has_base
 
 _WORDS = {
     "dataset": "data set",
@@ -38,11 +38,7 @@ def why_not(one: Run, of_one: str, other: Run, of_other: str, split: str) -> str
     for run, head in ((one, of_one), (other, of_other)):
         if split not in run.tasks.get(head, {}):
             return f"{run.workdir} keeps no accuracies of single {split} tasks of head {head}"
-    # Runs of before did not know all fields.
-    sizes = [
-        Task._field_defaults | run.of_tasks["heads"][head]
-        for run, head in ((one, of_one), (other, of_other))
-    ]
+    sizes = [run.of_tasks["heads"][head] for run, head in ((one, of_one), (other, of_other))]
     for field in sorted(sizes[0].keys() | sizes[1].keys()):
         values = [size.get(field) for size in sizes]
         if values[0] != values[1]:

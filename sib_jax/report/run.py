@@ -52,7 +52,7 @@ def read(workdir: Path) -> Run:
         raise ReportError(f"{shown(workdir)} {what}; give the --workdir of a finished run")
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
-        heads, of = {row["head"] for row in rows}, observed.results_of(rows)
+        of = observed.results_of(rows)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ReportError(
             f"{shown(path)} is damaged; evaluate again: the command of the run with --mode=evaluate"
@@ -67,10 +67,8 @@ def read(workdir: Path) -> Run:
         found = observed.read(workdir)
     except (WeightsError, LookupError, AttributeError):
         found = None
-    if found is not None and found.about.get("results", of) != of:
+    if found is not None and found.about.get("results") != of:
         found = None  # of an evaluation before this one
-    if found is not None and not found.confused.keys() <= heads:
-        found = None  # of another list of heads; versions before kept no results beside it
     return Run(workdir, rows, _epochs(workdir / metrics.FILE), tasks, of_tasks, found)
 
 

@@ -79,10 +79,10 @@ def line(index: int, mode: Mode) -> dict[str, str]:
     return {"color": mode.cycle[place], "linestyle": ("-", "--", ":", "-.")[turn % 4]}
 
 
-def below(axes: Axes, of: Figure, most: int = 4) -> None:
+def below(axes: Axes, of: Figure) -> None:
     """One legend for a whole figure, under it."""
     handles, labels = axes.get_legend_handles_labels()
-    of.legend(handles, labels, loc="outside lower center", ncols=min(most, max(len(labels), 1)))
+    of.legend(handles, labels, loc="outside lower center", ncols=min(4, max(len(labels), 1)))
 
 
 def short(name: str, most: int = 16) -> str:

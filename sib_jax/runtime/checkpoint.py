@@ -165,8 +165,6 @@ def _walk(folder: Path) -> Iterator[Path]:
 def _damage(folder: Path) -> str:
     """What differs from when the checkpoint was written; "" where nothing does."""
     path = folder / _SUMS
-    if not path.exists():
-        return ""
     try:
         wanted = json.loads(path.read_text())
         for name, (size, crc) in wanted.items():

@@ -67,7 +67,7 @@ def output_lost() -> bool:
 
 
 @contextlib.contextmanager
-def progress(name: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[..., None]]:
+def progress(name: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int], None]]:
     """Shows how far a loop is: one moving line on a terminal, a log line now and then elsewhere.
 
     Args:
@@ -77,8 +77,7 @@ def progress(name: str, total: int, unit: str, done: int = 0) -> Iterator[Callab
       done: units done before, by a run that is resumed.
 
     Yields:
-      advance(count, **values): counts `count` further units and shows `values` beside the rate and
-      the time left.
+      advance(count): counts `count` further units.
     """
     shown = tqdm.tqdm(
         desc=name,
@@ -92,11 +91,9 @@ def progress(name: str, total: int, unit: str, done: int = 0) -> Iterator[Callab
     begun = last = time.monotonic()
     finished = done
 
-    def advance(count: int, **values: float) -> None:
+    def advance(count: int) -> None:
         nonlocal last, finished
         finished += count
-        text = ", ".join(f"{key} {value:.3f}" for key, value in values.items())
-        shown.set_postfix_str(text, refresh=False)
         shown.update(count)
         now = time.monotonic()
         if shown.disable and (now - last > _SECONDS_BETWEEN_LINES) and finished < total:
@@ -104,8 +101,8 @@ def progress(name: str, total: int, unit: str, done: int = 0) -> Iterator[Callab
             rate = (finished - done) / (now - begun)
             left = (total - finished) / rate
             log.info(
-                "%s: %d of %d %s, %.0f/s, %.0f s left%s",
-                *(name, finished, total, unit, rate, left, f", {text}" if text else ""),
+                "%s: %d of %d %s, %.0f/s, %.0f s left",
+                *(name, finished, total, unit, rate, left),
             )
 
     with shown:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import pytest
-from flax.traverse_util import unflatten_dict
 
 import sib_jax
 from sib_jax.config import ConfigError, default, named, steps
@@ -95,20 +94,11 @@ def test_started_again_nothing_is_trained_again(rows, workdir, config):
     assert without_seconds(again) == without_seconds(rows)
 
 
-def test_what_the_head_of_an_older_version_did_not_say_is_added(rows, workdir, config, tmp_path):
-    """Nothing is trained for it: what was trained may have taken hours."""
-    old = shutil.copytree(workdir, tmp_path / "old")
-    shutil.rmtree(old / "checkpoints")
-    path = old / "heads" / "standard.npz"
-    arrays, about = weights.contents(path)
-    del about["input_shape"], about["base_classes"]
-    weights.save(path, unflatten_dict(arrays, sep="/"), about)
-    with pytest.raises(UserError, match="Start the run again with the same command: it adds that"):
-        sib_jax.load(old, "standard")
-    assert without_seconds(job.run(config, old)) == without_seconds(rows)
-    found, whole = weights.contents(path), weights.contents(workdir / "heads" / "standard.npz")
-    jax.tree.map(np.testing.assert_array_equal, found[0], whole[0])
-    assert found[1] == whole[1]
+def test_a_file_that_is_of_no_head_is_refused(workdir, tmp_path):
+    other = shutil.copytree(workdir, tmp_path / "other")
+    shutil.copy(other / "backbone.npz", other / "heads" / "standard.npz")
+    with pytest.raises(UserError, match=r"standard\.npz does not say .*: it is no file of a head"):
+        sib_jax.load(other, "standard")
 
 
 def test_a_folder_can_be_moved_and_goes_on_without_the_backbones_file(

@@ -23,8 +23,3 @@ def test_no_backbone_is_trained(config, tmp_path):
     assert [r["novel"] for r in again] == [r["novel"] for r in rows]
     with pytest.raises(UserError, match=r"all heads of .*run learn from images"):
         sib_jax.load(tmp_path / "run")
-
-
-def test_pretraining_alone_is_refused(config, tmp_path):
-    with pytest.raises(UserError, match="all methods read images"):
-        job.run(config, tmp_path / "run", "pretrain")

@@ -208,14 +208,6 @@ def test_is_an_untrained_method_that_finds_clusters(name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_query_labels_are_not_read(name):
-    episode = _episode()
-    other = episode._replace(query_labels=np.full_like(episode.query_labels, -1))
-    want = _compiled(name)(episode)
-    np.testing.assert_array_equal(_compiled(name)(other), want)
-
-
-@pytest.mark.parametrize("name", ALL)
 def test_other_order_of_classes_and_examples_reorders_the_logits(name):
     episode = _episode()
     new_label = np.asarray([2, 0, 1], np.int32)  # of the class that was 0, 1, 2

@@ -18,11 +18,14 @@ def _written_out(scores: np.ndarray, iterations: int) -> np.ndarray:
     return found
 
 
+_compiled = jax.jit(balanced, static_argnums=1)
+
+
 @pytest.mark.parametrize("iterations", [0, 1, 7, 11, 12, 31, 100])
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0, 1000.0])
 def test_as_written_out(scale: float, iterations: int) -> None:
     scores = (scale * np.random.default_rng(0).standard_normal((23, 5))).astype(np.float32)
-    found = np.asarray(balanced(jnp.asarray(scores), iterations))
+    found = np.asarray(_compiled(jnp.asarray(scores), iterations))
     expected = _written_out(scores, iterations)
     np.testing.assert_allclose(_exp(found), _exp(expected), rtol=2e-3, atol=2e-5)
     np.testing.assert_allclose(found, expected, atol=2e-5 * max(scale, 1), rtol=2e-5)

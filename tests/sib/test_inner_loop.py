@@ -246,15 +246,6 @@ def test_vmap_over_episodes_is_a_loop_over_them():
     _assert_close(at_once, one_by_one, 2e-4)
 
 
-def test_lists_are_taken_for_arrays():
-    params, episode = _params(), _episode()
-    support, labels, query = (np.asarray(x).tolist() for x in episode[:3])
-    start = sib_jax.initial_posterior(params, support, labels, ways=WAYS)
-    found = sib_jax.adapt(params, start, query, steps=1, step_size=0.1)
-    wanted = sib_jax.adapt(params, start, episode.query, steps=1, step_size=0.1)
-    _assert_close(found, wanted, 1e-6)
-
-
 def test_bad_arguments_are_named():
     params, episode = _params("gaussian"), _episode()
     start = _start(params, episode)
