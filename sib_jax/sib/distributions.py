@@ -32,11 +32,11 @@ class PointMass(NamedTuple):
 
 
 class Mixture(NamedTuple):
-    """An equal-weight mixture of c diagonal Gaussians of one scale over vectors of length d.
+    """An equal-weight mixture of c diagonal Gaussians over vectors of length d.
 
     Attributes:
       means: [c, d], one row a component.
-      log_std: shared by the components, [d].
+      log_std: [c, d] or, shared by the components, [d].
       chosen: int [b], the components that take part, with equal weights; all unless given.
     """
 
@@ -116,14 +116,18 @@ def kl(q: Posterior, p: Prior) -> jax.Array:
 
 
 def _kl_to_mixture(q: Posterior, p: Mixture) -> jax.Array:
-    to_components = _kl_to_components(q, p)
+    if p.log_std.ndim == 1:
+        to_components = _kl_to_shared_scale(q, p)
+    else:
+        one = jax.vmap(lambda mean, log_std: kl(q, Gaussian(mean, log_std)), out_axes=-1)
+        to_components = one(p.means, p.log_std)
     if p.chosen is not None:
         # Chosen here and not among the means: the product above serves every episode of a batch.
         to_components = to_components[..., p.chosen]
     return math.log(to_components.shape[-1]) - jax.nn.logsumexp(-to_components, axis=-1)
 
 
-def _kl_to_components(q: Posterior, p: Mixture) -> jax.Array:
+def _kl_to_shared_scale(q: Posterior, p: Mixture) -> jax.Array:
     """KL(q || p_c) for every component; [..., c].
 
     All components having one scale, the squared distances are a matrix product: nothing of size

@@ -57,6 +57,18 @@ def test_kl_to_a_mixture_of_one_is_the_kl_to_it():
     np.testing.assert_allclose(distributions.kl(q, mixture), distributions.kl(q, p), rtol=1e-6)
 
 
+def test_components_may_have_scales_of_their_own():
+    rng = np.random.default_rng(4)
+    means = jnp.asarray(rng.standard_normal((2, 5, 4)), jnp.float32)
+    scales = jnp.asarray(rng.uniform(-1, 1, (5, 4)), jnp.float32)
+    q = Gaussian(means[0, :3], jnp.full((3, 4), -0.5))
+    chosen = [3, 0, 4]
+    found = distributions.kl(q, Mixture(means[1], scales, jnp.asarray(chosen)))
+    one_by_one = [distributions.kl(q, Gaussian(means[1, c], scales[c])) for c in chosen]
+    bound = -np.log(np.mean(np.exp(-np.float64(one_by_one)), axis=0))
+    np.testing.assert_allclose(found, bound, rtol=1e-5)
+
+
 def test_kl_to_oneself_is_zero_and_never_negative():
     q = _random(0)
     assert float(distributions.kl(q, q)) == 0
