@@ -111,7 +111,9 @@ def _backbone_rate(backbone: backbones.Backbone, batch: int) -> tuple[float, flo
         jax.block_until_ready(state)
 
     took = timing.fastest(run, 3) / steps
-    cost: Any = jax.jit(backbone.apply).lower(variables, images).cost_analysis()
+    with jax.default_device(jax.devices("cpu")[0]):  # accelerators' plugins do not count
+        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (variables, images))
+        cost: Any = jax.jit(backbone.apply).lower(*like).cost_analysis()
     return 3 * cost["flops"] / took, batch / took
 
 

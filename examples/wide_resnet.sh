@@ -21,5 +21,5 @@ mkdir -p "$out"
 run() { python -m sib_jax.main --config="experiments/paper.py:$dataset" --workdir="$out/run" "${flags[@]}" "$@"; }
 run --mode=pretrain
 python -m sib_jax.features --run="$out/run" --out="$out/features.npz" --dtype=float16
-python benchmarks/gpu.py "${toy[@]}" --json="$out/gpu.json"
 run
+python benchmarks/gpu.py "${toy[@]}" --json="$out/gpu.json"

@@ -13,8 +13,8 @@ from sib_jax.errors import UserError
 from sib_jax.runtime import console, interrupt, seeds
 
 _LESS = (
-    "smaller batches need less (config.optimizer.batch, config.eval.batch), as do fewer images at "
-    "once, a smaller T or, for SIB, config.inner.checkpoint=True"
+    "smaller batches need less (config.pretrain.batch, config.optimizer.batch, config.eval.batch), "
+    "as do fewer images at once, a smaller T or, for SIB, config.inner.checkpoint=True"
 )
 
 
@@ -82,7 +82,7 @@ def mistakes_told() -> Iterator[None]:
     except RuntimeError as error:  # of XLA
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        asked = re.search(r"allocating (\d+) bytes", str(error))
+        asked = re.search(r"allocat\w+ (\d+) bytes", str(error))
         said = f" ({int(asked[1]):,} bytes more were asked for)" if asked else ""
         fail(f"memory ran out{said}: {_LESS}")
     except interrupt.Interrupted:

@@ -49,7 +49,7 @@ _DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
     False,
     "This process is one of several that run the job together, in one --workdir that all of them "
-    "see: one for each host of a TPU slice, or for each GPU or node. Start all alike",
+    "see: one for each host of a TPU slice, or for each GPU. Start all alike",
 )
 _ADDRESS = flags.DEFINE_string(
     "coordinator_address",

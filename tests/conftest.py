@@ -25,11 +25,14 @@ def _known(flags: dict[str, str]) -> list[str]:
             library.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
         ):
-            found += [f"--{f}={value}" for f, value in flags.items() if text.find(f.encode()) >= 0]
+            # A name with its end: a flag that is gone may still be the field of a message.
+            there = [f for f in flags if text.find(b"\0" + f.encode() + b"\0") >= 0]
+            found += [f"--{f}={flags[f]}" for f in there]
     return found
 
 
 os.environ["XLA_FLAGS"] = " ".join([*_known(_FLAGS), *os.environ.get("XLA_FLAGS", "").split()])
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # tolerances are those of a CPU's float32
 os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"  # a program need not say where it comes from
 gc.set_threshold(200_000)  # tracing makes many objects, and nearly all of them stay for a while
 

@@ -58,6 +58,10 @@ def test_a_report_of_one_run_takes_no_option_of_a_comparison(option):
             RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 71815969536 bytes."),
             r"memory ran out \(71,815,969,536 bytes more were asked for\): smaller",
         ),
+        (
+            RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 123 bytes."),
+            r"memory ran out \(123 bytes more were asked for\): smaller",  # on a GPU
+        ),
     ],
 )
 def test_memory_that_runs_out_is_told(error, message):

@@ -45,7 +45,6 @@ def run(*arguments, **env):
             "config.backbone is 'resnet', but must be conv4_64",
         ),
         (("--config=experiments/5w1s.py", "--process_id=1"), "--process_id go with --distributed"),
-        (("--config=experiments/5w1s.py", "--distributed"), "give --coordinator_address=HOST:PORT"),
         (("--config=experiments/5w1s.py", "--profile=x", "--mode=evaluate"), "--profile traces"),
         (
             ("--config=README.md",),
@@ -59,6 +58,7 @@ def run(*arguments, **env):
             "heads: none is named 'T9'; this experiment has T0, adapted",
         ),
         (("--config=5w1s", "--heads="), "heads is empty: name one at least"),
+        (("--config=5w1s", "--workdir=gs://mine/run"), "is an address, but a workdir is a folder"),
     ],
 )
 def test_a_mistake_ends_in_one_message(arguments, message, monkeypatch):
@@ -73,10 +73,17 @@ def test_a_mistake_ends_in_one_message(arguments, message, monkeypatch):
     assert told.count("\n") == 1
 
 
-def test_a_mistake_ends_the_command_with_its_status():
-    done = run("--config=5w1s", "--workdir=README.md")
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--workdir=README.md", "sib_jax: README.md cannot be written: README.md is a file,"),
+        ("--distributed", "sib_jax: --distributed: coordinator_address should be defined."),
+    ],
+)
+def test_a_mistake_ends_the_command_with_its_status(argument, message):
+    done = run("--config=5w1s", argument)
     assert done.returncode == 1
-    assert done.stderr.startswith("sib_jax: README.md cannot be written: README.md is a file,")
+    assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
 
 

@@ -63,7 +63,7 @@ def cached(
     Raises:
       FeaturesError: the backbone gives something that is not finite.
     """
-    key = digest(_VERSION, pretrained.fingerprint(), split.fingerprint, jax.default_backend())
+    key = digest(_VERSION, pretrained.fingerprint(), split.fingerprint, *devices.rounding())
     path = cache_dir() / "features" / f"{pretrained.backbone.name}-{key}.npy"
     # A process may have a cache of its own: all compute, or none.
     if devices.everywhere(_is_whole(path)):

@@ -107,6 +107,7 @@ def _run(
         check_tensorboard()
     shown = experiment.backbone.name if experiment.has_backbone else "none"
     log.info("data set %s, backbone %s, workdir %s", experiment.data.name, shown, workdir)
+    log.info("on %s", devices.described())
     data = _load(experiment, workdir, mode, heads)
     seen = {split: data.split(split).fingerprint for split in ("train", "val")}
     run_files.check_data(seen, workdir)
@@ -118,6 +119,11 @@ def _run(
         run_files.check_data(seen, workdir)
         _check_same_heads(heads, workdir)
     devices.once(run_files.write_config, config, workdir)
+    if not devices.seen_everywhere(workdir / run_files.CONFIG):
+        raise ConfigError(
+            f"{workdir} is not one folder for all processes: some do not see what the first one "
+            "wrote; choose a --workdir on a disk that all of them share"
+        )
     devices.once(run_files.write_data, seen, workdir)
     silent = not devices.is_main()
     metrics = Metrics(workdir, tensorboard=experiment.tensorboard, silent=silent)

@@ -12,7 +12,7 @@ import sib_jax
 from sib_jax.experiment.measure import Calibration, Measured
 from sib_jax.experiment.run_files import CHECKPOINTS
 from sib_jax.report.results import Row
-from sib_jax.runtime import weights
+from sib_jax.runtime import devices, weights
 from sib_jax.runtime.weights import WeightsError
 
 Reached = dict[str, tuple[Row, Measured]]
@@ -65,7 +65,7 @@ def _arrays(measured: Measured) -> dict[str, np.ndarray]:
 
 
 def _with_versions(depends_on: Any) -> list[Any]:
-    return [sib_jax.__version__, jax.__version__, jax.default_backend(), depends_on]
+    return [sib_jax.__version__, jax.__version__, *devices.rounding(), depends_on]
 
 
 def _folder(workdir: Path) -> Path:

@@ -50,7 +50,8 @@ def free_bytes() -> int | None:
     """Memory for arrays: of the accelerators, or what the system can give; None if not known."""
     if jax.default_backend() != "cpu":
         found = [device.memory_stats() or {} for device in jax.local_devices()]
-        return sum(stats.get("bytes_limit", 0) for stats in found) or None
+        # A batch is spread over the devices of all processes, which are alike.
+        return jax.process_count() * sum(stats.get("bytes_limit", 0) for stats in found) or None
     known = []
     with contextlib.suppress(OSError, ValueError, IndexError):
         text = Path("/proc/meminfo").read_text()

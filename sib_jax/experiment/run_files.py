@@ -52,6 +52,10 @@ def params_file(workdir: Path, head: str) -> Path:
 
 def check_place(workdir: Path, heads: Sequence[str]) -> None:
     """Raises `FileError` where `workdir` cannot be a folder that is written to; makes nothing."""
+    if re.match(r"\w{2,}:/", str(workdir)):  # of gs:// and the like a Path leaves one stroke
+        raise files.FileError(
+            f"{workdir} is an address, but a workdir is a folder; a bucket can be mounted as one"
+        )
     longest = f"{CHECKPOINTS}/heads/{max(heads, key=len)}"
     files.check_folder(workdir, f"{longest}/damaged-{10**12}/{'-' * 80}")
 

@@ -1,7 +1,11 @@
 """Many devices and processes as one: a mesh with the axis "episode", and who writes files."""
 
+import collections
 import math
+import os
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,6 +16,8 @@ from jax.sharding import PartitionSpec as P
 
 from sib_jax.errors import UserError
 from sib_jax.runtime import interrupt
+
+_PATIENCE = 10  # seconds for a file to show on a disk that hosts share
 
 
 def join(address: str | None = None, count: int | None = None, index: int | None = None) -> None:
@@ -32,6 +38,24 @@ def join(address: str | None = None, count: int | None = None, index: int | None
             f"--distributed: {error} JAX found no cluster here that says so; give "
             "--coordinator_address=HOST:PORT, --process_count and --process_id"
         ) from error
+
+
+def rounding() -> tuple[str, ...]:
+    """What decides how numbers are rounded here, but for the version of JAX: one thing on a CPU."""
+    backend, precision = jax.default_backend(), jax.config.values["jax_default_matmul_precision"]
+    if backend == "cpu":
+        return (backend,)
+    return backend, jax.devices()[0].device_kind, str(precision)
+
+
+def described() -> str:
+    """What a job runs on, in words."""
+    kinds = collections.Counter(device.device_kind for device in jax.devices())
+    found = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
+    processes = jax.process_count()
+    return f"{found} ({jax.default_backend()})" + (
+        f", of {processes} processes" if processes > 1 else ""
+    )
 
 
 def episode_mesh(batch: int) -> Mesh:
@@ -116,6 +140,18 @@ def anywhere(flags: bool | Sequence[bool]) -> np.ndarray:
 def everywhere(flags: bool | Sequence[bool]) -> np.ndarray:
     """Each flag, set where it is set in every process; as `anywhere`."""
     return multihost_utils.process_allgather(np.asarray(flags)).all(axis=0)
+
+
+def seen_everywhere(path: Path) -> bool:
+    """Whether every process sees a file that the main one has written."""
+    if jax.process_count() == 1:
+        return True
+    # A network's file system may be late to tell; listing the folder makes it ask.
+    for _ in range(_PATIENCE):
+        if path.parent.is_dir() and path.name in os.listdir(path.parent):
+            break
+        time.sleep(1)
+    return bool(everywhere(path.exists()))
 
 
 def stop_if_asked() -> None:

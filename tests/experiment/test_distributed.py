@@ -38,8 +38,8 @@ def flat(config):
     return leaves
 
 
-def start(command, folder):
-    """Both processes; what they say goes to out0 and out1 in `folder`."""
+def start(command, folder, own=((), ())):
+    """Both processes, each with its own flags; what they say goes to out0 and out1 in `folder`."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -48,7 +48,7 @@ def start(command, folder):
         with (folder / f"out{i}").open("w") as out:
             flags = f"--coordinator_address=localhost:{port} --process_count=2 --process_id={i}"
             process = subprocess.Popen(
-                [*command, "--distributed", *flags.split()],
+                [*command, "--distributed", *flags.split(), *own[i]],
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
@@ -121,6 +121,14 @@ def test_a_slow_process_goes_the_same_way(command, config, tmp_path):
     slow = [sys.executable, "-c", _LATE, *command[3:], given, "--mode=train"]
     codes, said = wait(start(slow, tmp_path), tmp_path)
     assert codes == [0, 0], said
+
+
+def test_a_workdir_that_not_all_see_is_told_before_any_work(command, tmp_path):
+    places = [(f"--workdir={tmp_path / name}",) for name in ("mine", "yours")]
+    codes, said = wait(start(command, tmp_path, places), tmp_path)
+    assert codes == [1, 1], said
+    assert all("is not one folder for all processes" in text for text in said)
+    assert not (tmp_path / "mine" / "checkpoints").exists()
 
 
 def lines(workdir):
