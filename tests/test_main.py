@@ -28,6 +28,12 @@ def run(*arguments, **env):
     )
 
 
+@pytest.fixture(autouse=True)
+def _no_config_before(monkeypatch):
+    """A process reads one config file; newer Python runs a second in the module of the first."""
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ImportWarning")
 @pytest.mark.parametrize(
     ("arguments", "message"),

@@ -40,7 +40,7 @@ def test_paths_that_are_none(name, tmp_path):
     _one_line("pipe is a pipe or device; --data_dir must be", load, tmp_path / "pipe")
     _one_line("/dev/zero is a pipe or device", load, "/dev/zero")
     _one_line("File name too long", load, tmp_path / ("x" * 300))
-    _one_line(r"a\\x00b is no path \(embedded null byte\)", load, f"{tmp_path}/a\0b")
+    _one_line(r"a\\x00b is no path \(.*embedded null", load, f"{tmp_path}/a\0b")
     _one_line("is no path.*home", load, "~nobody_of_that_name/x")
     _one_line(r"a\\nb does not exist", load, tmp_path / "a\nb")
     (tmp_path / "circle").symlink_to("circle")
@@ -48,21 +48,29 @@ def test_paths_that_are_none(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", LOADERS)
-@pytest.mark.parametrize("function", ["scandir", "stat", "listdir", "open"])
-def test_an_unreadable_folder(name, function, toy, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "functions",
+    [("scandir",), ("stat",), ("listdir", "scandir"), ("open",)],  # pathlib lists by either
+    ids="-".join,
+)
+def test_an_unreadable_folder(name, functions, toy, tmp_path, monkeypatch):
     as_directory(tmp_path / "d", toy.pngs("{split}/{c}/{file}"))
     for split in ("train", "val", "test"):
         np.save(tmp_path / "d" / f"{split}_features.npy", np.ones((4, 2)))
         np.save(tmp_path / "d" / f"{split}_labels.npy", np.array([split] * 4))
-    real = getattr(io if function == "open" else os, function)
 
-    def refuse(path, *args, **kwargs):
-        if str(path).startswith(str(tmp_path / "d")):
-            raise PermissionError(13, "Permission denied", path)
-        return real(path, *args, **kwargs)
+    def refused(real):
+        def refuse(path, *args, **kwargs):
+            if str(path).startswith(str(tmp_path / "d")):
+                raise PermissionError(13, "Permission denied", path)
+            return real(path, *args, **kwargs)
 
-    monkeypatch.setattr(io if function == "open" else os, function, refuse)
-    if name == "features" and function in ("scandir", "listdir"):
+        return refuse
+
+    for function in functions:
+        module = io if function == "open" else os
+        monkeypatch.setattr(module, function, refused(getattr(module, function)))
+    if name == "features" and "scandir" in functions:
         features.load(tmp_path / "d")  # which lists nothing
     else:
         _one_line(r"cannot be read.*Permission denied", LOADERS[name], tmp_path / "d")
