@@ -13,7 +13,7 @@ from pathlib import Path
 KINDS = ("ENOSPC", "EIO", "stops half-way")
 _RANDOM = re.compile(r"\.[0-9a-f]{8}\.[0-9a-f]{12}\.tmp|-tmp(-\d+)?|(?<=-)[0-9a-f]{16}")
 _NAMED = ("replace", "rename", "mkdir")  # by their first argument, a path
-_OPENED = ("fsync", "posix_fallocate", "pwrite", "ftruncate")  # by a number of an open file
+_OPENED = ("fsync", "posix_fallocate", "write", "ftruncate")  # by a number of an open file
 
 
 class Died(BaseException):

@@ -13,6 +13,14 @@ from sib_jax.runtime import files
 UNSURE = "unsure"  # the folder of images that no class is sure of
 
 
+def of_system(name: str) -> str:
+    """A pattern of what no folder's name has, on the system that `os.name` calls so."""
+    return r'[<>:"/\\|?*\x00-\x1f]|[. ]+$' if name == "nt" else r"[/\\\x00]"
+
+
+_NO_NAME = of_system(os.name)
+
+
 def check(place: str, given: Iterable[str]) -> None:
     """Whether copies can go to a folder; makes nothing.
 
@@ -69,7 +77,7 @@ def _folder_names(wanted: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     taken: set[str] = set()
     for name in dict.fromkeys(wanted):
-        safe = re.sub(r"[/\\\x00]", "_", name)
+        safe = re.sub(_NO_NAME, "_", name)
         safe = safe if safe.strip(". ") else f"_{safe}"
         found[name] = next(n for n in _names(safe) if n.casefold() not in taken)
         taken.add(found[name].casefold())

@@ -11,9 +11,10 @@ from sib_jax.runtime import huge_pages, interrupt
 
 _OTHERS = tuple(f"sib_jax.{name}" for name in ("predict", "features", "report", "evaluate"))
 
+_script = os.path.basename(sys.argv[0]).removesuffix(".exe") if sys.argv else ""
 _module = huge_pages.module(sys.orig_argv[1:])
 if _module in ("sib_jax", "sib_jax.main"):
     huge_pages.restart_with(_module)
     interrupt.watch()
-elif _module in _OTHERS or (sys.argv and os.path.basename(sys.argv[0]) in ("sib_jax", "sib-jax")):
+elif _module in _OTHERS or _script in ("sib_jax", "sib-jax"):
     interrupt.watch()

@@ -1,12 +1,12 @@
 """The one writer of the terminal: log lines, and a progress line that they do not break."""
 
 import contextlib
+import io
 import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TextIO
 
 import absl.logging
 import tqdm
@@ -18,11 +18,18 @@ log = logging.getLogger("sib_jax")
 
 def start() -> None:
     """Sends the log lines of this package, and nobody else's chatter, to standard output."""
+    write_any_character()
     log.handlers[:] = [_Output()]
     log.setLevel(logging.INFO)
     log.propagate = False
     # Orbax tells of every file there, and gives the traceback of each error that it raises too.
     absl.logging.set_verbosity(absl.logging.FATAL)
+
+
+def write_any_character() -> None:
+    """Standard output has escapes for what its encoding lacks; a pipe on Windows lacks much."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def only_warnings() -> None:
@@ -43,7 +50,7 @@ class _Output(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         stream = sys.stderr if self.lost else sys.stdout
         try:
-            tqdm.tqdm.write(f"{_encodable(record.getMessage(), stream)}\n", file=stream, end="")
+            tqdm.tqdm.write(f"{record.getMessage()}\n", file=stream, end="")
             stream.flush()
         except BrokenPipeError:  # whoever reads the output has read enough
             close_output()
@@ -53,12 +60,6 @@ class _Output(logging.Handler):
                 print(told, file=sys.stderr)
             self.lost = True
             self.setLevel(logging.WARNING)
-
-
-def _encodable(text: str, stream: TextIO) -> str:
-    """The text, with escapes for what the terminal has no characters for."""
-    encoding = stream.encoding or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def output_lost() -> bool:

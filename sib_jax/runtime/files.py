@@ -34,6 +34,7 @@ _OLD = 24 * 3600  # seconds: a temporary whose writer cannot be asked is left al
 _BLOCK = bytes(1 << 20)
 _TEMPORARY = re.compile(r"\..*\.(?P<machine>[0-9a-f]{8})\.[0-9a-f]{12}\.tmp", re.DOTALL)
 _REMEDIES = {
+    errno.EBUSY: "close it there, or choose another path",
     errno.EACCES: "choose a folder that you may write to, or change its permissions",
     errno.EPERM: "choose a folder that you may write to, or change its permissions",
     errno.EROFS: "choose a folder on a disk that can be written to",
@@ -130,6 +131,8 @@ def check_folder(path: StrPath, below: str = "") -> None:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             (place / below).lstat()  # fails where the names are too long
         while not os.path.lexists(place):
+            if place == place.parent:  # a drive of Windows, or a share
+                raise FileNotFoundError(errno.ENOENT, f"there is no {shown(place)}")
             place = place.parent
         if place.is_symlink() and not place.exists():
             raise OSError(
@@ -162,8 +165,9 @@ def lock(path: Path) -> Iterator[tuple[bool | None, str]]:
         is_ours = _lock(handle)
         if is_ours:
             os.ftruncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()} on {_nodename()}".encode(), 0)
-        holder = os.pread(handle, 300, 0).decode(errors="replace")
+            os.write(handle, f"process {os.getpid()} on {_nodename()}".encode())
+        os.lseek(handle, 0, os.SEEK_SET)
+        holder = os.read(handle, 300).decode(errors="replace")
         yield is_ours, shown(holder) or "its process is not known"
     finally:
         os.close(handle)
@@ -382,6 +386,11 @@ def _mode_of_regular(path: Path) -> int | None:
         raise OSError(errno.EINVAL, "it is a device or pipe, not a file")
     if not os.access(path, os.W_OK):  # to rename over it would need no such permission
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    if fcntl is None:
+        try:
+            path.open("r+b").close()
+        except OSError as error:
+            raise OSError(errno.EBUSY, "another program has it open") from error
     return stat.S_IMODE(mode)
 
 
@@ -395,7 +404,7 @@ def _temporary_file(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
             # "x": the name is random, and what has it by chance is not ours. Closed first: Windows
             # removes no open file, and closing may fail when the disk is full.
             file = stack.enter_context(contextlib.closing(temporary.open("xb")))
-            if _lock(file.fileno()) is False or not _is_at(file.fileno(), temporary):
+            if not _locked_in_place(file.fileno(), temporary):
                 continue  # swept in the instant before it was locked
             yield file, temporary
             return
@@ -404,7 +413,7 @@ def _temporary_file(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[bool]:
     """Locks a folder, where that works; gives whether it is still there."""
-    if fcntl is None:
+    if fcntl is None:  # Windows opens no folder
         yield True
         return
     try:
@@ -413,7 +422,7 @@ def _locked(folder: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        yield _lock(handle) is not False and _is_at(handle, folder)
+        yield _locked_in_place(handle, folder)
     finally:
         os.close(handle)
 
@@ -431,9 +440,12 @@ def _lock(handle: int) -> bool | None:
     return True
 
 
-def _is_at(handle: int, path: Path) -> bool:
+def _locked_in_place(handle: int, path: Path) -> bool:
+    """Whether a temporary is locked and still there; without locks nobody sweeps what is new."""
+    if fcntl is None:
+        return True
     try:
-        return os.path.samestat(os.fstat(handle), path.stat())
+        return _lock(handle) is not False and os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
         return False
 

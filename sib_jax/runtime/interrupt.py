@@ -52,24 +52,25 @@ def watch() -> None:
         # Held back until all is set, where no other thread takes them: Python's own handler of
         # SIGINT would end this in a traceback. The thread, which inherits it, takes none either: a
         # signal that `held` holds back must not end there.
-        _mask(signal.SIG_BLOCK)
+        _hold(True)
         reading, writing = os.pipe()  # not inherited: gone where the process starts anew
-        os.set_blocking(writing, False)
+        if hasattr(os, "set_blocking"):  # Windows asks for it of sockets alone
+            os.set_blocking(writing, False)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         for number in _SIGNALS:
             signal.signal(number, _nothing)
         threading.Thread(target=_watch, args=(reading,), daemon=True).start()
-    _mask(signal.SIG_UNBLOCK)
+    _hold(False)
 
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
     """Signals that come within are answered after it, or by `watch` of a program started in it."""
-    _mask(signal.SIG_BLOCK)
+    _hold(True)
     try:
         yield
     finally:
-        _mask(signal.SIG_UNBLOCK)
+        _hold(False)
 
 
 def goes_on_from(place: str, *, together: bool = False) -> None:
@@ -146,6 +147,7 @@ def _nothing(_number: int, _frame: object) -> None:
     """Python's own part of a signal; the thread does the rest."""
 
 
-def _mask(how: int) -> None:
+def _hold(back: bool) -> None:
+    """Signals come no more, or come again; on Windows they always do."""
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(how, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK if back else signal.SIG_UNBLOCK, _SIGNALS)

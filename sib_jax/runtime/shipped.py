@@ -6,6 +6,7 @@ asks before anything is imported that takes long.
 """
 
 import difflib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,10 +50,22 @@ def with_config_file(argv: Sequence[str]) -> list[str]:
     return words
 
 
+def parted(given: str) -> tuple[str, str]:
+    """The file and the rest of FILE:ARGUMENT, the colon with the rest; C:\\ is no end of a file."""
+    ends = [match.start() for match in re.finditer(":", given)]
+    drive = 1 if re.match(r"[A-Za-z]:[\\/]", given) else 0
+    for end in [*ends, len(given)]:
+        if Path(given[:end]).is_file():
+            break
+    else:
+        end = [*ends[drive:], len(given)][0]
+    return given[:end], given[end:]
+
+
 def _config_file(given: str) -> str:
-    name, colon, argument = given.partition(":")
+    name, argument = parted(given)
     if Path(name).is_file():
-        return given
+        return f"{_without_colon(Path(name))}{argument}"
     known = experiments()
     stem = Path(name).name.removesuffix(".py")
     if stem not in known:
@@ -62,7 +75,23 @@ def _config_file(given: str) -> str:
         raise UserError(
             f"--config={name} is neither a file nor an experiment{hint}; there are {there}"
         )
-    return f"{known[stem]}{colon}{argument}"
+    return f"{_without_colon(known[stem])}{argument}"
+
+
+def _without_colon(path: Path) -> str:
+    """Another name of a file: ml_collections takes all after the first colon for an argument."""
+    if ":" not in str(path):
+        return str(path)
+    try:
+        near = os.path.relpath(path)
+    except ValueError:  # another drive of Windows
+        near = str(path)
+    if ":" in near:
+        raise UserError(
+            f"--config={path} cannot be read from here, as a colon ends the name of a config file: "
+            "start the command in a folder on the way to it, or on its drive"
+        )
+    return near
 
 
 def _files(name: str, pattern: str) -> list[Path]:

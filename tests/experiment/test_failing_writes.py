@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import jax
 import numpy as np
@@ -13,6 +14,8 @@ from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.errors import UserError
 from sib_jax.experiment import job, settings
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="files are told by /proc")
 
 # The long form, every kind and more of each file's writes, runs beside the long fuzz tests.
 LONG = bool(os.environ.get("SIB_JAX_FUZZ"))
