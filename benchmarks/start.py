@@ -108,10 +108,10 @@ def _first_step(args: argparse.Namespace) -> dict[str, float]:
     """The points in time of a first step."""
     import ours
 
-    from sib_jax import main as program
+    from sib_jax.runtime import programs
 
     imported = time.time()
-    program._keep_compiled_programs()  # in $SIB_JAX_CACHE, under the program's own rules
+    programs.keep()  # in $SIB_JAX_CACHE, under the program's own rules
     config = ours.experiment(args.experiment, "mini_imagenet")
     table = _table(args, "train")
     read = time.time()

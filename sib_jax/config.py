@@ -336,6 +336,11 @@ def heads(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigD
             )
         if name in found:
             raise ConfigError(f"config.heads has two heads named {name!r}")
+        if twins := [other for other in found if other.casefold() == name.casefold()]:
+            raise ConfigError(
+                f"config.heads has heads named {twins[0]!r} and {name!r}: on some disks these are "
+                "one file; let their names differ in more than capitals"
+            )
         if not isinstance(changes, Mapping):
             raise ConfigError(
                 f"config.heads: {name} must have a dict of fields, got {_brief(changes)}"

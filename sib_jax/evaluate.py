@@ -22,8 +22,9 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     from sib_jax import pytorch
     from sib_jax.experiment import job, loading
     from sib_jax.official import checkpoint
-    from sib_jax.runtime import interrupt
+    from sib_jax.runtime import interrupt, programs
 
+    programs.keep()
     params = pytorch.load_head(options.checkpoint)
     inner = pytorch.load_inner(options.checkpoint)
     steps = "" if options.steps is None else f"-T{options.steps}"

@@ -43,9 +43,10 @@ class Part(NamedTuple):
 
 def run(options: argparse.Namespace) -> None:
     """Computes the features, or takes them from the cache, and writes the file."""
-    from sib_jax.runtime import files
+    from sib_jax.runtime import files, programs
     from sib_jax.runtime.console import log
 
+    programs.keep()
     files.check_file(options.out)
     features: list[np.ndarray] = []
     labels: list[np.ndarray] = []

@@ -67,12 +67,12 @@ def main(argv: Sequence[str]) -> None:
     # Imported here: a mistaken flag is answered at once.
     from sib_jax.config import check, named
     from sib_jax.experiment import job, settings
-    from sib_jax.runtime import console, devices
+    from sib_jax.runtime import console, devices, programs
 
     console.start()
     config = _CONFIG.value
     with mistakes_told():
-        _keep_compiled_programs()
+        programs.keep()
         check(config)
         only = None if _HEADS.value is None else named(config, _HEADS.value)
         if _DATA_DIR.value is not None:
@@ -119,18 +119,6 @@ def _check_flags(argv: Sequence[str]) -> None:
         fail("--coordinator_address, --process_count and --process_id go with --distributed")
 
 
-def _keep_compiled_programs() -> None:
-    """The next run starts at once: JAX's compilation cache, unless the user has placed it."""
-    import jax
-
-    from sib_jax.data.cache import cache_dir
-
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
-        # The many small programs too: together they take longer than the large one.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-
-
 def parse(argv: Sequence[str]) -> list[str]:
     """Reads the flags; a mistake in them ends with one line and not with a traceback."""
     from sib_jax.errors import UserError
@@ -167,7 +155,7 @@ def _mistake(argv: Sequence[str], error: Exception) -> str:
     if typed and typed[1] in config.fields():
         return config.describe(typed[1], typed[2], config.fields()[typed[1]].kind.wanted)
     named = [a.split("=", 1)[1] for a in argv if a.startswith("--config=")]
-    file = named[-1].split(":")[0] if named else "--config"
+    file = shipped.parted(named[-1])[0] if named else "--config"
     if isinstance(error, UserError):
         return shown(str(error))
     while "whilst parsing config file" in str(error) and isinstance(error.__context__, Exception):

@@ -38,6 +38,7 @@ from sib_jax.data.given_images import (
     stored,
 )
 from sib_jax.errors import UserError
+from sib_jax.runtime import console
 
 if TYPE_CHECKING:
     from sib_jax.experiment.predictor import Prediction, Predictor
@@ -56,6 +57,7 @@ class PredictError(UserError):
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; a mistake of the user ends it with one line."""
     options = _parse(sys.argv[1:] if argv is None else argv)
+    console.write_any_character()
     with mistakes_told():
         run(options)
 
@@ -67,8 +69,9 @@ def run(options: argparse.Namespace) -> None:
     _check_outputs(options, support, query)
     _check_names(support, options.sure)
     from sib_jax.experiment.loading import load
-    from sib_jax.runtime import files
+    from sib_jax.runtime import files, programs
 
+    programs.keep()
     tell = functools.partial(print, file=sys.stderr if options.out == _STDOUT else sys.stdout)
     predictor = load(
         options.run,

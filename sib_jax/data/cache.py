@@ -15,8 +15,8 @@ import numpy as np
 
 from sib_jax.data import identical
 from sib_jax.data.split import SPLITS, DataSet, Split
-from sib_jax.errors import UserError
 from sib_jax.runtime import files
+from sib_jax.runtime.cache_dir import CacheError, cache_dir
 
 BASE_SPLITS = ("base_val", "base_test")  # where a `Writer` puts `DataSet.base`
 
@@ -24,28 +24,6 @@ _DONE = "dataset.json"
 
 
 log = logging.getLogger(__name__)
-
-
-class CacheError(UserError):
-    """The cache cannot be written; the message says how to point it elsewhere."""
-
-
-def cache_dir() -> Path:
-    """Folder of all that is prepared once: $SIB_JAX_CACHE, else sib_jax in the user's cache.
-
-    Raises:
-      CacheError: the user has no home folder.
-    """
-    try:
-        own = os.environ.get("SIB_JAX_CACHE")
-        if own:
-            return Path(own).expanduser().absolute()
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        return Path(base) / "sib_jax"
-    except RuntimeError as error:
-        raise CacheError(
-            f"there is no folder for prepared data ({error}); set SIB_JAX_CACHE to one"
-        ) from error
 
 
 def digest(*parts: object) -> str:

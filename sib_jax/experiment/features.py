@@ -10,10 +10,11 @@ import numpy as np
 
 from sib_jax.backbones import Variables
 from sib_jax.backbones.pretrained import Extractor, Pretrained
-from sib_jax.data.cache import cache_dir, digest
+from sib_jax.data.cache import digest
 from sib_jax.data.split import Split
 from sib_jax.errors import UserError
 from sib_jax.runtime import devices, files
+from sib_jax.runtime.cache_dir import cache_dir
 from sib_jax.runtime.console import log
 
 BATCH = 256  # images at once, or a few more, so that every device has as many

@@ -12,7 +12,7 @@ import numpy as np
 
 from sib_jax.backbones import Backbone, pretrained
 from sib_jax.backbones.pretrained import Pretrained
-from sib_jax.config import ConfigError, describe
+from sib_jax.config import ConfigError, describe, flat
 from sib_jax.data.load import load
 from sib_jax.data.split import SPLITS, DataSet, FeatureSplit, Sizes
 from sib_jax.experiment import (
@@ -108,6 +108,9 @@ def _run(
     shown = experiment.backbone.name if experiment.has_backbone else "none"
     log.info("data set %s, backbone %s, workdir %s", experiment.data.name, shown, workdir)
     log.info("on %s", devices.described())
+    for equal in settings.equal_heads(experiment.heads):
+        told = "heads %s differ in nothing but their names, and so will their rows; --heads=%s"
+        log.warning(f"{told} runs one of them", " and ".join(equal), equal[0])
     data = _load(experiment, workdir, mode, heads)
     seen = {split: data.split(split).fingerprint for split in ("train", "val")}
     run_files.check_data(seen, workdir)
@@ -118,6 +121,7 @@ def _run(
         run_files.check_same(config, workdir)
         run_files.check_data(seen, workdir)
         _check_same_heads(heads, workdir)
+    _check_started_alike(config, experiment, seen, mode)
     devices.once(run_files.write_config, config, workdir)
     if not devices.seen_everywhere(workdir / run_files.CONFIG):
         raise ConfigError(
@@ -180,6 +184,21 @@ def _run(
             _report, workdir, lambda: observe(experiment, data, of, params, predicted, rows)
         )
     return rows
+
+
+def _check_started_alike(
+    config: Any, experiment: Experiment, seen: Mapping[str, str], mode: str
+) -> None:
+    """Of several processes; where their data lie, each may have its own place."""
+    told = {f"config.{name}": repr(value) for name, value in flat(config).items()}
+    del told["config.data_dir"], told["config.backbone_file"]
+    told |= {"mode": mode, "heads": repr([head.name for head in experiment.heads])}
+    told |= {f"{split} images": fingerprint for split, fingerprint in seen.items()}
+    if different := devices.not_alike(told):
+        raise ConfigError(
+            f"not all processes have the same {', '.join(different)}: start all of them alike, on "
+            "the same data"
+        )
 
 
 def _load(experiment: Experiment, workdir: Path, mode: str, heads: Mapping[str, Any]) -> DataSet:

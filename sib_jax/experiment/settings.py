@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -176,6 +176,14 @@ def read(c: Any) -> Experiment:
         ),
         tensorboard=c.tensorboard,
     )
+
+
+def equal_heads(heads: Sequence[Head]) -> list[list[str]]:
+    """Names of heads that differ in nothing else, such as those of two T under a method of none."""
+    alike: dict[Any, list[str]] = {}
+    for head in heads:
+        alike.setdefault(repr(head._replace(name="", trained_alike=())), []).append(head.name)
+    return [names for names in alike.values() if len(names) > 1]
 
 
 def make_backbone(settings: BackboneSettings, channels: int) -> Backbone:

@@ -1,10 +1,11 @@
 """Many devices and processes as one: a mesh with the axis "episode", and who writes files."""
 
 import collections
+import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,15 @@ def anywhere(flags: bool | Sequence[bool]) -> np.ndarray:
 def everywhere(flags: bool | Sequence[bool]) -> np.ndarray:
     """Each flag, set where it is set in every process; as `anywhere`."""
     return multihost_utils.process_allgather(np.asarray(flags)).all(axis=0)
+
+
+def not_alike(told: Mapping[str, str]) -> list[str]:
+    """The names of what is not told alike in all processes. All must tell of the same names."""
+    digests = [hashlib.sha256(text.encode()).digest() for text in told.values()]
+    mine = np.frombuffer(b"".join(digests), np.uint8).reshape(len(told), -1)
+    alike = (multihost_utils.process_allgather(mine) == mine).all(axis=(0, 2))
+    # What another finds unlike its own is so for all.
+    return [name for name, same in zip(told, everywhere(alike), strict=True) if not same]
 
 
 def seen_everywhere(path: Path) -> bool:

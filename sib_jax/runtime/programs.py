@@ -1,15 +1,37 @@
-"""Compiled programs, of which a process can hold only so many on Linux.
+"""Compiled programs: kept on disk from one command to the next, and in memory not too many.
 
-Each maps some pages, and with more than `vm.max_map_count` mappings, 65,530 by default, the next
-program that is loaded ends the process with a segmentation fault: a job of 75 heads came that far.
+On Linux each maps some pages, and with more than `vm.max_map_count` mappings, 65,530 by default,
+the next program that is loaded ends the process with a segmentation fault: a job of 75 heads came
+that far.
 """
 
+import os
 from pathlib import Path
 
 import jax
 
+from sib_jax.runtime.cache_dir import CacheError, cache_dir
+
 _MAPPED = Path("/proc/self/maps")
 _LIMIT = Path("/proc/sys/vm/max_map_count")
+
+
+def keep() -> None:
+    """The next command starts at once: JAX's compilation cache, unless the user has placed it.
+
+    Where nothing can be written to its folder, programs are compiled in every command.
+    """
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
+        return
+    try:
+        folder = cache_dir() / "compiled"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (CacheError, OSError):
+        return
+    if os.access(folder, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        # The many small programs too: together they take longer than the large one.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def make_room() -> None:

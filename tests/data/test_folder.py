@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sib_jax.data import cache, folder, prepare
+from sib_jax.data import folder, prepare
 from sib_jax.data.errors import DataError
 from sib_jax.data.load import load
+from sib_jax.runtime.cache_dir import cache_dir
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -248,7 +249,7 @@ def test_errors_say_what_is_wrong(tmp_path):
     root = _split_tree(tmp_path / "floats")
     Image.fromarray(np.full((20, 20), 0.5, np.float32)).save(root / "val" / "val0" / "1.tif")
     _error(r"val0/1\.tif cannot be read .*no whole numbers: save it with 8 or 16 bits", root)
-    assert not list((cache.cache_dir() / "datasets").glob("folder-*/*damaged*"))
+    assert not list((cache_dir() / "datasets").glob("folder-*/*damaged*"))
 
     with pytest.raises(DataError, match=r"--data_dir=DIR.*experiments/5w1s\.py"):
         load("folder", image_size=8)

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from sib_jax.data import cache, glyphs
+from sib_jax.data import glyphs
 from sib_jax.data.split import SPLITS
+from sib_jax.runtime.cache_dir import cache_dir
 
 
 @pytest.fixture(scope="module")
@@ -87,4 +88,4 @@ def test_the_second_time_comes_from_the_cache(data, monkeypatch):
     monkeypatch.setattr(glyphs, "build", lambda *_: pytest.fail("drawn again"))
     assert glyphs.load().train.fingerprint == data.train.fingerprint
     assert isinstance(glyphs.load().train.images, np.memmap)
-    assert cache.cache_dir().exists()
+    assert cache_dir().exists()

@@ -8,10 +8,10 @@ from sib_jax import backbones
 from sib_jax.backbones import pretrained as files
 from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.backbones.pretrained import Pretrained
-from sib_jax.data.cache import cache_dir
 from sib_jax.data.split import DataSet, Split
 from sib_jax.errors import UserError
 from sib_jax.experiment import features, inputs
+from sib_jax.runtime.cache_dir import cache_dir
 
 
 @pytest.fixture(autouse=True)

@@ -168,6 +168,7 @@ def test_the_table_is_written_as_markdown(rows, workdir):
         ((("a", {"shots": 0}),), "head a: config.shots is 0, but must be 1 or more"),
         ((("a", {"ways": "x"}),), "config.heads: a: config.ways is 'x', but must be 2"),
         ((("a", {}), ("a", {})), "two heads named 'a'"),
+        ((("T3", {}), ("t3", {})), "'T3' and 't3': on some disks these are one file"),
         ((("../a", {}),), "a head named '../a'"),
         ((("pretrain_1_48px", {}),), "a head named 'pretrain_1_48px'"),
         ((("a", {"crop": 8}),), "a changes crop, which all heads of an experiment share"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sib_jax.backbones import pretrained
-from sib_jax.config import default
+from sib_jax.config import default, steps
 from sib_jax.errors import UserError
 from sib_jax.experiment import settings
 
@@ -61,3 +61,14 @@ def test_a_backbone_of_mirrored_features_says_so(tmp_path):
         config.backbone_file = str(tmp_path / "mirrored.npz")
         settings.take_backbone(config, tmp_path / "run", given)
         assert config.mirror_features is wanted
+
+
+def test_heads_that_differ_in_nothing_are_found():
+    """The command's --config.method gives all heads of an experiment of several T one method."""
+    config = default("glyphs")
+    config.heads = (*steps(0, 3), ("other", {"method": "soft_kmeans"}))
+    assert settings.equal_heads(settings.read(config).heads) == []
+    config.method = "prototypical"
+    assert settings.equal_heads(settings.read(config).heads) == [["T0", "T3"]]
+    config.heads = (("a", {}), ("b", {"seed": 1}), ("c", {"shots": 5}))
+    assert settings.equal_heads(settings.read(config).heads) == []
