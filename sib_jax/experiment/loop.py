@@ -16,6 +16,7 @@ from sib_jax.runtime.checkpoint import Checkpoints
 from sib_jax.runtime.console import log, progress
 
 _SECONDS_BETWEEN_CHECKPOINTS = 120.0
+_SECONDS_OF_A_CALL = 0.5  # of one that takes longer, the next takes half the steps
 
 
 class DivergedError(UserError):
@@ -53,7 +54,8 @@ class Stage(NamedTuple):
       steps_per_epoch: steps of each.
       items: images or episodes of a step.
       unit: what `items` counts, in words.
-      chunk: steps that one call of `advance` may take: the loop looks up only between calls.
+      chunk: steps that one call of `advance` may take at most: the loop looks up only between
+        calls, so that a call of slow steps takes fewer.
       mesh: the devices that hold the state.
       advance: (state, first step, number of steps) -> state; the state that goes in is donated.
       validate: model -> accuracies of validation tasks in percent, {name: value}; the last one
@@ -107,7 +109,7 @@ def train(
             log.info("%s: going on from step %d of %d", stage.name, done, total)
         metrics.rewind(stage.name, done)
         state = devices.to_all(state, stage.mesh)
-        saved = time.monotonic()
+        saved, chunk = time.monotonic(), 1
         with (
             progress(stage.name, total * stage.items, stage.unit, done * stage.items) as advanced,
             trace.Window(trace_to) as window,
@@ -115,8 +117,12 @@ def train(
             while done < total:
                 window.before(state)
                 left = stage.steps_per_epoch - done % stage.steps_per_epoch
-                count = window.limit(min(stage.chunk, left))
+                count = window.limit(min(chunk, left))
+                begun = time.monotonic()
                 state = stage.advance(state, done, count)
+                if stage.chunk > 1:  # else calls may queue up: each is short
+                    jax.block_until_ready(state.sums)
+                slow = time.monotonic() - begun > _SECONDS_OF_A_CALL
                 done += count
                 ended = count == left
                 if ended:
@@ -124,8 +130,9 @@ def train(
                     state = state._replace(sums=devices.to_all(zeros, stage.mesh))
                 advanced(count * stage.items)
                 late = time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS
-                # All processes save, and stop, at the same step.
-                asked, late = devices.anywhere([interrupt.requested(), late])
+                # All processes save, and stop, at the same step, and take as many in a call.
+                asked, late, slow = devices.anywhere([interrupt.requested(), late, slow])
+                chunk = max(1, chunk // 2) if slow else min(stage.chunk, 2 * chunk)
                 stop = asked and done < total
                 if ended or stop or late:
                     checkpoints.save(done, (state, best))

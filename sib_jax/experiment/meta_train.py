@@ -19,7 +19,7 @@ from sib_jax.runtime.seeds import Stream, key
 from sib_jax.tasks.setting import Sources
 from sib_jax.tasks.table import FeatureTable
 
-_CHUNK = 100  # steps between two looks at the stop flag
+_CHUNK = 100  # steps between two looks at the stop flag, at most
 _KEPT = 64  # compiled loops that a process keeps for further runs with the same settings
 
 
