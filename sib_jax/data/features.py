@@ -218,9 +218,9 @@ def _split(split: str, part: _Part, names: _ClassNames) -> FeatureSplit:
     order = np.argsort(labels, kind="stable")
     rows, labels = part.rows[order], labels[order].astype(np.int32)
     features = part.features
-    # In their order already, they stay on disk.
-    if len(rows) != len(features) or np.any(np.diff(rows) != 1):
-        features = features[rows]
+    # In their order already, they are no copy, and stay on disk if they are there.
+    in_order = not np.any(np.diff(rows) != 1)
+    features = features[rows[0] : rows[-1] + 1] if in_order else features[rows]
     features = features.astype(features.dtype.newbyteorder("="), copy=False)
     sha = hashlib.sha256(repr((features.shape, features.dtype.str, class_names)).encode())
     sha.update(labels.tobytes())

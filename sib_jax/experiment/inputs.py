@@ -1,6 +1,6 @@
 """What methods read: the features of every image, computed once; or the images themselves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -56,8 +56,8 @@ def of_features(
         arrays = {}
         for name, part in parts.items():
             if isinstance(part, FeatureSplit):
-                # Half precision is for disks: squares of large values would overflow.
-                arrays[name] = np.asarray(part.features, np.float32)
+                double = part.features.dtype.itemsize > 4
+                arrays[name] = part.features.astype(np.float32) if double else part.features
             else:
                 assert found is not None
                 arrays[name] = features.cached(found, part, done)
@@ -87,44 +87,49 @@ def _inputs(
     weights: np.ndarray | None,
     made_by: str,
 ) -> Inputs:
+    train = feature_table(arrays["train"], data.train.labels)
     held = holdout.of_training(data, base_holdout)
-    kept = ~held if held.any() else slice(None)  # a mask would copy all of it
-    train_array, train_labels = arrays["train"][kept], data.train.labels[kept]
+    base = None
+    if held.any():  # both are of one array
+        train, base = train.parted(np.bincount(data.train.labels[held], minlength=train.classes))
 
     def sources(split: str) -> Sources:
         novel = feature_table(arrays[split], parts[split].labels)
         if split in data.base:  # images of their own, which the data set keeps for this
-            base = feature_table(arrays[f"base {split}"], data.base[split].labels)
-        elif held.any():
-            base = feature_table(arrays["train"][held], data.train.labels[held])
-        else:
-            base = None
+            own = feature_table(arrays[f"base {split}"], data.base[split].labels)
+            return Sources(novel, own)
         return Sources(novel, base)
 
-    if weights is None and train_array.ndim == 2:
-        weights = _class_means(train_array, train_labels)
+    of_features = arrays["train"].ndim == 2
+    blocks = _of_classes(arrays["train"], train) if of_features else []
+    if weights is None and of_features:
+        weights = _class_means(blocks)
     classes = Classes(
-        shape=tuple(train_array.shape[1:]),
+        shape=tuple(arrays["train"].shape[1:]),
         base=len(data.train.class_names),
         # Of unit length, like the features that theta^0 is a mean of.
         base_weights=None if weights is None else jnp.asarray(_unit(weights)),
-        base_mean=jnp.asarray(_mean(train_array)) if train_array.ndim == 2 else None,
+        base_mean=jnp.asarray(_mean(blocks)) if of_features else None,
     )
     evaluation = {split: sources(split) for split in ("val", "test")}
-    table = feature_table(train_array, train_labels)
-    return Inputs(table, evaluation, classes, tuple(data.train.class_names), made_by)
+    return Inputs(train, evaluation, classes, tuple(data.train.class_names), made_by)
 
 
-def _class_means(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _of_classes(features: np.ndarray, table: FeatureTable) -> list[np.ndarray]:
+    """The rows of each class of a table."""
+    starts, counts = np.asarray(table.starts), np.asarray(table.counts)
+    return [features[a : a + n] for a, n in zip(starts, counts, strict=True)]
+
+
+def _class_means(blocks: Sequence[np.ndarray]) -> np.ndarray:
     """Of normalised features: what stands in for the weights of base classes without others."""
-    starts = np.flatnonzero(np.diff(labels, prepend=-1))
-    blocks = np.split(features, starts[1:])
     return np.stack([_unit(np.asarray(block, np.float32)).mean(0) for block in blocks])
 
 
-def _mean(features: np.ndarray) -> np.ndarray:
+def _mean(blocks: Sequence[np.ndarray]) -> np.ndarray:
     """In double precision: of ten thousands of rows, single loses what a small one is worth."""
-    return np.asarray(np.mean(features, axis=0, dtype=np.float64), np.float32)
+    total = np.sum([np.sum(block, axis=0, dtype=np.float64) for block in blocks], axis=0)
+    return np.asarray(total / sum(map(len, blocks)), np.float32)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

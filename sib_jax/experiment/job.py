@@ -313,7 +313,8 @@ def _inputs(experiment: Experiment, data: DataSet, found: Pretrained | None) -> 
         else:
             of = inputs.of_features(data, found, experiment.base_holdout, devices.stop_if_asked)
         mesh = devices.episode_mesh(devices.filled(experiment.evaluation.batch))
-        made[reads] = of._replace(evaluation=devices.shared(of.evaluation, mesh))
+        train, evaluation = devices.shared((of.train, of.evaluation), mesh)
+        made[reads] = of._replace(train=train, evaluation=evaluation)
     return made
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from sib_jax.experiment.evaluate import Answers
 from sib_jax.tasks import calibration
 
-_FITTED = 500  # tasks that choose a temperature: their logits are held at once
+_FITTED = 500  # tasks that choose a temperature: their logits are held at once ...
+_LOGITS, _FEWEST = 50_000_000, 20  # ... so with thousands of base classes not all of these
 
 
 class Calibration(NamedTuple):
@@ -83,12 +84,14 @@ def fit(answers: Iterator[Answers], ways: int) -> tuple[Fitted, Iterator[Answers
       What was found, and the answers again, those that were looked at included.
     """
     first: list[Answers] = []
+    most = _FITTED
     for some in answers:
         first.append(some)
-        if sum(len(a.labels) for a in first) >= _FITTED:
+        most = min(_FITTED, max(_FEWEST, _LOGITS // some.logits[0].size))
+        if sum(len(a.labels) for a in first) >= most:
             break
-    logits = jnp.concatenate([some.logits for some in first])[:_FITTED]
-    labels = jnp.concatenate([some.labels for some in first])[:_FITTED]
+    logits = jnp.concatenate([some.logits for some in first])[:most]
+    labels = jnp.concatenate([some.labels for some in first])[:most]
     offset = None
     if logits.shape[-1] > ways:
         rows = np.asarray(logits).reshape(-1, logits.shape[-1])

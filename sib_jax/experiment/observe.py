@@ -23,7 +23,7 @@ from sib_jax.runtime.seeds import key
 from sib_jax.sib.classifier import normalize
 from sib_jax.sib.trajectory import Trajectory
 from sib_jax.tasks.episode import Episode
-from sib_jax.tasks.setting import Setting, Sources, Task
+from sib_jax.tasks.setting import Setting, Sources, Task, single
 
 TRACED = 200
 """Tasks whose inner loop is followed."""
@@ -140,7 +140,8 @@ def confused(drawn: Drawn, labels: np.ndarray, predicted: np.ndarray) -> np.ndar
     Returns:
       int [pairs, 4]: a class, the class that it was taken for (itself where the answer was right),
       how many queries, and of how many that could have been: those of the first class in tasks with
-      the second. Base classes come after the others.
+      the second. Base classes come after the others; pairs with one for which no query was taken
+      are there if both are `observed.classes_shown`.
     """
     ways, count = _ways(drawn), int(labels.max()) + 1
     present = _classes(drawn, labels)
@@ -153,12 +154,20 @@ def confused(drawn: Drawn, labels: np.ndarray, predicted: np.ndarray) -> np.ndar
     classes = int(max(true.max(), taken.max(), present.max())) + 1
     answered = np.unique(true * classes + taken, return_counts=True)
     together = np.unique(true[:, :, None] * classes + present[:, None], return_counts=True)
-    beside = np.unique(true)[:, None] * classes + np.arange(count, classes)  # of base classes
-    pairs = np.unique(np.concatenate([answered[0], together[0], beside.ravel()]))
-    one, other = np.divmod(pairs, classes)
-    counts, chances = _looked_up(pairs, *answered), _looked_up(pairs, *together)
-    of_class = _looked_up(one, *np.unique(true, return_counts=True))  # base classes: in every task
-    return np.stack([one, other, counts, np.where(other < count, chances, of_class)], axis=1)
+    numbers, of_numbers = np.unique(true, return_counts=True)
+
+    def rows(pairs: np.ndarray) -> np.ndarray:
+        one, other = np.divmod(pairs, classes)
+        met = _looked_up(pairs, *together)
+        chances = np.where(other < count, met, _looked_up(one, numbers, of_numbers))
+        return np.stack([one, other, _looked_up(pairs, *answered), chances], axis=1)
+
+    # Base classes are in every task. Of pairs with one that were never answered there may be
+    # millions: those of the classes that a picture shows are enough.
+    shown = observed.classes_shown(rows(answered[0]), classes)
+    base, given = shown[shown >= count], np.intersect1d(shown, numbers)
+    beside = given[:, None] * classes + base
+    return rows(np.unique(np.concatenate([answered[0], together[0], beside.ravel()])))
 
 
 def traced(
@@ -288,7 +297,7 @@ def _gather(drawn: Drawn, sources: Sources) -> Episode:
         of_base = drawn.query_labels >= _ways(drawn)
         query = np.where(of_base[..., None], base[np.where(of_base, drawn.query, 0)], query)
     episode = drawn._replace(support=novel[drawn.support], query=query)
-    return Episode(*jax.tree.map(jnp.asarray, episode))
+    return single(Episode(*jax.tree.map(jnp.asarray, episode)))
 
 
 def _on_host(sources: Sources) -> Sources:

@@ -5,12 +5,11 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from sib_jax.report import style
+from sib_jax.report import observed, style
 from sib_jax.report.run import Run
 from sib_jax.report.section import Section, Table
 from sib_jax.report.style import Mode, Picture
 
-_MOST = 60  # classes that a matrix shows
 _PAIRS = 10
 _FEW = 100  # queries that could have been confused: below that no pair is named ...
 _SHADED = 30  # ... and below that a share says nothing
@@ -46,7 +45,7 @@ def section(run: Run) -> Section | None:
     if found is None:
         return None
     worst = most_confused(found)
-    shown = classes_shown(found, len(names))
+    shown = observed.classes_shown(found, len(names))
     text = [
         f"Head {head}, all {run.observed.about['split']} tasks. A share is of the queries of the "
         "first class in those tasks in which the second one was a choice too; gray are the "
@@ -73,20 +72,11 @@ def most_confused(confused: np.ndarray) -> list[Pair]:
     Args:
       confused: see `report.observed`.
     """
-    pairs = [Pair(*map(int, row)) for row in confused if row[0] != row[1]]
-    pairs = [p for p in pairs if p.chances >= _FEW] or pairs
-    return sorted(pairs, key=lambda p: (-p.share, p.true, p.taken))[:_PAIRS]
-
-
-def classes_shown(confused: np.ndarray, classes: int) -> np.ndarray:
-    """All, in order; of too many those with the most wrong answers, given or taken."""
-    if classes <= _MOST:
-        return np.arange(classes)
     wrong = confused[confused[:, 0] != confused[:, 1]]
-    count = np.zeros(classes, int)
-    for side in (0, 1):
-        np.add.at(count, wrong[:, side], wrong[:, 2])
-    return np.sort(np.argsort(-count, kind="stable")[:_MOST])
+    known = wrong[wrong[:, 3] >= _FEW]
+    wrong = known if len(known) else wrong
+    order = np.lexsort((wrong[:, 1], wrong[:, 0], -_share(wrong)))[:_PAIRS]
+    return [Pair(*map(int, row)) for row in wrong[order]]
 
 
 def matrix(confused: np.ndarray, shown: np.ndarray, least: int = 0) -> np.ndarray:
@@ -97,14 +87,15 @@ def matrix(confused: np.ndarray, shown: np.ndarray, least: int = 0) -> np.ndarra
       shown: numbers of the classes, in order.
       least: shares of fewer queries are NaN, as are those of pairs that never met.
     """
-    place = {int(c): i for i, c in enumerate(shown)}
     found = np.full((len(shown), len(shown)), np.nan)
-    for row in confused:
-        pair = Pair(*map(int, row))
-        if pair.true in place and pair.taken in place:
-            enough = pair.chances >= least
-            found[place[pair.true], place[pair.taken]] = pair.share if enough else np.nan
+    rows = confused[np.isin(confused[:, :2], shown).all(axis=1) & (confused[:, 3] >= least)]
+    one, other = (np.searchsorted(shown, rows[:, side]) for side in (0, 1))
+    found[one, other] = _share(rows)
     return found
+
+
+def _share(confused: np.ndarray) -> np.ndarray:
+    return confused[:, 2] / np.maximum(confused[:, 3], 1)
 
 
 def _draw(confused: np.ndarray, shown: np.ndarray, names: list[str], mode: Mode) -> Figure:

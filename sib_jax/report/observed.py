@@ -11,6 +11,8 @@ from sib_jax.runtime import weights
 
 FILE = "report/observed.npz"
 
+_MOST = 60  # classes that a matrix shows
+
 
 class Observed(NamedTuple):
     """What `experiment.observe` finds of the tasks of one split.
@@ -19,7 +21,8 @@ class Observed(NamedTuple):
       about: {"split", "results": of which it is, see `results_of`, "classes": names, "episode":
         {"head", "task", "classes": names}}.
       confused: by head, [pairs, 4]: a class, the one that it was taken for (itself where the answer
-        was right), how many queries, and of how many: those of the first in tasks with the second.
+        was right), how many queries, and of how many: those of the first in tasks with the second;
+        pairs with a base class for which none was taken only where both are `classes_shown`.
       traced: by head with an inner loop and by name, [tasks, T + 1]: "accuracy" (0 to 1), "entropy"
         of the answers, "loss", "negative_elbo" (nats a query); "cosine" [tasks, T].
       episode: of one task, by name: "labels", "after" and where there is an inner loop "before" of
@@ -37,6 +40,19 @@ class Observed(NamedTuple):
 def results_of(rows: Sequence[Row]) -> list[Any]:
     """What tells the results of one evaluation from those of another."""
     return [[row[name] for name in ("head", "split", "tasks", "seed", "novel")] for row in rows]
+
+
+def classes_shown(confused: np.ndarray, classes: int) -> np.ndarray:
+    """Those that a matrix of `confused` shows: all in order, of too many those
+    with the most wrong answers, given or taken.
+    """
+    if classes <= _MOST:
+        return np.arange(classes)
+    wrong = confused[confused[:, 0] != confused[:, 1]]
+    count = np.zeros(classes, int)
+    for side in (0, 1):
+        np.add.at(count, wrong[:, side], wrong[:, 2])
+    return np.sort(np.argsort(-count, kind="stable")[:_MOST])
 
 
 def write(workdir: Path, found: Observed) -> None:

@@ -99,7 +99,7 @@ def to_all(tree: Any, mesh: Mesh) -> Any:
 
     def put(x: Any) -> jax.Array:
         if isinstance(x, jax.Array):
-            if x.sharding == sharding:
+            if x.sharding.is_equivalent_to(sharding, x.ndim):
                 return x
             x = np.array(x)  # a copy: the buffer may be one that is donated later
         # Not jax.device_put: between processes it compares what they hold, by sending all of it.
@@ -109,11 +109,18 @@ def to_all(tree: Any, mesh: Mesh) -> Any:
 
 
 def shared(tree: Any, mesh: Mesh) -> Any:
-    """`to_all` for what is large and only read: all CPU devices look at one copy in memory."""
-    if jax.process_count() == 1 and mesh.devices.flat[0].platform == "cpu":
+    """`to_all` for what is large and only read: all CPU devices look at one copy in memory.
+
+    An array that stands in several places of the tree is put there once.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    once = {id(leaf): leaf for leaf in leaves}
+    on_cpu = jax.process_count() == 1 and mesh.devices.flat[0].platform == "cpu"
+    if on_cpu and mesh.size > 1:
         # What a JAX array holds lies where XLA can use it in place, on every device.
-        tree = jax.tree.map(lambda x: np.asarray(jax.numpy.asarray(x)), tree)
-    return to_all(tree, mesh)
+        once = {name: np.asarray(jax.numpy.asarray(leaf)) for name, leaf in once.items()}
+    there = to_all(once, mesh)
+    return jax.tree.unflatten(structure, [there[id(leaf)] for leaf in leaves])
 
 
 def to_host(tree: Any) -> Any:

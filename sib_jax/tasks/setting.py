@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from sib_jax.tasks import proportions, standard, without_forgetting
 from sib_jax.tasks.accuracy import BASE, BOTH, NOVEL
@@ -83,9 +84,17 @@ class Setting(NamedTuple):
         return BASE in self.measures
 
 
+def single(episode: Episode) -> Episode:
+    """Of features in half precision, which saves room in a table: squares would overflow."""
+    if episode.query.dtype not in (jnp.float16, jnp.bfloat16):
+        return episode
+    support, query = (x.astype(jnp.float32) for x in (episode.support, episode.query))
+    return episode._replace(support=support, query=query)
+
+
 def _standard(task: Task) -> Setting:
     def draw(key: jax.Array, table: FeatureTable) -> Episode:
-        return standard.sample(key, table, **task._asdict())
+        return single(standard.sample(key, table, **task._asdict()))
 
     return Setting("standard", task, (NOVEL,), draw, lambda key, sources: draw(key, sources.novel))
 
@@ -94,12 +103,13 @@ def _without_forgetting(task: Task) -> Setting:
     size = task._asdict()
 
     def training(key: jax.Array, table: FeatureTable) -> Episode:
-        return without_forgetting.sample_training(key, table, **size)
+        return single(without_forgetting.sample_training(key, table, **size))
 
     def evaluation(key: jax.Array, sources: Sources) -> Episode:
         if sources.base is None:
             raise ValueError("learning without forgetting needs images of the base classes")
-        return without_forgetting.sample_evaluation(key, sources.novel, sources.base, **size)
+        drawn = without_forgetting.sample_evaluation(key, sources.novel, sources.base, **size)
+        return single(drawn)
 
     return Setting("lwof", task, (NOVEL, BASE, BOTH), training, evaluation)
 

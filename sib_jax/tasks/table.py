@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+_ROWS = 4096  # that are looked at together
 _MOST_CLASSES = 1_000_000  # a label beyond these, and beyond the images, is no number of a class
 
 
@@ -30,6 +31,20 @@ class FeatureTable:
     def classes(self) -> int:
         """How many classes there are."""
         return self.counts.shape[0]
+
+    def parted(self, held: np.ndarray) -> "tuple[FeatureTable, FeatureTable]":
+        """Two tables of the same features: without the last images of each class, and of these.
+
+        Args:
+          held: int [classes], how many of each class; at least one less than it has.
+        """
+        starts, counts = np.asarray(self.starts), np.asarray(self.counts)
+        kept = counts - held
+        return self._of(starts, kept), self._of(starts + kept, held)
+
+    def _of(self, starts: np.ndarray, counts: np.ndarray) -> "FeatureTable":
+        first, sizes = jnp.asarray(starts, jnp.int32), jnp.asarray(counts, jnp.int32)
+        return FeatureTable(self.features, first, sizes, int(counts.min()))
 
 
 def feature_table(features: np.ndarray | jax.Array, labels: np.ndarray) -> FeatureTable:
@@ -92,11 +107,18 @@ def _checked(
         raise TypeError(f"features must be numbers, got dtype {features.dtype}")
     known = not isinstance(features, jax.core.Tracer)
     if known and jnp.issubdtype(features.dtype, jnp.inexact):
-        on = np if isinstance(features, np.ndarray) else jnp
-        finite = np.asarray(on.isfinite(features).reshape(len(features), -1).all(axis=1))
+        finite = _finite(features)
         if not finite.all():
             raise ValueError(
                 f"features of {np.sum(~finite)} of {len(finite)} images are NaN or infinite, the "
                 f"first in row {np.argmin(finite)}"
             )
     return features, labels
+
+
+def _finite(features: np.ndarray | jax.Array) -> np.ndarray:
+    """Of each row; of some at a time, as a mask of all would be large."""
+    on = np if isinstance(features, np.ndarray) else jnp
+    blocks = (features[start : start + _ROWS] for start in range(0, len(features), _ROWS))
+    found = [np.asarray(on.isfinite(b).reshape(len(b), -1).all(axis=1)) for b in blocks]
+    return np.concatenate(found)

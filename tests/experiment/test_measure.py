@@ -50,6 +50,15 @@ def test_what_is_fitted_does_not_depend_on_the_batch() -> None:
     assert one == other
 
 
+def test_of_many_classes_fewer_tasks_are_looked_at(monkeypatch) -> None:
+    answers = _answers(60, 10)
+    whole = fit(iter(answers[:3]), 2)[0]
+    monkeypatch.setattr("sib_jax.experiment.measure._LOGITS", 30 * answers[0].logits[0].size)
+    found, again = fit(iter(answers), 2)
+    assert found == whole
+    assert len(list(again)) == 6
+
+
 def test_a_head_without_finite_answers_is_named(config, tmp_path, monkeypatch) -> None:
     class Nothing(NamedTuple):
         pass

@@ -16,7 +16,7 @@ from sib_jax.experiment import job, observe
 from sib_jax.experiment.evaluate import keys_of_task
 from sib_jax.experiment.observe import Drawn, confused, draw
 from sib_jax.report import __main__ as command
-from sib_jax.report import comparison, observed, page, style, task_arrays
+from sib_jax.report import comparison, confusion, observed, page, style, task_arrays
 from sib_jax.report import run as runs
 from sib_jax.runtime import console
 from sib_jax.tasks.setting import Sources, Task, make
@@ -216,6 +216,32 @@ def test_confusions_are_those_counted_one_by_one(base):
     for true, taken, count, of in found:
         assert count == counts[true, taken]
         assert of == chances[true, taken]
+
+
+def test_of_many_classes_the_pairs_that_are_shown_are_complete(monkeypatch):
+    monkeypatch.setattr(observed, "_MOST", 6)
+    rng, ways, base, tasks = np.random.default_rng(1), 2, 30, 20
+    labels, novel = np.repeat(np.arange(3), 4), 3
+    support_labels = np.broadcast_to(np.arange(ways), (tasks, ways))
+    chosen = np.stack([rng.permutation(novel)[:ways] for _ in range(tasks)])
+    columns = rng.integers(0, ways + base, (tasks, 12))
+    often = rng.integers(0, 4, columns.shape)  # classes that others are taken for
+    predicted = np.where(rng.random(columns.shape) < 0.5, columns, often)
+    drawn = Drawn(4 * chosen, support_labels, np.zeros_like(columns), columns)
+    found = confused(drawn, labels, predicted)
+    assert len(found) < columns.size + 6 * 6
+    shown = observed.classes_shown(found, novel + base)
+    wanted = np.full((6, 6), np.nan)
+    present = np.concatenate(
+        [chosen, np.broadcast_to(novel + np.arange(base), (tasks, base))], axis=1
+    )
+    true, taken = (np.take_along_axis(present, c, axis=1) for c in (columns, predicted))
+    for i, one in enumerate(shown):
+        for j, other in enumerate(shown):
+            met = (true == one) & (present == other).any(axis=1)[:, None]
+            if met.any():
+                wanted[i, j] = np.sum(met & (taken == other)) / met.sum()
+    np.testing.assert_allclose(confusion.matrix(found, shown), wanted)
 
 
 def test_a_task_without_a_trajectory_has_its_answers_and_features():

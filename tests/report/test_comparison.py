@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sib_jax.report import comparison, confusion, html, paired
+from sib_jax.report import comparison, confusion, html, observed, paired
 from sib_jax.report import run as runs
 from sib_jax.report.run import ReportError, Run
 from sib_jax.report.section import Section, Table
@@ -181,7 +181,7 @@ def test_the_most_confused_pairs_come_first_and_few_queries_say_little():
 
 def test_of_too_many_classes_those_with_most_mistakes_are_shown():
     rows = np.array([[90, 3, 50, 100], [5, 6, 1, 100], [7, 7, 100, 100]])
-    shown = confusion.classes_shown(rows, 100)
+    shown = observed.classes_shown(rows, 100)
     assert len(shown) == 60
     assert {3, 5, 6, 90} <= set(shown.tolist())
 

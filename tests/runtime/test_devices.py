@@ -9,6 +9,8 @@ import sys
 import numpy as np
 import pytest
 
+from sib_jax.runtime import devices
+
 PROGRAM = """
 import json, sys
 import jax, numpy as np
@@ -87,3 +89,10 @@ def test_more_devices_train_like_one(setting):
         np.testing.assert_allclose(a, b, atol=2e-4)
     assert len(more["accuracy"]) == 12  # of 16, where 8 devices take as many each
     np.testing.assert_allclose(more["accuracy"], one["accuracy"], atol=0.05)
+
+
+def test_what_stands_in_two_places_is_put_on_the_devices_once():
+    array = np.arange(6.0)
+    one, two = devices.shared((array, {"again": array}), devices.episode_mesh(1))
+    assert one is two["again"]
+    np.testing.assert_array_equal(one, array)

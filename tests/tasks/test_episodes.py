@@ -148,3 +148,19 @@ def test_unbalanced_images_are_drawn_as_often():
         # Chi-squared with 11 degrees of freedom; 31.3 is its 99.9% quantile. The numbers of queries
         # of the two classes vary, which adds to that.
         assert np.sum((counts - expected) ** 2 / expected) < 45
+
+
+def test_a_parted_table_is_two_of_their_own_arrays():
+    """Of which each holds some rows of the whole: the images that are drawn are the same."""
+    counts, held = np.array([5, 8, 6]), np.array([2, 4, 1])
+    labels = np.repeat(np.arange(3), counts)
+    features = np.random.default_rng(0).normal(size=(19, 4)).astype(np.float32)
+    is_held = np.concatenate([np.arange(n) >= n - h for n, h in zip(counts, held, strict=True)])
+    parts = sib_jax.feature_table(features, labels).parted(held)
+    for part, rows, queries in zip(parts, (~is_held, is_held), (2, 0), strict=True):
+        own = sib_jax.feature_table(features[rows], labels[rows])
+        assert part.smallest == own.smallest
+        for seed in range(20):
+            size = {"ways": 2, "shots": 1, "queries": queries}
+            drawn = [sib_jax.sample(jax.random.key(seed), table, **size) for table in (part, own)]
+            jax.tree.map(np.testing.assert_array_equal, *drawn)
