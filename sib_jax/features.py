@@ -118,17 +118,26 @@ def _by_encoder(options: argparse.Namespace) -> Iterator[Part]:
     from sib_jax.backbones.encoder import open_encoder
     from sib_jax.config import default
     from sib_jax.data import folder
-    from sib_jax.data.given_images import encoded, read
+    from sib_jax.data.given_images import Found, encoded, listed, read_readable
     from sib_jax.runtime.console import log
+    from sib_jax.runtime.files import shown
 
     root = folder.directory(options.data_dir)
     splits = folder.find(root, tuple(default("folder").split_ratios), options.split_seed)
     reader = encoded(open_encoder(options.encoder).features)
-    for name, classes in splits.items():
-        names = [str(root / image) for images in classes.values() for image in images]
-        log.info("%s: %d images", name, len(names))
-        labels = np.repeat(np.arange(len(classes)), [len(images) for images in classes.values()])
-        yield Part(name, read(names, reader).rows, labels, list(classes))
+    for split, classes in splits.items():
+        names = tuple(str(root / image) for images in classes.values() for image in images)
+        of_class = tuple(name for name, images in classes.items() for _ in images)
+        log.info("%s: %d images", split, len(names))
+        # What took an encoder hours is not lost to one damaged file.
+        found, rows, refused = read_readable(Found(names, of_class), reader)
+        for reason in refused:
+            log.warning("left out: %s", shown(reason))
+        kept = dict.fromkeys(found.folders)  # in their order
+        if lost := [name for name in classes if name not in kept]:
+            log.warning("left out: class %s, of which no image can be read", listed(lost))
+        number = {name: label for label, name in enumerate(kept)}
+        yield Part(split, rows, np.array([number[n] for n in found.folders]), list(kept))
 
 
 def _of_run(options: argparse.Namespace) -> tuple[Any, Any]:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 20  # queries of a class on the sheet
 _EXAMPLES = 5  # of a class on the sheet
+_CLASSES = 100  # on the sheet
 _BY_DISTANCE = ("simple_shot", "alpha_tim")  # to class means, as if all had as many examples
 _STDOUT = "-"
 _COLUMNS = ("image", "label", "probability")
@@ -102,7 +103,7 @@ def run(options: argparse.Namespace) -> None:
     found = predictor.predict(
         examples.rows,
         support.folders,
-        queries.rows,
+        queries,
         seed=options.seed,
         base_classes=options.base_classes,
     )
@@ -211,6 +212,7 @@ def summary(
 ) -> list[str]:
     """What was found, in lines: how many of each class, how sure, and the accuracy if known."""
     labels, sure = np.array(found.labels), found.probabilities.max(axis=1)
+    base = set(predictor.head.base)
     lines = [
         f"{len(labels)} images among {len(found.classes)} classes by {len(support.names)} "
         f"examples, {predictor.name}"
@@ -218,7 +220,7 @@ def summary(
     width = max(len(str(name)) for name in found.classes)
     for name in found.classes:
         of = sure[labels == name]
-        if name in predictor.head.base and not len(of):
+        if name in base and not len(of):
             continue  # there may be many
         said = f", {of.mean():.0%} sure" if len(of) else ""
         lines.append(f"  {name:<{width}} {len(of):5d} images{said}")
@@ -251,16 +253,17 @@ def write_sheet(
     from sib_jax.report import contact_sheet
     from sib_jax.report.contact_sheet import Section, Tile
 
-    sure, labels = found.probabilities.max(axis=1), found.labels
-    plan = []
-    for name in found.classes:
-        if name not in support.folders and name not in labels:
-            continue  # a base class
-        examples = [n for n, f in zip(support.names, support.folders, strict=True) if f == name]
-        rows = sorted(
-            (r for r, label in enumerate(labels) if label == name), key=lambda r: -sure[r]
-        )
-        plan.append((name, examples[:_EXAMPLES], rows))
+    sure = found.probabilities.max(axis=1)
+    examples_of: dict[str, list[str]] = collections.defaultdict(list)
+    rows_of: dict[str, list[int]] = collections.defaultdict(list)
+    for name, folder in zip(support.names, support.folders, strict=True):
+        examples_of[folder].append(name)
+    for row in np.argsort(-sure, kind="stable").tolist():
+        rows_of[found.labels[row]].append(row)
+    # Others are base classes. Of very many those with the most images.
+    there = [name for name in found.classes if name in examples_of or name in rows_of]
+    most = set(sorted(there, key=lambda name: -len(rows_of[name]))[:_CLASSES])
+    plan = [(n, examples_of[n][:_EXAMPLES], rows_of[n]) for n in there if n in most]
     names = [n for _, examples, _ in plan for n in examples]
     names += [query.names[r] for _, _, rows in plan for r in rows[:_SHOWN]]
     small = dict(zip(names, read(names, stored(96, 3)).rows, strict=True))
@@ -273,6 +276,9 @@ def write_sheet(
         more = f", {_SHOWN} shown" if len(rows) > _SHOWN else ""
         title = f"{name}: {len(rows)} images{more}"
         sections.append(Section(title, [Tile(small[n], "") for n in examples], shown))
+    if len(there) > _CLASSES:
+        title = f"the {_CLASSES} classes with the most images; {len(there) - _CLASSES} more are not"
+        sections.insert(0, Section(f"{title} shown", [], []))
     contact_sheet.write(path, sections)
 
 

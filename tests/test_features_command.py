@@ -105,3 +105,34 @@ def test_an_encoder_s_features_of_a_folder_are_the_features_data_set(tmp_path):
     }.items():
         with pytest.raises(SystemExit, match=message):
             features.main([*words, more, f"--out={tmp_path}/y.npz"])
+
+
+def test_what_an_encoder_cannot_read_is_left_out_and_told(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for c in range(8):
+        folder = tmp_path / "images" / f"class{c}"
+        folder.mkdir(parents=True)
+        for i in range(3):
+            pixels = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i}.png")
+    broken = [tmp_path / "images" / "class5" / "1.png"]
+    broken += (tmp_path / "images" / "class2").iterdir()
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:40])
+    (tmp_path / "mean.py").write_text(
+        "import numpy as np\n"
+        "def encode(images):\n"
+        "    return [np.asarray(image).mean((0, 1)) for image in images]\n"
+    )
+    words = [f"--encoder={tmp_path}/mean.py", f"--data_dir={tmp_path}/images"]
+    features.main([*words, f"--out={tmp_path}/x.npz"])
+    said = capsys.readouterr().out
+    assert all(f"left out: {path}" in said for path in broken)
+    assert "left out: class class2, of which no image can be read" in said
+    with np.load(tmp_path / "x.npz") as file:
+        found = dict(file)
+    assert len(found["class_names"]) == 7
+    for label, name in enumerate(found["class_names"]):
+        good = [p for p in sorted((tmp_path / "images" / name).iterdir()) if p not in broken]
+        wanted = [np.asarray(Image.open(path)).mean((0, 1)) for path in good]
+        np.testing.assert_allclose(found["features"][found["labels"] == label], wanted, rtol=1e-6)

@@ -14,6 +14,8 @@ from PIL import Image
 import sib_jax
 from sib_jax import predict
 from sib_jax.data import given_images
+from sib_jax.experiment.predictor import Prediction
+from sib_jax.report import contact_sheet
 
 BACKBONE = "--backbone=mini_imagenet-conv4_64"
 
@@ -63,6 +65,33 @@ def test_folders_to_csv_summary_and_sheet(images, tmp_path, capsys):
         assert float(row["probability"]) == max(float(row["red"]), float(row["blue, dark"]))
     with Image.open(sheet) as image:
         assert image.width > 1000
+
+
+@pytest.mark.parametrize("most", [2, 1])
+def test_a_sheet_has_each_class_with_its_surest_images_first(images, tmp_path, monkeypatch, most):
+    monkeypatch.setattr(predict, "_CLASSES", most)
+    support = given_images.find_support(f"{images}/support")
+    query = given_images.find_query(f"{images}/query")
+    blue = [name for name in query.names if "blue" in name]
+    sure = {name: 0.95 - 0.1 * i for i, name in enumerate(blue)}
+    columns = [[sure[n], 1 - sure[n]] if n in sure else [0.3, 0.7] for n in query.names]
+    columns[query.names.index(blue[0])] = [0.1, 0.9]  # a wrong one: red has four images
+    found = Prediction(("blue, dark", "red"), np.array(columns), None)
+    truth = predict.true_classes(query.folders, found.classes)
+    drawn = []
+    monkeypatch.setattr(contact_sheet, "write", lambda _, sections: drawn.extend(sections))
+    predict.write_sheet(tmp_path / "sheet.png", support, query, found, truth)
+    titles = ["blue, dark: 2 images", "red: 4 images"]
+    if most == 1:
+        titles = ["the 1 classes with the most images; 1 more are not shown", "red: 4 images"]
+    assert [section.title for section in drawn] == titles
+    red = drawn[-1]
+    assert [tile.caption for tile in red.queries] == ["90%", "70%", "70%", "70%"]
+    assert [tile.wrong for tile in red.queries] == [True, False, False, False]
+    assert len(red.examples) == 2
+    if most == 2:
+        assert [tile.caption for tile in drawn[0].queries] == ["85%", "75%"]
+    assert contact_sheet.draw(drawn).height > 100
 
 
 def test_the_table_goes_to_the_standard_output_and_links_and_hidden_are_told(

@@ -117,12 +117,14 @@ def _images(root: Path, folders: Mapping[str, Sequence[str]]) -> dict[str, Class
     """The images below the class folders of each split, after a check."""
     with files.reading(root):
         walked = walk(root, [f for of_split in folders.values() for f in of_split], leave=False)
-    left_out = _tell(root, walked)
+    images: dict[str, list[str]] = {folder: [] for folder in walked.names}
+    others: list[str] = []
+    for folder, names in walked.names.items():
+        for name in names:
+            (images[folder] if files.is_image(name) else others).append(name)
+    left_out = _tell(root, walked, others)
     splits: dict[str, Classes] = {
-        split: {
-            PurePosixPath(folder).name: [n for n in walked.names[folder] if files.is_image(n)]
-            for folder in of_split
-        }
+        split: {PurePosixPath(folder).name: images[folder] for folder in of_split}
         for split, of_split in folders.items()
     }
     class_split.check(
@@ -138,9 +140,8 @@ def _counts(splits: Mapping[str, Classes]) -> dict[str, dict[str, int]]:
     return {s: {c: len(names) for c, names in classes.items()} for s, classes in splits.items()}
 
 
-def _tell(root: Path, walked: Walked) -> str:
+def _tell(root: Path, walked: Walked, others: Sequence[str]) -> str:
     """Logs what is left out; gives what an error about missing images should add."""
-    others = [n for names in walked.names.values() for n in names if not files.is_image(n)]
     reasons = {
         "skipped %d other files": others,
         "skipped %d links to what is counted where it lies": walked.again,

@@ -25,7 +25,7 @@ HIDDEN = "hidden by a name that begins with a dot; rename it if it is meant"
 
 _NAMED = 5  # files in a message
 AT_ONCE = 16
-"""Images that are in memory together in their own size, and that an encoder sees at once."""
+"""Images that an encoder sees at once; as many more are being decoded meanwhile."""
 
 
 class Found(NamedTuple):
@@ -197,31 +197,34 @@ def read(names: Sequence[str], reader: Reader) -> Inputs:
     Raises:
       DataError: one or more cannot be read; the message names them.
     """
-    found, bad = _read(names, reader)
+    digests: list[bytes] = []
+    rows, bad = _read(names, reader, lambda images: digests.extend(map(_digest, images)))
     if bad:
         raise _all_named(bad)
-    return found
+    return Inputs(rows, digests)
 
 
-def read_readable(found: Found, reader: Reader) -> tuple[Found, Inputs, list[str]]:
-    """The same for queries, of which those that cannot be read are left out.
+def read_readable(found: Found, reader: Reader) -> tuple[Found, np.ndarray, list[str]]:
+    """Where those that cannot be read are left out, as of queries.
 
     Returns:
-      The files that could be read, what they become, and in words what is wrong with each other.
+      The files that could be read, a row for each, and in words what is wrong with each other.
 
     Raises:
       DataError: none can be read.
     """
-    inputs, bad = _read(found.names, reader)
-    if not inputs.digests:
+    rows, bad = _read(found.names, reader, lambda _: None)
+    if len(bad) == len(found.names):
         raise _all_named(bad)
     kept = [row for row in range(len(found.names)) if row not in bad]
     names, folders = (tuple(of[row] for row in kept) for of in (found.names, found.folders))
-    return found._replace(names=names, folders=folders), inputs, list(map(str, bad.values()))
+    return found._replace(names=names, folders=folders), rows, list(map(str, bad.values()))
 
 
-def _read(names: Sequence[str], reader: Reader) -> tuple[Inputs, dict[int, DataError]]:
-    """What could be read, and of the rest the error by its row."""
+def _read(
+    names: Sequence[str], reader: Reader, see: Callable[[Sequence[Any]], None]
+) -> tuple[np.ndarray, dict[int, DataError]]:
+    """A row for each that could be read, and of the rest the error; `see` is shown the images."""
 
     def one(name: str) -> Any:
         try:
@@ -230,21 +233,22 @@ def _read(names: Sequence[str], reader: Reader) -> tuple[Inputs, dict[int, DataE
             return error
 
     rows: list[np.ndarray] = []
-    digests: list[bytes] = []
     bad: dict[int, DataError] = {}
     bar = tqdm.tqdm(
         None, "reading", len(names), unit=" images", disable=not sys.stderr.isatty(), leave=False
     )
     # Pillow decodes without Python's lock.
     with bar, large_allowed(), ThreadPoolExecutor() as pool:
+        ahead = pool.map(one, names[:AT_ONCE])
         for start in range(0, len(names), AT_ONCE):
-            images = list(pool.map(one, names[start : start + AT_ONCE]))
+            images = list(ahead)
+            ahead = pool.map(one, names[start + AT_ONCE : start + 2 * AT_ONCE])
             bar.update(len(images))
             bad |= {start + i: e for i, e in enumerate(images) if isinstance(e, DataError)}
             if images := [image for image in images if not isinstance(image, DataError)]:
-                digests += map(_digest, images)
+                see(images)
                 rows.append(reader.inputs(images))
-    return Inputs(joined(rows) if rows else np.empty(0), digests), bad
+    return joined(rows) if rows else np.empty(0), bad
 
 
 def joined(batches: Sequence[np.ndarray]) -> np.ndarray:
