@@ -3,14 +3,17 @@
 import argparse
 import contextlib
 import errno
+import importlib.util
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn
 
 from sib_jax.errors import UserError
 from sib_jax.runtime import console, interrupt, seeds
+from sib_jax.runtime.files import one_line
 
 _LESS = (
     "smaller batches need less (config.pretrain.batch, config.optimizer.batch, config.eval.batch), "
@@ -27,6 +30,16 @@ class Parser(argparse.ArgumentParser):
             description=doc,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
+        )
+
+    def add_import(self) -> None:
+        """Adds the option --import, of which `take_methods` gets what is given as `methods`."""
+        self.add_argument(
+            "--import",
+            metavar="FILE.py",
+            type=path,
+            dest="methods",
+            help="run it first: it registers methods of your own, see docs/add_a_method.md",
         )
 
     def error(self, message: str) -> NoReturn:
@@ -48,6 +61,31 @@ def seed(given: str) -> int:
             f"must be a whole number in 0..{seeds.LARGEST}, got {given}"
         )
     return int(given)
+
+
+def take_methods(file: str | None) -> None:
+    """Runs a Python file of the user's, which registers methods; None for none.
+
+    Raises:
+      UserError: there is none, or it fails; the message says where.
+    """
+    if file is None:
+        return
+    place = Path(file).absolute()
+    spec = importlib.util.spec_from_file_location(place.stem, place)
+    if spec is None or spec.loader is None or not place.is_file():
+        raise UserError(f"--import={file} is no Python file that is there")
+    sys.path.append(str(place.parent))  # what it imports may lie beside it
+    module = sys.modules[place.stem] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except Exception as error:
+        from sib_jax.methods.contract import where
+
+        said = f"{type(error).__name__}: {one_line(error)}"
+        raise UserError(f"--import={file} fails: {said}{where(error)}") from error
 
 
 def start(run: Callable[[argparse.Namespace], object], options: argparse.Namespace) -> None:

@@ -2,7 +2,9 @@
 
 import difflib
 import fnmatch
+import functools
 import re
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -470,16 +472,22 @@ def of_methods() -> dict[str, Field]:
     `experiment.settings`.
     """
     return {
-        f"{name}.{field}": Field(
-            value,
-            of_type(entry.settings.__annotations__.get(field), value),
-            meant.get(field, ""),
-        )
+        f"{name}.{field}": Field(value, of_type(types.get(field), value), meant.get(field, ""))
         for name, entry in METHODS.items()
         if name != "sib"
-        for meant in [meanings(entry.settings)]
+        for meant, types in [_said(entry.settings)]
         for field, value in entry.settings()._asdict().items()
     }
+
+
+@functools.cache
+def _said(settings: Any) -> tuple[dict[str, str], dict[str, Any]]:
+    """Meanings and types of the fields of a method's settings."""
+    try:
+        types = typing.get_type_hints(settings)
+    except NameError:  # one that is imported for type checkers alone
+        types = {}
+    return meanings(settings), types
 
 
 def _unknown(name: str) -> str:
@@ -488,5 +496,6 @@ def _unknown(name: str) -> str:
     ]
     hint = f"; close to it: {', '.join(near)}" if near else ""
     if "." in name and not near:
-        hint = "; that of a method of your own is known once the file that adds it is imported"
+        own = "; that of a method of your own is known once the file that adds it is imported"
+        hint = f"{own}: by the config file, or --import=FILE.py of predict and features"
     return f"unknown field config.{shown(name)}{hint}"

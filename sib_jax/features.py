@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from sib_jax.command import Parser, path, seed, start
+from sib_jax.command import Parser, path, seed, start, take_methods
 from sib_jax.errors import UserError
 
 
@@ -48,6 +48,7 @@ def run(options: argparse.Namespace) -> None:
 
     programs.keep()
     files.check_file(options.out)
+    take_methods(options.methods)
     features: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     split: list[str] = []
@@ -215,6 +216,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         type=seed,
         help="without --run: divides the classes of a folder without train, val and test",
     )
+    parser.add_import()
     options = parser.parse_args(argv)
     for name in ("dataset", "mirror", "image_size", "split_seed"):
         given = getattr(options, name) is not None and getattr(options, name) is not False

@@ -92,8 +92,12 @@ def of_type(annotation: Any, default: Any = None) -> Kind:
     if type(None) in parts:
         inner = of_type(next(part for part in parts if part is not type(None)), default)
         return Kind(f"{inner.wanted}, or None", lambda v: v is None or inner.fits(v))
-    if typing.get_origin(annotation) is tuple:
+    if typing.get_origin(annotation) is typing.Literal:
+        return Kind(f"one of {', '.join(map(repr, parts))}", lambda v: v in parts)
+    if typing.get_origin(annotation) is tuple and parts:
         inner = of_type(parts[0], default[0] if default else None)
+        if parts[-1] is Ellipsis:
+            return several(inner, f"a tuple, each {inner.wanted}")
         wanted = f"a tuple of {len(parts)}, each {inner.wanted}"
         return several(inner, wanted, least=len(parts), most=len(parts))
     below = isinstance(default, int | float) and default < 0

@@ -5,11 +5,11 @@ python -m sib_jax.main --config=5w1s:folder --data_dir=DIR  your images, one fol
 python -m sib_jax.predict --help                            sort images by what was trained
 """
 
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from traceback import extract_tb
 from typing import Any, NoReturn
 
 from absl import app, flags
@@ -96,8 +96,8 @@ def main(argv: Sequence[str]) -> None:
 def _default_place(config: Any, given: Mapping[str, Any]) -> Path:
     from sib_jax.experiment import run_files
 
-    file = config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]
-    return run_files.default_place(Path(file).stem, config, given)
+    file, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    return run_files.default_place(Path(file).stem, config, given, argument)
 
 
 def _check_flags(argv: Sequence[str]) -> None:
@@ -123,6 +123,10 @@ def parse(argv: Sequence[str]) -> list[str]:
     """Reads the flags; a mistake in them ends with one line and not with a traceback."""
     from sib_jax.errors import UserError
 
+    for word in argv:
+        # What a config file imports may lie beside it, wherever the command is started.
+        if word.startswith("--config=") and os.path.isfile(file := shipped.parted(word[9:])[0]):
+            sys.path.append(os.path.dirname(os.path.abspath(file)))
     if "--help" in argv or "-help" in argv or "-h" in argv:
         _help()
     try:
@@ -174,12 +178,17 @@ def _mistake(argv: Sequence[str], error: Exception) -> str:
         reason = "it is a folder" if Path(file).is_dir() else "there is no such file"
         reason = getattr(error, "strerror", None) or reason
         return f"{file} cannot be read: {reason}; for example: --config=experiments/5w1s.py"
-    lines = [of.lineno for of in extract_tb(error.__traceback__) if of.filename.endswith(file)]
-    lines += [error.lineno] if isinstance(error, SyntaxError) else []
-    where = f", line {lines[-1]}" if lines and lines[-1] else ""
-    said = error.msg if isinstance(error, SyntaxError) else one_line(error)
-    reason = f"{type(error).__name__}: {said}"
-    return f"{file} is no config file, one that defines get_config() ({reason}{where})"
+    from sib_jax.methods import contract
+
+    kind = type(error).__name__
+    if isinstance(error, SyntaxError):
+        return f"{file} is no Python ({kind}: {error.msg}, {error.filename}, line {error.lineno})"
+    said, place = one_line(error), contract.where(error)
+    if kept := re.search(r"of an earlier failure to load: (.*)", said):  # ml_collections' words
+        said, place = kept[1], place or " "
+    if place and not lacks_config:
+        return f"{file} fails: {kind}: {said}{place}".rstrip()
+    return f"{file} is no config file, one that defines get_config() ({kind}: {said})"
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sib_jax.command import Parser, mistakes_told, path, seed
+from sib_jax.command import Parser, mistakes_told, path, seed, take_methods
 from sib_jax.data import sorted_copies
 from sib_jax.data.given_images import (
     HIDDEN,
@@ -66,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(options: argparse.Namespace) -> None:
     """Predicts and writes what the options ask for."""
     # 1. The images are found, and mistakes in paths told, before anything slow is imported.
+    take_methods(options.methods)
     support, query = find_support(options.support), find_query(options.query)
     _check_outputs(options, support, query)
     _check_names(support, options.sure)
@@ -352,6 +353,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="with --copy_to: images whose class is less probable, 0 to 1, go to the folder unsure",
     )
     add("--seed", type=seed, default=0, help="of the samples of a Gaussian posterior")
+    parser.add_import()
     options, more = parser.parse_known_args(argv)
     if more:
         files = any(os.path.exists(word) for word in more)

@@ -148,11 +148,14 @@ def registry(monkeypatch):
 
 
 def test_the_guide_to_adding_a_method(registry, monkeypatch):
-    file, line, config, test = blocks("add_a_method.md")
+    file, line, own, config, test = blocks("add_a_method.md")
     module = types.ModuleType("nearest_centroid")
     monkeypatch.setitem(sys.modules, "nearest_centroid", module)
     exec(file, module.__dict__)
     exec(line, {"METHODS": registry, "Entry": methods.Entry, "nearest_centroid": module})
+    del registry["nearest_centroid"]
+    exec(own, module.__dict__)
+    assert registry["nearest_centroid"] == methods.Entry(module.Settings, module.make)
     names = {}
     exec(config, names)
     made = names["get_config"]()
@@ -176,9 +179,8 @@ def test_the_guide_to_prediction(tmp_path, monkeypatch):
     assert names["found"].probabilities.shape == (4, 3)
     assert not whole or names["predictor"].image_size == names["size"]
     np.testing.assert_allclose(names["probabilities"].sum(axis=1), 1, rtol=1e-5)
-    assert set(re.findall(r"[a-z_]+", METHODS.search(page("predict.md"))[1])) == {*untrained()} - {
-        "soft_kmeans"
-    }
+    named = set(re.findall(r"[a-z_]+", METHODS.search(page("predict.md"))[1]))
+    assert named == {*untrained()} - {"soft_kmeans"}, "docs/predict.md lists untrained methods"
 
 
 def test_the_guide_to_features(tmp_path, monkeypatch):

@@ -54,7 +54,7 @@ def _no_config_before(monkeypatch):
         (("--config=experiments/5w1s.py", "--profile=x", "--mode=evaluate"), "--profile traces"),
         (
             ("--config=README.md",),
-            "README.md is no config file, one that defines get_config() (Syn",
+            "README.md is no Python (SyntaxError: ",
         ),
         (("--config=experiments",), "experiments is neither a file nor an experiment; there are"),
         (("--config=5w1",), ", unbalanced\n"),  # the list is whole
@@ -97,12 +97,22 @@ def test_a_mistake_ends_the_command_with_its_status(argument, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("def get_config(:", "(SyntaxError: invalid syntax, line 1)"),
-        ("x = 1", "has no attribute 'get_config')"),
-        ("def get_config():\n    raise OSError(5, 'no\\nway')", "[Errno 5] no)"),
-        ("import not_a_module", "(ModuleNotFoundError: No module named 'not_a_module', line 1)"),
-        ("def get_config():\n    return 5", "is no config file"),
+        ("def get_config(:", "is no Python (SyntaxError: invalid syntax, {file}, line 1)"),
+        ("x = 1", "is no config file, one that defines get_config() (AttributeError: module"),
+        (
+            "def get_config():\n    raise OSError(5, 'no\\nway')",
+            "fails: OSError: [Errno 5] no",
+        ),
+        (
+            "import not_a_module",
+            "fails: ModuleNotFoundError: No module named 'not_a_module' ({file}, line 1)",
+        ),
+        ("def get_config():\n    return 5", "is no config file, one that defines get_config()"),
         ("def get_config(one, two):\n    return one", "get_config() missing 2 required"),
+        (
+            "from beside import size\ndef get_config():\n    return size('mini')",
+            "fails: KeyError: 'mini' ({folder}/beside.py, line 2)",
+        ),
     ],
 )
 def test_a_config_file_that_fails(tmp_path, content, message, monkeypatch):
@@ -114,14 +124,17 @@ def test_a_config_file_that_fails(tmp_path, content, message, monkeypatch):
 
     file = tmp_path / "mine.py"
     file.write_text(content)
+    (tmp_path / "beside.py").write_text("def size(of):\n    return {}[of]\n")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "beside", raising=False)
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file("config", None, "", flag_values=values)
     monkeypatch.setattr(main.flags, "FLAGS", values)
     monkeypatch.setattr(main, "_CONFIG", config)
     with pytest.raises(SystemExit) as raised:
         main.parse(["sib_jax", f"--config={file}"])
-    assert str(raised.value).startswith(f"sib_jax: {file} is no config file, one that defines")
-    assert message in str(raised.value)
+    assert str(raised.value).startswith(f"sib_jax: {file} ")
+    assert message.format(file=file, folder=tmp_path) in str(raised.value)
     assert "\n" not in str(raised.value)
 
 

@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import sib_jax
 from sib_jax import predict
 from sib_jax.data import given_images
 from sib_jax.experiment.predictor import Prediction
+from sib_jax.methods import METHODS
 from sib_jax.report import contact_sheet
 
 BACKBONE = "--backbone=mini_imagenet-conv4_64"
@@ -405,3 +407,40 @@ def test_mistakes_with_an_encoder(images, encoder, words, message):
     given = [f"--support={images}/support", f"--query={images}/query"]
     with pytest.raises(SystemExit, match=re.escape(message)):
         predict.main([*(word.format(encoder=encoder) for word in words), *given])
+
+
+def test_a_method_of_one_s_own_file(images, tmp_path, capsys):
+    (tmp_path / "beside.py").write_text("SHIFT = 0.0\n")
+    own = tmp_path / "own_nearest.py"
+    own.write_text(
+        "from typing import NamedTuple\n"
+        "from beside import SHIFT\n"
+        "from sib_jax.methods import METHODS, register\n"
+        "class Settings(NamedTuple):\n    scale: float = 3.0\n"
+        "def make(settings, ways):\n"
+        "    other = METHODS['simple_shot']\n"
+        "    return other.make(other.settings(), ways)._replace(name='own_nearest')\n"
+        "register('own_nearest', Settings, make)\n"
+    )
+    words = [BACKBONE, f"--support={images}/support", f"--query={images}/query"]
+    words += [f"--out={tmp_path}/out.csv", "--method=own_nearest"]
+    with pytest.raises(SystemExit, match=r"'own_nearest' is unknown.*once its file is imported"):
+        predict.main(words)
+    before, path = dict(METHODS), [*sys.path]
+    try:
+        predict.main([*words, f"--import={own}"])
+        assert "6 images among 2 classes by 5 examples, own_nearest" in capsys.readouterr().out
+    finally:
+        METHODS.clear()
+        METHODS.update(before)
+        sys.path[:] = path
+    for content, message in {
+        "x = 1 / 0": r"own_nearest.py fails: ZeroDivisionError: division by zero \(.*line 1\)",
+        "from sib_jax.methods import register\nregister('tim', dict, None)": "NamedTuple",
+    }.items():
+        own.write_text(content)
+        with pytest.raises(SystemExit, match=message):
+            predict.main([*words, f"--import={own}"])
+    with pytest.raises(SystemExit, match="is no Python file that is there"):
+        predict.main([*words, f"--import={tmp_path}/nowhere.py"])
+    sys.path[:] = path

@@ -151,13 +151,14 @@ def _run(
             return []
         # 5. Evaluation: every head on the same tasks.
         rows, of_tasks, predicted = [], {}, {}
-        about_tasks = reach.about_tasks(experiment, data)
+        about_tasks, changes = reach.about_tasks(experiment, data), dict(config.heads)
         for head in experiment.heads:
             programs.make_room()
             reached = reach.reached(
                 experiment, head, params[head.name], of[head.method.reads], workdir, about_tasks
             )
-            rows += [row for row, _ in reached.values()]
+            of_head = dict(changes.get(head.name, {}))
+            rows += [{**row, "fields": of_head} for row, _ in reached.values()]
             of_tasks[head.name] = {
                 split: measured.arrays(head.setting.measures)
                 for split, (_, measured) in reached.items()

@@ -22,13 +22,13 @@ from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.config import ConfigError
 from sib_jax.experiment import head_file, run_files, settings
 from sib_jax.experiment.predictor import Predictor, TrainedHead
-from sib_jax.methods import METHODS, Method, sib_plus
+from sib_jax.methods import METHODS, Method, contract, is_own, sib_plus
 from sib_jax.methods.method import parameter_shapes
 from sib_jax.report import results
 from sib_jax.runtime import shipped, weights
-from sib_jax.runtime.files import shown, why_lacking
+from sib_jax.runtime.files import one_line, shown, why_lacking
 from sib_jax.sib.params import Params
-from sib_jax.tasks.setting import has_base
+from sib_jax.tasks.setting import Task, has_base
 
 _DEFAULT = "soft_kmeans"
 _CENTRED = ("soft_kmeans", "sinkhorn_kmeans")  # where features are of another model than ours
@@ -324,8 +324,20 @@ def _of_backbone(
 
 def untrained() -> tuple[str, ...]:
     """The methods that need no training, only features; asked anew each time for one's own."""
-    found = ((n, e.make(e.settings(), 2)) for n, e in METHODS.items() if n != "sib")
-    return tuple(n for n, method in found if not method.trained and method.reads == "features")
+    return tuple(name for name in METHODS if _is_untrained(name))
+
+
+def _is_untrained(name: str) -> bool:
+    if name not in METHODS or name == "sib":
+        return False
+    try:
+        method = METHODS[name].make(METHODS[name].settings(), 2)
+        contract.check_method(name, method)
+    except Exception:
+        if not is_own(name):
+            raise
+        return False  # told of where it is asked for
+    return not method.keeps and method.reads == "features"
 
 
 def _untrained(
@@ -339,16 +351,29 @@ def _untrained(
       beside: what else there is, for a message.
       foreign: whether the features are of another model than ours, which k-means centres.
     """
-    if method not in untrained():
+    if method in METHODS and is_own(method):
+        _check_own(method)
+    if not _is_untrained(method):
         known = "unknown" if method not in METHODS else "trained, so it needs a run"
         if method == _SHIPPED:
             known += f", or a backbone that ships with a head, {' or '.join(shipped.heads())}"
         there = ", ".join((*beside, *untrained()))
-        raise ConfigError(f"method {method!r} is {known}; without a run there are {there}")
+        own = "" if method in METHODS else "; one of your own is known once its file is imported"
+        raise ConfigError(f"method {method!r} is {known}; without a run there are {there}{own}")
     _check_no_steps(method, steps)
     entry = METHODS[method]
     settings = entry.settings(**({"centre": True} if foreign and method in _CENTRED else {}))
     return TrainedHead(method, functools.partial(entry.make, settings), {}, None)
+
+
+def _check_own(name: str) -> None:
+    try:
+        made = METHODS[name].make(METHODS[name].settings(), 2)
+    except Exception as error:
+        said = f"{one_line(error)}{contract.where(error)}"
+        raise ConfigError(f"method {name!r} cannot be made for 2 classes: {said}") from error
+    contract.check_method(name, made)
+    contract.check(name, made, Task(ways=2, shots=1, queries=3))
 
 
 def _check_no_steps(method: str, steps: int | None) -> None:

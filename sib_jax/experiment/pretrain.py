@@ -100,7 +100,11 @@ def pretrain(
       directory: for checkpoints; training goes on from the last one there.
       metrics: where each epoch is logged.
       trace_to: gets a trace of a few steps.
+
+    Raises:
+      ConfigError: the backbone gives no features of the length that it says.
     """
+    _check_features(backbone)
     kept = np.flatnonzero(~holdout.of_training(data, base_holdout))
     whole = preprocess.fit(data.train.images, settings.crop, kept)
     work = _Work(settings, data, backbone, whole, kept)
@@ -113,6 +117,19 @@ def pretrain(
         model = _train(work, phase, model, directory / phase.name, metrics, trace_to)
         before = phase
     return _pretrained(backbone, whole, jax.tree.map(jnp.asarray, model))
+
+
+def _check_features(backbone: Backbone) -> None:
+    """Of a backbone that a user adds; nothing is computed."""
+    size = (2, backbone.image_size, backbone.image_size, backbone.channels)
+    variables = jax.eval_shape(backbone.init, jax.random.key(0))
+    found = jax.eval_shape(backbone.apply, variables, jax.ShapeDtypeStruct(size, jnp.float32))
+    if found.shape != (2, backbone.features):
+        raise ConfigError(
+            f"config.backbone: {backbone.name} gives {list(found.shape)} for 2 images of "
+            f"{backbone.image_size} pixels, but must give [2, {backbone.features}], as many "
+            "features as it says"
+        )
 
 
 def _phases(settings: Pretraining) -> list[_Phase]:

@@ -29,20 +29,28 @@ _UNNAMED = ("data_dir", "dataset", "eval.", "heads", "seed", "tensorboard")
 _LONGEST = 120  # characters of a name for the fields that were set
 
 
-def default_place(experiment: str, config: Any, given: Mapping[str, Any]) -> Path:
+def default_place(
+    experiment: str, config: Any, given: Mapping[str, Any], argument: str = ""
+) -> Path:
     """Where a run goes that names no workdir: each set of fields has its own folder.
 
     Args:
       experiment: its name.
       config: the resolved config.
       given: fields that were set on the command line, with their values.
+      argument: of the experiment; the data set where there is none.
     """
     told = {field: str(value) for field, value in given.items() if not field.startswith(_UNNAMED)}
-    plain = {field: re.sub(r"[^\w.+-]+", ",", value).strip(",") for field, value in told.items()}
+    plain = {field: _plain(value) for field, value in told.items()}
     ending = "".join(f"-{field}={plain[field]}" for field in sorted(plain))
     if len(ending) > _LONGEST:
         ending = f"-fields-{zlib.crc32(ending.encode()):08x}"
-    return Path("runs", f"{experiment}-{config.dataset}-seed{config.seed}{ending}")
+    of = _plain(argument)[:_LONGEST] or config.dataset
+    return Path("runs", f"{experiment}-{of}-seed{config.seed}{ending}")
+
+
+def _plain(value: str) -> str:
+    return re.sub(r"[^\w.+-]+", ",", value).strip(",")
 
 
 def params_file(workdir: Path, head: str) -> Path:

@@ -6,21 +6,18 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from sib_jax import backbones, config
 from sib_jax.backbones import Backbone, pretrained
 from sib_jax.config import ConfigError
 from sib_jax.experiment.run_files import BACKBONE
-from sib_jax.methods import METHODS, Classes, Method
+from sib_jax.methods import METHODS, Method, contract, is_own
 from sib_jax.methods.method import parameter_shapes
 from sib_jax.methods.sib import Settings as SibSettings
 from sib_jax.runtime.console import log
-from sib_jax.runtime.files import one_line
 from sib_jax.sib.inner_loop import Inner
-from sib_jax.tasks.episode import Episode
-from sib_jax.tasks.setting import Setting, Task, has_base
+from sib_jax.tasks.setting import Setting, Task
 from sib_jax.tasks.setting import make as make_setting
 
 
@@ -315,37 +312,15 @@ def _of_size(task: Task) -> Task:
 
 
 def _check_program(c: Any, method: Method, task: Task) -> None:
-    """Traces a method whose own settings were changed: what it cannot do is told at once."""
+    """Traces a method of the user's, or of changed settings: what it cannot do is told at once."""
     entry = METHODS[c.method]
-    if c.method == "sib" or entry.settings(**c.get(c.method, {})) == entry.settings():
+    if c.method == "sib":
         return
-    images = method.reads == "images"
-    shape, dtype = ((c.crop, c.crop, 3), jnp.uint8) if images else ((64,), jnp.float32)
-    base = 2 * task.ways if has_base(c.setting) else 0
-    try:
-        jax.eval_shape(functools.partial(_program, method, task, shape, dtype, base))
-    except Exception as error:  # a setting that cannot work fails in any way there is
-        raise ConfigError(f"config.{c.method} cannot work: {one_line(error)}") from error
-
-
-def _program(method: Method, task: Task, shape: Any, dtype: Any, base: int) -> Any:
-    """What is compiled later, of an episode of zeros."""
-
-    def examples(count: int) -> tuple[jax.Array, jax.Array]:
-        return jnp.zeros((count, *shape), dtype), jnp.arange(count) % task.ways
-
-    key = jax.random.key(0)
-    episode = Episode(
-        *examples(task.ways * task.shots),
-        *examples(task.all_queries * (2 if base else 1)),
-        jnp.arange(base) if base else None,
-    )
-    classes = Classes(shape, 3 * task.ways)
-    if method.reads == "features":
-        weights, mean = jnp.zeros((classes.base, *shape)), jnp.zeros(shape)
-        classes = classes._replace(base_weights=weights, base_mean=mean)
-    params = method.init(key, classes)
-    return (method.loss or method.logits)(params, episode, key)
+    if is_own(c.method) or entry.settings(**c.get(c.method, {})) != entry.settings():
+        try:
+            contract.check(f"config.{c.method}", method, task, c.setting, c.crop)
+        except contract.MethodError as error:
+            raise ConfigError(str(error)) from error
 
 
 def _for_ways(c: Any, method: Method, ways: int) -> Method:
@@ -381,9 +356,11 @@ def method_of(c: Any, ways: int | None = None) -> Method:
     entry = METHODS[c.method]
     settings = sib_settings(c) if c.method == "sib" else entry.settings(**c.get(c.method, {}))
     try:
-        return _made(entry.make, settings, ways or c.ways)
+        method = _made(entry.make, settings, ways or c.ways)
     except ValueError as error:
         raise ConfigError(f"config.{c.method}: {error}") from error
+    contract.check_method(c.method, method)
+    return method
 
 
 def _made(make: Callable[[Any, int], Method], settings: Any, ways: int) -> Method:

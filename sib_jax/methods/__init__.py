@@ -1,7 +1,7 @@
 """What a job can train and evaluate: SIB, its peers, and whatever a user adds.
 
 A method is one file with `Settings` (its hyper-parameters and their defaults) and
-`make(settings, ways) -> Method`, and one line here.
+`make(settings, ways) -> Method`, and one line here; or, outside of the package, `register`.
 """
 
 from collections.abc import Callable
@@ -27,9 +27,10 @@ from sib_jax.methods import (
     tim,
     weight_generator,
 )
+from sib_jax.methods.contract import MethodError, check_settings
 from sib_jax.methods.method import Classes, Method
 
-__all__ = ["METHODS", "Classes", "Entry", "Method"]
+__all__ = ["METHODS", "Classes", "Entry", "Method", "MethodError", "register"]
 
 
 class Entry(NamedTuple):
@@ -66,3 +67,29 @@ METHODS: dict[str, Entry] = {
     "pt_map": Entry(pt_map.Settings, pt_map.make),
     "gaussian_em": Entry(gaussian_em.Settings, gaussian_em.make),
 }
+
+_OURS = dict(METHODS)
+
+
+def register(name: str, settings: type, make: Callable[[Any, int], Method]) -> None:
+    """Adds a method of one's own: a config names it, and `sib_jax.load` where it is untrained.
+
+    Args:
+      name: a word; settings become the fields `<name>.<setting>` of a config.
+      settings: a class of `typing.NamedTuple` whose fields all have defaults.
+      make: (settings, ways) -> `Method`.
+
+    Raises:
+      MethodError: these are none, or the name is taken; the message says what is wanted.
+    """
+    from sib_jax import config  # which knows the methods
+
+    check_settings(name, settings, make)
+    if name in _OURS or name in {field.split(".")[0] for field in config.EXPERIMENT | config.HEAD}:
+        raise MethodError(f"{name} is a name that sib_jax has itself: give the method another")
+    METHODS[name] = Entry(settings, make)
+
+
+def is_own(name: str) -> bool:
+    """Whether a method is the user's, and not one that comes with the package."""
+    return METHODS[name] is not _OURS.get(name)

@@ -14,8 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import jax
+import numpy as np
 from orbax import checkpoint as ocp
 
+from sib_jax.errors import UserError
 from sib_jax.runtime import devices, files
 from sib_jax.runtime.console import log
 
@@ -32,6 +35,10 @@ _NUMBERS = {
     "Permission denied": errno.EACCES,
     "Read-only file system": errno.EROFS,
 }
+
+
+class CheckpointError(UserError):
+    """Checkpoints of something else; the message says what to delete."""
 
 
 class Checkpoints:
@@ -79,11 +86,15 @@ class Checkpoints:
 
         Args:
           like: a state of the same structure, shapes and types.
+
+        Raises:
+          CheckpointError: it is of other shapes.
         """
         like, damaged = devices.to_host(like), False
         while (step := self._manager.latest_step()) is not None:
             found, reason = self._read(step, like)
             if not devices.anywhere(bool(reason)):
+                self._check_shapes(found, like)
                 return step, found
             damaged = True
             devices.once(_put_aside, self._directory / str(step), reason or "another process's")
@@ -115,6 +126,20 @@ class Checkpoints:
         except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
             # One from before there were checksums: orbax fails in many ways.
             return None, files.one_line(error)
+
+    def _check_shapes(self, found: Any, like: Any) -> None:
+        """Orbax gives arrays as they were saved, whatever shape was asked for."""
+        wanted = jax.tree.leaves(like)
+        for (path, leaf), other in zip(
+            jax.tree_util.tree_leaves_with_path(found), wanted, strict=True
+        ):
+            if np.shape(leaf) != np.shape(other):
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                raise CheckpointError(
+                    f"{files.shown(self._directory)} holds checkpoints of other parameters: {name} "
+                    f"has shape {np.shape(leaf)}, but {np.shape(other)} is wanted; delete that "
+                    "folder to train anew"
+                )
 
     def _seal(self) -> None:
         """Adds checksums to what orbax has written and is about to give its name."""

@@ -94,7 +94,7 @@ def test_started_again_nothing_is_trained_again(rows, workdir, config):
     assert without_seconds(again) == without_seconds(rows)
 
 
-def test_a_file_that_is_of_no_head_is_refused(workdir, tmp_path):
+def test_a_file_that_is_of_no_head_is_refused(rows, workdir, tmp_path):
     other = shutil.copytree(workdir, tmp_path / "other")
     shutil.copy(other / "backbone.npz", other / "heads" / "standard.npz")
     with pytest.raises(UserError, match=r"standard\.npz does not say .*: it is no file of a head"):

@@ -7,9 +7,11 @@ import signal
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from sib_jax import backbones
 from sib_jax.config import check
+from sib_jax.data.load import load
 from sib_jax.errors import UserError
 from sib_jax.experiment import job, pretrain, settings
 from sib_jax.report.metrics import Metrics
@@ -119,3 +121,23 @@ def test_crops_that_live_from_the_padding_fit_small_images_too(config, tmp_path)
     job.run(config, tmp_path / "run", "pretrain")
     about = weights.about(tmp_path / "run" / "backbone.npz")
     assert about["preprocessing"]["crop"] == 36
+
+
+@pytest.mark.parametrize(("flat", "features"), [(False, 256), (True, 255)])
+def test_a_backbone_without_the_features_that_it_says_is_told(config, tmp_path, flat, features):
+    class Own(nn.Module):
+        @nn.compact
+        def __call__(self, images, train=False):
+            found = nn.Conv(64, (3, 3), (16, 16))(images)
+            return found.reshape(len(images), -1) if flat else found
+
+    backbone = backbones.Backbone("own", 32, 3, features, Own())
+    made = settings.read(config)
+    data = load("folder", config.data_dir, image_size=32)
+    with pytest.raises(UserError) as raised:
+        pretrain.pretrain(
+            made.pretraining, data, backbone, 0.0, tmp_path / "checkpoints", Metrics(tmp_path)
+        )
+    given = "[2, 256]" if flat else "[2, 2, 2, 64]"
+    assert f"own gives {given} for 2 images of 32 pixels" in str(raised.value)
+    assert f"but must give [2, {features}]" in str(raised.value)

@@ -80,6 +80,14 @@ def test_what_is_set_names_the_folder_of_a_run_that_names_none(given, ending):
     assert found == Path(f"runs/5w1s-glyphs-seed0{ending}")
 
 
+@pytest.mark.parametrize(
+    ("argument", "of"), [("", "glyphs"), ("glyphs", "glyphs"), ("features,5 a/b", "features,5,a,b")]
+)
+def test_runs_of_another_argument_have_another_folder(argument, of):
+    found = run_files.default_place("sweep", default(), {}, argument)
+    assert found == Path(f"runs/sweep-{of}-seed0")
+
+
 def test_a_long_list_of_fields_is_told_apart_by_a_number():
     many = {f"field{i}": "x" * 20 for i in range(20)}
     one, other = (run_files.default_place("a", default(), many | {"last": i}) for i in (1, 2))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sib_jax.runtime import files
-from sib_jax.runtime.checkpoint import Checkpoints
+from sib_jax.runtime.checkpoint import CheckpointError, Checkpoints
 
 
 def state(step):
@@ -34,6 +34,20 @@ def restored(directory):
         np.testing.assert_array_equal(tree["a"], state(step)["a"])
         return step
     return None
+
+
+def test_one_of_other_shapes_is_told_and_stays(saved, tmp_path):
+    """Orbax alone would give what was saved, in the shape that it was saved in."""
+    directory = tmp_path / "stage"
+    shutil.copytree(saved, directory)
+    other = {**state(0), "a": np.zeros((2, 1000))}
+    with Checkpoints(directory) as checkpoints, pytest.raises(CheckpointError) as raised:
+        checkpoints.restore(other)
+    assert str(raised.value) == (
+        f"{directory} holds checkpoints of other parameters: a has shape (2000,), but (2, 1000) "
+        "is wanted; delete that folder to train anew"
+    )
+    assert restored(directory) == 15
 
 
 def remove(path):
