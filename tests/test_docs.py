@@ -11,9 +11,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from sib_jax import evaluate, features, main, methods, predict
 from sib_jax.config import check, default, fields, heads, steps
+from sib_jax.errors import UserError
 from sib_jax.experiment import head_file, run_files
 from sib_jax.experiment.loading import untrained
 from sib_jax.experiment.settings import read
@@ -167,6 +169,28 @@ def test_the_guide_to_adding_a_method(registry, monkeypatch):
     assert tests
     for function in tests:
         function()
+
+
+def test_the_guide_to_images_that_a_table_lists(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIB_JAX_CACHE", str(tmp_path / "cache"))
+    names: dict = {}
+    exec(blocks("add_a_data_set.md")[-1], names)
+    place, lines = tmp_path / "own", ["path,label,split"]
+    (place / "any").mkdir(parents=True)
+    for number, split in enumerate(("train", "train", "val", "test")):
+        for i in range(2):
+            Image.new("RGB", (9, 7), (40 * number, i, 0)).save(place / f"any/{number}_{i}.png")
+            lines.append(f"any/{number}_{i}.png,class {number},{split}")
+    (place / "images.csv").write_text("\n".join(lines))
+    data = names["load_listed"](str(place), image_size=8)
+    assert data.train.class_names == ("class 0", "class 1")
+    assert data.train.images[:, 0, 0, 0].tolist() == [0, 0, 40, 40]
+    assert data.test.images.shape == (2, 8, 8, 3)
+    (place / "images.csv").write_text("\n".join([*lines, "any/0_0.png,class 9,other"]))
+    with pytest.raises(UserError, match="split is 'other', but must be one of"):
+        names["load_listed"](str(place))
+    with pytest.raises(UserError, match="where are the data"):
+        names["load_listed"]("")
 
 
 def test_the_guide_to_prediction(tmp_path, monkeypatch):

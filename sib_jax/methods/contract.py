@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sib_jax.errors import UserError
 from sib_jax.methods.method import Classes, Method
@@ -128,7 +129,8 @@ def _program(name: str, method: Method, task: Task, base: int, size: int) -> Non
 def _check_params(name: str, method: Method, params: Any) -> None:
     leaves = jax.tree_util.tree_leaves_with_path(params)
     for path, leaf in leaves:
-        if not isinstance(leaf, jax.Array) or not jnp.issubdtype(leaf.dtype, jnp.floating):
+        is_array = isinstance(leaf, jax.Array | np.ndarray)
+        if not is_array or not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise MethodError(
                 f"{name}: init must give a pytree of float arrays, but "
                 f"{jax.tree_util.keystr(path) or 'it'} is {_kind(leaf)}; jnp.asarray(x, "

@@ -129,6 +129,8 @@ def given(data_dir: str | os.PathLike[str], wanted: str) -> Path:
     Raises:
       DataError: it is neither, or cannot be read.
     """
+    if not os.fspath(data_dir):  # which Path takes for the folder at hand
+        raise DataError(f"where are the data? --data_dir must be {wanted}")
     where = shown(data_dir)
     try:
         path = Path(data_dir).expanduser()
