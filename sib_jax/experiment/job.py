@@ -1,8 +1,9 @@
 """A whole experiment, top to bottom: pretrain, features, meta-train each head, evaluate, report."""
 
+import contextlib
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +16,7 @@ from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.config import ConfigError, describe, flat
 from sib_jax.data.load import load
 from sib_jax.data.split import SPLITS, DataSet, FeatureSplit, Sizes
+from sib_jax.errors import UserError
 from sib_jax.experiment import (
     fits,
     head_file,
@@ -28,6 +30,7 @@ from sib_jax.experiment import (
     settings,
 )
 from sib_jax.experiment.inputs import Inputs
+from sib_jax.experiment.loop import DivergedError
 from sib_jax.experiment.meta_train import meta_train
 from sib_jax.experiment.observe import observe, split_shown
 from sib_jax.experiment.pretrain import check_start, pretrain
@@ -72,7 +75,8 @@ def run(
 
     Raises:
       ConfigError, DataError, FileError, InUseError: before any work starts, as far as it is known.
-      UserError: a training diverged, features or answers are not finite, a kept file is damaged.
+      UserError: a training diverged, features or answers are not finite, a kept file is damaged. Of
+        a head this is told when the others are done and their results written.
       Interrupted: the run was asked to stop; what it had done is saved.
     """
     whole = settings.read(config)
@@ -98,6 +102,7 @@ def _run(
     heads: Mapping[str, Any],
 ) -> list[results.Row]:
     # 1. Everything that can be wrong is found before any work.
+    chosen = experiment.heads
     begun = time.monotonic()
     run_files.check_same(config, workdir)
     _check_stages(config, experiment, workdir, mode, heads)
@@ -140,32 +145,40 @@ def _run(
         # 3. What the heads read: features of every image, once.
         of = _inputs(experiment, data, found)
         # 4. Meta-training of each head.
-        params = {}
+        params, failed = {}, _Failed(len(experiment.heads))
         for head in experiment.heads:
             devices.stop_if_asked()
             programs.make_room()
             given = heads.get(head.name)
             inputs_of = of[head.method.reads]
-            params[head.name] = _params(head, given, workdir, inputs_of, metrics, trace_to)
+            with failed.noted(head.name):
+                params[head.name] = _params(head, given, workdir, inputs_of, metrics, trace_to)
         if mode == "train":
+            failed.tell()
             return []
         # 5. Evaluation: every head on the same tasks.
         rows, of_tasks, predicted = [], {}, {}
         about_tasks, changes = reach.about_tasks(experiment, data), dict(config.heads)
         for head in experiment.heads:
+            if head.name not in params:
+                continue
             programs.make_room()
-            reached = reach.reached(
-                experiment, head, params[head.name], of[head.method.reads], workdir, about_tasks
-            )
-            of_head = dict(changes.get(head.name, {}))
-            rows += [{**row, "fields": of_head} for row, _ in reached.values()]
-            of_tasks[head.name] = {
-                split: measured.arrays(head.setting.measures)
-                for split, (_, measured) in reached.items()
-            }
-            predicted[head.name] = reached[split_shown(reached)][1].predicted
+            with failed.noted(head.name):
+                reached = reach.reached(
+                    experiment, head, params[head.name], of[head.method.reads], workdir, about_tasks
+                )
+                of_head = dict(changes.get(head.name, {}))
+                rows += [{**row, "fields": of_head} for row, _ in reached.values()]
+                of_tasks[head.name] = {
+                    split: measured.arrays(head.setting.measures)
+                    for split, (_, measured) in reached.items()
+                }
+                predicted[head.name] = reached[split_shown(reached)][1].predicted
+        if not rows:
+            failed.tell()
+        experiment = experiment._replace(heads=tuple(h for h in chosen if h.name in predicted))
         # Whatever else the folder holds of the experiment stands beside it.
-        left = [name for name in names if name not in of_tasks]
+        left = [name for name in names if name not in {*of_tasks, *failed.names}]
         others = other_heads.read(workdir, left, experiment.evaluation.tasks, about_tasks)
         rows = sorted(rows + others.rows, key=lambda row: names.index(row["head"]))
         of_tasks = {
@@ -184,7 +197,35 @@ def _run(
         devices.once(
             _report, workdir, lambda: observe(experiment, data, of, params, predicted, rows)
         )
+    failed.tell()
     return rows
+
+
+class _Failed:
+    """Heads that diverged or have no finite answer: the others go on, and it is told at the end."""
+
+    def __init__(self, heads: int):
+        self._heads, self._errors = heads, list[UserError]()
+        self.names: list[str] = []
+
+    @contextlib.contextmanager
+    def noted(self, name: str) -> Iterator[None]:
+        """Within is the work of one head."""
+        try:
+            yield
+        except (DivergedError, reach.NotFiniteError) as error:
+            self._errors.append(error)
+            self.names.append(name)
+            if self._heads > 1:
+                log.warning("%s (the other heads go on)", error)
+
+    def tell(self) -> None:
+        """Raises what was noted, if anything was."""
+        if len(self._errors) == 1:
+            raise self._errors[0]
+        if self._errors:
+            said = "; ".join(map(str, self._errors))
+            raise UserError(f"{len(self._errors)} of {self._heads} heads failed: {said}")
 
 
 def _check_started_alike(

@@ -1,5 +1,6 @@
 """Calibration beside accuracy: in the rows, and task by task in tasks.npz."""
 
+import json
 from typing import NamedTuple
 
 import jax
@@ -74,6 +75,41 @@ def test_a_head_without_finite_answers_is_named(config, tmp_path, monkeypatch) -
     with pytest.raises(UserError, match=r"head mine has no finite answer to \d+ of \d+ val tasks"):
         job.run(config, tmp_path / "run")
     assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_the_others_go_on_where_heads_fail(config, tmp_path, monkeypatch, caplog) -> None:
+    class Nothing(NamedTuple):
+        pass
+
+    def unsure(params, episode, key):
+        return jnp.full((episode.query.shape[0], 3), jnp.nan)
+
+    def diverges(params, episode, key):
+        return params["a"] * jnp.nan, {"accuracy": jnp.zeros(())}
+
+    start = {"a": jnp.ones(())}
+    wild = Method("wild", lambda key, classes: start, unsure, diverges)
+    monkeypatch.setitem(
+        METHODS, "nan", Entry(Nothing, lambda *_: Method("nan", no_parameters, unsure))
+    )
+    monkeypatch.setitem(METHODS, "wild", Entry(Nothing, lambda *_: wild))
+    config.heads = tuple((name, {"method": name}) for name in ("wild", "nan", "soft_kmeans"))
+    config.optimizer.epochs = 1
+    with caplog.at_level("WARNING", "sib_jax"), pytest.raises(UserError) as raised:
+        job.run(config, tmp_path / "run", report=True)
+    said = str(raised.value)
+    assert said.startswith("2 of 3 heads failed: wild: the loss is not finite before step")
+    assert "; head nan has no finite answer to" in said
+    assert sum("(the other heads go on)" in line for line in caplog.messages) == 2
+    rows = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert [(row["head"], row["split"]) for row in rows] == [
+        ("soft_kmeans", "val"),
+        ("soft_kmeans", "test"),
+    ]
+    assert (tmp_path / "run" / "report.html").exists()
+    assert not any("second look" in line for line in caplog.messages)
+    with pytest.raises(UserError, match="wild: the loss is not finite"):
+        job.run(config, tmp_path / "run", "train")
 
 
 def test_the_offset_is_of_the_columns_of_novel_classes() -> None:
