@@ -71,12 +71,16 @@ def take_methods(file: str | None) -> None:
     """
     if file is None:
         return
+    from sib_jax.runtime import programs
+
+    programs.keep()  # the file may compile some
     place = Path(file).absolute()
-    spec = importlib.util.spec_from_file_location(place.stem, place)
+    name = f"_sib_jax_import_{place.stem}"  # no module has it that others import
+    spec = importlib.util.spec_from_file_location(name, place)
     if spec is None or spec.loader is None or not place.is_file():
         raise UserError(f"--import={file} is no Python file that is there")
     sys.path.append(str(place.parent))  # what it imports may lie beside it
-    module = sys.modules[place.stem] = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except UserError:

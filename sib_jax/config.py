@@ -485,8 +485,8 @@ def _said(settings: Any) -> tuple[dict[str, str], dict[str, Any]]:
     """Meanings and types of the fields of a method's settings."""
     try:
         types = typing.get_type_hints(settings)
-    except NameError:  # one that is imported for type checkers alone
-        types = {}
+    except Exception:  # a name in quotes that is imported for type checkers alone, or wrong
+        types = dict(settings.__annotations__)
     return meanings(settings), types
 
 

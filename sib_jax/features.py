@@ -43,11 +43,13 @@ class Part(NamedTuple):
 
 def run(options: argparse.Namespace) -> None:
     """Computes the features, or takes them from the cache, and writes the file."""
-    from sib_jax.runtime import files, programs
+    from sib_jax.runtime import files
     from sib_jax.runtime.console import log
 
+    files.check_file(options.out)  # before what takes long to import
+    from sib_jax.runtime import programs
+
     programs.keep()
-    files.check_file(options.out)
     take_methods(options.methods)
     features: list[np.ndarray] = []
     labels: list[np.ndarray] = []

@@ -24,7 +24,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "Where results go. Default: runs/<experiment>-<data set>-seed<seed>-<fields that were set>",
+    "Where results go. Default: runs/<experiment>-<its argument>-seed<seed>-<fields that were set>",
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where your data lie (not needed for glyphs)")
 _MODE = flags.DEFINE_enum(

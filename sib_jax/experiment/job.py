@@ -126,7 +126,8 @@ def _run(
         run_files.check_same(config, workdir)
         run_files.check_data(seen, workdir)
         _check_same_heads(heads, workdir)
-    _check_started_alike(config, experiment, seen, mode)
+    flags = {"mode": mode, "profile": trace_to is not None, "report": report}
+    _check_started_alike(config, experiment, seen, flags | {"heads given": sorted(heads)})
     devices.once(run_files.write_config, config, workdir)
     if not devices.seen_everywhere(workdir / run_files.CONFIG):
         raise ConfigError(
@@ -214,7 +215,8 @@ class _Failed:
         try:
             yield
         except (DivergedError, reach.NotFiniteError) as error:
-            self._errors.append(error)
+            # Of all that was under way on the devices nothing is kept with it.
+            self._errors.append(type(error)(str(error)))
             self.names.append(name)
             if self._heads > 1:
                 log.warning("%s (the other heads go on)", error)
@@ -229,12 +231,13 @@ class _Failed:
 
 
 def _check_started_alike(
-    config: Any, experiment: Experiment, seen: Mapping[str, str], mode: str
+    config: Any, experiment: Experiment, seen: Mapping[str, str], flags: Mapping[str, Any]
 ) -> None:
     """Of several processes; where their data lie, each may have its own place."""
     told = {f"config.{name}": repr(value) for name, value in flat(config).items()}
     del told["config.data_dir"], told["config.backbone_file"]
-    told |= {"mode": mode, "heads": repr([head.name for head in experiment.heads])}
+    told |= {name: repr(value) for name, value in flags.items()}
+    told["heads"] = repr([head.name for head in experiment.heads])
     told |= {f"{split} images": fingerprint for split, fingerprint in seen.items()}
     if different := devices.not_alike(told):
         raise ConfigError(
@@ -265,7 +268,12 @@ def _load(experiment: Experiment, workdir: Path, mode: str, heads: Mapping[str, 
         check=check,
     )
     if isinstance(data.train, FeatureSplit):
-        memory.check(experiment, data.train.features.shape[1])
+        length = data.train.features.shape[1]
+        memory.check(experiment, length)
+        for head in experiment.heads:
+            if head.is_own:
+                of = head.setting
+                settings.check_method(f"head {head.name}", head.method, of.task, of.name, length)
     check(data.sizes)
     return data
 

@@ -391,7 +391,13 @@ def _probabilities(
 ) -> tuple[jax.Array, jax.Array | None]:
     """Of the first so many classes, and their spread where the posterior is a Gaussian."""
     episode = Episode(support, support_labels, query, base=base)
-    probabilities = jax.nn.softmax(method.logits(params, episode, key)[:, :columns])
+    logits = method.logits(params, episode, key)
+    if np.ndim(logits) != 2 or len(logits) != len(query) or logits.shape[1] < columns:
+        raise PredictionError(
+            f"{method.name} must give logits [{len(query)}, {columns}], a row for each query and a "
+            f"column for each class, but gives {list(np.shape(logits))}"
+        )
+    probabilities = jax.nn.softmax(logits[:, :columns])
     if method.samples is None:
         return probabilities, None
     sampled = method.samples(params, episode, key, _SAMPLES)[..., :columns]

@@ -124,9 +124,11 @@ def _check_features(backbone: Backbone) -> None:
     size = (2, backbone.image_size, backbone.image_size, backbone.channels)
     variables = jax.eval_shape(backbone.init, jax.random.key(0))
     found = jax.eval_shape(backbone.apply, variables, jax.ShapeDtypeStruct(size, jnp.float32))
-    if found.shape != (2, backbone.features):
+    shape = getattr(found, "shape", None)
+    if shape != (2, backbone.features):
+        given = f"a {type(found).__name__}" if shape is None else list(shape)
         raise ConfigError(
-            f"config.backbone: {backbone.name} gives {list(found.shape)} for 2 images of "
+            f"config.backbone: {backbone.name} gives {given} for 2 images of "
             f"{backbone.image_size} pixels, but must give [2, {backbone.features}], as many "
             "features as it says"
         )

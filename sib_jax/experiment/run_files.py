@@ -38,14 +38,15 @@ def default_place(
       experiment: its name.
       config: the resolved config.
       given: fields that were set on the command line, with their values.
-      argument: of the experiment; the data set where there is none.
+      argument: of the experiment; mostly it is the data set.
     """
     told = {field: str(value) for field, value in given.items() if not field.startswith(_UNNAMED)}
     plain = {field: _plain(value) for field, value in told.items()}
     ending = "".join(f"-{field}={plain[field]}" for field in sorted(plain))
     if len(ending) > _LONGEST:
         ending = f"-fields-{zlib.crc32(ending.encode()):08x}"
-    of = _plain(argument)[:_LONGEST] or config.dataset
+    of = _plain(argument)[:_LONGEST]
+    of = of if config.dataset in of else f"{of}-{config.dataset}".strip("-")
     return Path("runs", f"{experiment}-{of}-seed{config.seed}{ending}")
 
 

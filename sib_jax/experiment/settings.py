@@ -20,6 +20,8 @@ from sib_jax.sib.inner_loop import Inner
 from sib_jax.tasks.setting import Setting, Task
 from sib_jax.tasks.setting import make as make_setting
 
+_USUAL = 64  # length of features that methods of the package are traced with
+
 
 class Data(NamedTuple):
     """Which data set; the arguments of `data.load.load`."""
@@ -108,6 +110,7 @@ class Head(NamedTuple):
       learns_from: one or more kinds of episodes, which the steps of that take in turn.
       chosen_on: the tasks of the validation that chooses its best epoch.
       trained_alike: other heads that are trained just so, and are evaluated on other queries.
+      is_own: whether the method is the user's.
     """
 
     name: str
@@ -117,6 +120,7 @@ class Head(NamedTuple):
     learns_from: tuple[Lesson, ...]
     chosen_on: Setting
     trained_alike: tuple[str, ...]
+    is_own: bool
 
 
 class Evaluation(NamedTuple):
@@ -267,12 +271,12 @@ def _head(name: str, c: Any, trained_alike: tuple[str, ...]) -> Head:
     learned = task._replace(**_queries_of_training(c))
     chosen_on, task = _of_size(learned), _of_size(task)
     method = method_of(c)
-    _check_program(c, method, task)
     if c.setting not in method.serves:
         raise ConfigError(
             f"head {name}: {method.name} is for setting={' or '.join(method.serves)}, "
             f"not for {c.setting}"
         )
+    _check_program(c, method, task)
     sizes = optimizer.sizes_in_turn if method.trained else ()
     in_turn = [learned._replace(ways=k, shots=m, total_queries=n) for k, m, n in sizes]
     in_turn = in_turn or [learned._replace(ways=(method.trained and optimizer.ways) or c.ways)]
@@ -287,6 +291,7 @@ def _head(name: str, c: Any, trained_alike: tuple[str, ...]) -> Head:
         learns_from=tuple(lessons),
         chosen_on=make_setting(c.setting, chosen_on),
         trained_alike=trained_alike,
+        is_own=is_own(c.method),
         training=Training(
             seed=c.seed,
             optimizer=Optimizer(
@@ -316,11 +321,23 @@ def _check_program(c: Any, method: Method, task: Task) -> None:
     entry = METHODS[c.method]
     if c.method == "sib":
         return
-    if is_own(c.method) or entry.settings(**c.get(c.method, {})) != entry.settings():
-        try:
-            contract.check(f"config.{c.method}", method, task, c.setting, c.crop)
-        except contract.MethodError as error:
-            raise ConfigError(str(error)) from error
+    own, length = is_own(c.method), _USUAL
+    if own and method.reads == "features":
+        if c.dataset == "features":  # their length is known when they are there: see `job`
+            return
+        length = make_backbone(_backbone(c), channels=3).features
+    if own or entry.settings(**c.get(c.method, {})) != entry.settings():
+        check_method(f"config.{c.method}", method, task, c.setting, length, c.crop)
+
+
+def check_method(
+    name: str, method: Method, task: Task, setting: str, length: int, size: int = 80
+) -> None:
+    """Traces a method on features of a length, or images of a size; see `contract.check`."""
+    try:
+        contract.check(name, method, task, setting, features=length, size=size)
+    except contract.MethodError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _for_ways(c: Any, method: Method, ways: int) -> Method:

@@ -17,7 +17,7 @@ from sib_jax.tasks.episode import Episode
 from sib_jax.tasks.setting import SETTINGS, Task, has_base
 
 _READS = ("features", "images")
-_FEATURES, _BASE = 64, 3  # length of a feature, and base classes for each way, of what is tried
+_BASE = 3  # base classes for each way, of what is tried
 
 
 class MethodError(UserError):
@@ -59,7 +59,9 @@ def check_method(name: str, method: Any) -> None:
         raise MethodError(f"{name}: serves is {served!r}, but must be a tuple of some of {known}")
 
 
-def check(name: str, method: Method, task: Task, setting: str = "standard", size: int = 80) -> None:
+def check(
+    name: str, method: Method, task: Task, setting: str, *, features: int, size: int = 80
+) -> None:
     """Traces a method on an episode of zeros; nothing is compiled or computed.
 
     Args:
@@ -67,6 +69,7 @@ def check(name: str, method: Method, task: Task, setting: str = "standard", size
       method: for `task.ways`.
       task: the size of the episode.
       setting: whether it has base classes.
+      features: their length.
       size: pixels of images, where it reads these.
 
     Raises:
@@ -74,7 +77,9 @@ def check(name: str, method: Method, task: Task, setting: str = "standard", size
     """
     base = 2 * task.ways if has_base(setting) else 0
     try:
-        jax.eval_shape(functools.partial(_program, name, method, task, base, size))
+        images = method.reads == "images"
+        shape = (size, size, 3) if images else (features,)
+        jax.eval_shape(functools.partial(_program, name, method, task, base, shape))
     except MethodError:
         raise
     except Exception as error:  # the user's code fails in any way there is
@@ -93,10 +98,10 @@ def _package() -> str:
     return __file__.rsplit("methods", 1)[0]
 
 
-def _program(name: str, method: Method, task: Task, base: int, size: int) -> None:
+def _program(name: str, method: Method, task: Task, base: int, shape: tuple[int, ...]) -> None:
     """What jobs ask of it, in their order."""
     images = method.reads == "images"
-    shape, dtype = ((size, size, 3), jnp.uint8) if images else ((_FEATURES,), jnp.float32)
+    dtype = jnp.uint8 if images else jnp.float32
 
     def examples(count: int) -> tuple[jax.Array, jax.Array]:
         return jnp.zeros((count, *shape), dtype), jnp.arange(count) % task.ways
@@ -157,7 +162,7 @@ def _check_loss(
     if "accuracy" not in found[1]:
         raise MethodError(f"{name}: what loss gives to log must have 'accuracy', 0 to 1")
     for what, value in {"loss": found[0], **found[1]}.items():
-        if getattr(value, "shape", None) != ():
+        if np.shape(value) != ():
             raise MethodError(f"{name}: loss must give scalars, but {what} is {_kind(value)}")
 
 

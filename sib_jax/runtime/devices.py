@@ -151,12 +151,19 @@ def everywhere(flags: bool | Sequence[bool]) -> np.ndarray:
 
 
 def not_alike(told: Mapping[str, str]) -> list[str]:
-    """The names of what is not told alike in all processes. All must tell of the same names."""
-    digests = [hashlib.sha256(text.encode()).digest() for text in told.values()]
-    mine = np.frombuffer(b"".join(digests), np.uint8).reshape(len(told), -1)
-    alike = (multihost_utils.process_allgather(mine) == mine).all(axis=(0, 2))
+    """The names of what is not told alike in all processes; "names" where these are others."""
+    names = sorted(told)
+    if not _alike([repr(names)]).all():  # arrays of other lengths could not be gathered
+        return ["names"]
+    alike = _alike([told[name] for name in names])
+    return [name for name, same in zip(names, alike, strict=True) if not same]
+
+
+def _alike(texts: Sequence[str]) -> np.ndarray:
+    digests = [hashlib.sha256(text.encode()).digest() for text in texts]
+    mine = np.frombuffer(b"".join(digests), np.uint8).reshape(len(texts), -1)
     # What another finds unlike its own is so for all.
-    return [name for name, same in zip(told, everywhere(alike), strict=True) if not same]
+    return everywhere((multihost_utils.process_allgather(mine) == mine).all(axis=(0, 2)))
 
 
 def seen_everywhere(path: Path) -> bool:

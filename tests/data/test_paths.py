@@ -179,3 +179,21 @@ def test_labels_that_name_no_class(tmp_path):
             lambda path: cifar_fs.load(path, standard_split=TOY),
             path,
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "is_image", "made"),
+    [
+        ("./images/a.JPG", True, False),
+        ("images/a.b/c.png", True, False),
+        ("images/.a.png", False, True),
+        (".images/a.png", False, True),
+        ("__MACOSX/a.png", False, False),
+        ("images/._a.png", False, False),
+        ("images/a.txt", False, False),
+        ("images/png", False, False),
+    ],
+)
+def test_which_names_are_images_and_which_hidden(name, is_image, made):
+    assert files.is_image(name) == is_image
+    assert files.is_made_hidden(name) == made

@@ -132,10 +132,12 @@ def test_a_workdir_that_not_all_see_is_told_before_any_work(command, tmp_path):
 
 
 def test_processes_that_were_not_started_alike_are_told_before_any_work(command, tmp_path):
-    own = [("--config.seed=1",), ("--config.seed=2", "--mode=pretrain")]
+    own = [("--config.seed=1",), ("--config.seed=2", "--mode=pretrain", "--noreport")]
     codes, said = wait(start(command, tmp_path, own), tmp_path)
     assert codes == [1, 1], said
-    assert all("not all processes have the same config.seed, mode: start" in text for text in said)
+    assert all(
+        "not all processes have the same config.seed, mode, report: start" in text for text in said
+    )
     assert not (tmp_path / "both" / "config.json").exists()
 
 

@@ -81,7 +81,8 @@ def test_what_is_set_names_the_folder_of_a_run_that_names_none(given, ending):
 
 
 @pytest.mark.parametrize(
-    ("argument", "of"), [("", "glyphs"), ("glyphs", "glyphs"), ("features,5 a/b", "features,5,a,b")]
+    ("argument", "of"),
+    [("", "glyphs"), ("glyphs", "glyphs"), ("glyphs,5 a/b", "glyphs,5,a,b"), ("7", "7-glyphs")],
 )
 def test_runs_of_another_argument_have_another_folder(argument, of):
     found = run_files.default_place("sweep", default(), {}, argument)

@@ -4,12 +4,13 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import sib_jax
 from sib_jax import config as configs
 from sib_jax.errors import UserError
-from sib_jax.experiment import settings
+from sib_jax.experiment import job, settings
 from sib_jax.methods import METHODS, Method, MethodError, register
 from sib_jax.methods.method import cross_entropy, no_parameters
 
@@ -161,6 +162,35 @@ def test_without_a_run_one_that_fails_hides_no_other():
     assert sib_jax.load(method="soft_kmeans").name == "soft_kmeans"
     with pytest.raises(UserError, match=r"'mine' cannot be made for 2 classes: only 5 ways \(.*py"):
         sib_jax.load(method="mine")
-    register("mine", Settings, lambda settings, ways: GOOD)
-    with pytest.raises(UserError, match=r"shape \[6, 2\]"):  # it has five columns always
-        sib_jax.load(method="mine")
+    untrained = Method("mine", no_parameters, scores)  # of five columns always
+    register("mine", Settings, lambda settings, ways: untrained)
+    predictor = sib_jax.load(method="mine")
+    features = np.eye(2, 8, dtype=np.float32)
+    with pytest.raises(UserError, match=r"mine must give logits \[3, 6\], .* but gives \[3, 5\]"):
+        predictor(np.eye(6, 8, dtype=np.float32), range(6), np.ones((3, 8), np.float32))
+    assert predictor(features, [0, 1], features).shape == (2, 2)
+
+
+def test_one_for_features_of_one_length(tmp_path):
+    """As for a projection that was trained elsewhere."""
+    projection = jnp.asarray(np.random.default_rng(0).normal(size=(640, 5)), jnp.float32)
+
+    def logits(params, episode, key):
+        return episode.query @ projection
+
+    method = Method("mine", no_parameters, logits)
+    register("mine", Settings, lambda settings, ways: method)
+    config = configs.default("cifar_fs")
+    config.method, config.backbone = "mine", "wrn_28_10"
+    assert settings.read(config).heads[0].is_own
+    config.backbone = "conv4_64"  # of 256
+    with pytest.raises(UserError, match=r"mine cannot work: .*256.*640.*test_contract.py, line"):
+        settings.read(config)
+    config = configs.default("features")
+    config.method, config.data_dir = "mine", str(tmp_path / "own.npz")
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(30), 20)
+    np.savez(tmp_path / "own.npz", features=rng.normal(size=(600, 8)).astype("f4"), labels=labels)
+    with pytest.raises(UserError, match=r"head mine cannot work: .*\(8,\).*\(640,\)"):
+        job.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -199,7 +199,8 @@ def is_named_as_image(name: str) -> bool:
 
 def is_hidden(name: str) -> bool:
     """Whether a file or a folder that it lies in is one that systems keep for themselves."""
-    return any(p.startswith(".") or p in ("__MACOSX", "Thumbs.db") for p in name.split("/"))
+    parts = (part for part in name.split("/") if part != ".")  # "./a" is not hidden
+    return any(part.startswith(".") or part in ("__MACOSX", "Thumbs.db") for part in parts)
 
 
 def is_made_hidden(name: str) -> bool:
