@@ -1,9 +1,8 @@
 """A whole experiment, top to bottom: pretrain, features, meta-train each head, evaluate, report."""
 
-import contextlib
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,10 +12,9 @@ import numpy as np
 
 from sib_jax.backbones import Backbone, pretrained
 from sib_jax.backbones.pretrained import Pretrained
-from sib_jax.config import ConfigError, describe, flat
+from sib_jax.config import ConfigError, describe
 from sib_jax.data.load import load
 from sib_jax.data.split import SPLITS, DataSet, FeatureSplit, Sizes
-from sib_jax.errors import UserError
 from sib_jax.experiment import (
     fits,
     head_file,
@@ -28,9 +26,10 @@ from sib_jax.experiment import (
     reach,
     run_files,
     settings,
+    started_alike,
 )
+from sib_jax.experiment.failed_heads import FailedHeads
 from sib_jax.experiment.inputs import Inputs
-from sib_jax.experiment.loop import DivergedError
 from sib_jax.experiment.meta_train import meta_train
 from sib_jax.experiment.observe import observe, split_shown
 from sib_jax.experiment.pretrain import check_start, pretrain
@@ -127,7 +126,7 @@ def _run(
         run_files.check_data(seen, workdir)
         _check_same_heads(heads, workdir)
     flags = {"mode": mode, "profile": trace_to is not None, "report": report}
-    _check_started_alike(config, experiment, seen, flags | {"heads given": sorted(heads)})
+    started_alike.check(config, experiment, seen, flags | {"heads given": sorted(heads)})
     devices.once(run_files.write_config, config, workdir)
     if not devices.seen_everywhere(workdir / run_files.CONFIG):
         raise ConfigError(
@@ -146,7 +145,7 @@ def _run(
         # 3. What the heads read: features of every image, once.
         of = _inputs(experiment, data, found)
         # 4. Meta-training of each head.
-        params, failed = {}, _Failed(len(experiment.heads))
+        params, failed = {}, FailedHeads(len(experiment.heads))
         for head in experiment.heads:
             devices.stop_if_asked()
             programs.make_room()
@@ -200,50 +199,6 @@ def _run(
         )
     failed.tell()
     return rows
-
-
-class _Failed:
-    """Heads that diverged or have no finite answer: the others go on, and it is told at the end."""
-
-    def __init__(self, heads: int):
-        self._heads, self._errors = heads, list[UserError]()
-        self.names: list[str] = []
-
-    @contextlib.contextmanager
-    def noted(self, name: str) -> Iterator[None]:
-        """Within is the work of one head."""
-        try:
-            yield
-        except (DivergedError, reach.NotFiniteError) as error:
-            # Of all that was under way on the devices nothing is kept with it.
-            self._errors.append(type(error)(str(error)))
-            self.names.append(name)
-            if self._heads > 1:
-                log.warning("%s (the other heads go on)", error)
-
-    def tell(self) -> None:
-        """Raises what was noted, if anything was."""
-        if len(self._errors) == 1:
-            raise self._errors[0]
-        if self._errors:
-            said = "; ".join(map(str, self._errors))
-            raise UserError(f"{len(self._errors)} of {self._heads} heads failed: {said}")
-
-
-def _check_started_alike(
-    config: Any, experiment: Experiment, seen: Mapping[str, str], flags: Mapping[str, Any]
-) -> None:
-    """Of several processes; where their data lie, each may have its own place."""
-    told = {f"config.{name}": repr(value) for name, value in flat(config).items()}
-    del told["config.data_dir"], told["config.backbone_file"]
-    told |= {name: repr(value) for name, value in flags.items()}
-    told["heads"] = repr([head.name for head in experiment.heads])
-    told |= {f"{split} images": fingerprint for split, fingerprint in seen.items()}
-    if different := devices.not_alike(told):
-        raise ConfigError(
-            f"not all processes have the same {', '.join(different)}: start all of them alike, on "
-            "the same data"
-        )
 
 
 def _load(experiment: Experiment, workdir: Path, mode: str, heads: Mapping[str, Any]) -> DataSet:
