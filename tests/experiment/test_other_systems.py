@@ -26,7 +26,7 @@ from ml_collections import config_flags
 for lacking in ("fcntl", "grp", "pwd", "resource", "termios"):
     sys.modules[lacking] = None
 of_os = "chown confstr fork getuid geteuid killpg mkfifo O_NOFOLLOW O_NONBLOCK posix_fallocate"
-of_os += " pread pwrite sched_getaffinity statvfs sysconf uname"
+of_os += " pread pwrite statvfs sysconf uname"
 of_signal = "pthread_kill pthread_sigmask SIG_BLOCK SIG_UNBLOCK SIG_SETMASK SIGHUP SIGKILL SIGUSR1"
 for module, names in ((os, of_os), (signal, of_signal)):
     for name in names.split():
