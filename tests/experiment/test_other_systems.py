@@ -17,7 +17,8 @@ from sib_jax.runtime import files, shipped
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# Libraries come first: they have ways of their own around each of these.
+# Libraries come first: they have ways of their own around each of these. So has the standard library
+# for what is not named here, of which it asks on Linux.
 WITHOUT = """
 import os, shutil, signal, sys
 import flax, jax, matplotlib.pyplot, optax, orbax.checkpoint, tqdm
@@ -25,7 +26,7 @@ from absl import app, flags
 from ml_collections import config_flags
 for lacking in ("fcntl", "grp", "pwd", "resource", "termios"):
     sys.modules[lacking] = None
-of_os = "chown confstr fork getuid geteuid killpg mkfifo O_NOFOLLOW O_NONBLOCK posix_fallocate"
+of_os = "chown confstr fork getuid geteuid killpg mkfifo posix_fallocate"
 of_os += " pread pwrite statvfs sysconf uname"
 of_signal = "pthread_kill pthread_sigmask SIG_BLOCK SIG_UNBLOCK SIG_SETMASK SIGHUP SIGKILL SIGUSR1"
 for module, names in ((os, of_os), (signal, of_signal)):
