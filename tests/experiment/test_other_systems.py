@@ -17,8 +17,8 @@ from sib_jax.runtime import files, shipped
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# Libraries come first: they have ways of their own around each of these. So has the standard library
-# for what is not named here, of which it asks on Linux.
+# Libraries come first: they have ways of their own around each of these. What the standard library
+# itself asks for on Linux stays.
 WITHOUT = """
 import os, shutil, signal, sys
 import flax, jax, matplotlib.pyplot, optax, orbax.checkpoint, tqdm
