@@ -14,6 +14,7 @@ from typing import NoReturn
 from sib_jax.errors import UserError
 from sib_jax.runtime import console, interrupt, seeds
 from sib_jax.runtime.files import one_line
+from sib_jax.runtime.where import where
 
 _LESS = (
     "smaller batches need less (config.pretrain.batch, config.optimizer.batch, config.eval.batch), "
@@ -86,8 +87,6 @@ def take_methods(file: str | None) -> None:
     except UserError:
         raise
     except Exception as error:
-        from sib_jax.methods.contract import where
-
         said = f"{type(error).__name__}: {one_line(error)}"
         raise UserError(f"--import={file} fails: {said}{where(error)}") from error
 

@@ -17,6 +17,7 @@ from ml_collections import config_flags
 
 from sib_jax.command import fail, mistakes_told, path
 from sib_jax.runtime import interrupt, shipped
+from sib_jax.runtime.where import where
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment, a file or the name of one, with an optional data set: 5w1s:glyphs"
@@ -123,10 +124,9 @@ def parse(argv: Sequence[str]) -> list[str]:
     """Reads the flags; a mistake in them ends with one line and not with a traceback."""
     from sib_jax.errors import UserError
 
-    for word in argv:
+    if os.path.isfile(file := shipped.parted(shipped.named_config(argv))[0]):
         # What a config file imports may lie beside it, wherever the command is started.
-        if word.startswith("--config=") and os.path.isfile(file := shipped.parted(word[9:])[0]):
-            sys.path.append(os.path.dirname(os.path.abspath(file)))
+        sys.path.append(os.path.dirname(os.path.abspath(file)))
     if "--help" in argv or "-help" in argv or "-h" in argv:
         _help()
     try:
@@ -158,8 +158,7 @@ def _mistake(argv: Sequence[str], error: Exception) -> str:
     typed = re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error), re.DOTALL)
     if typed and typed[1] in config.fields():
         return config.describe(typed[1], typed[2], config.fields()[typed[1]].kind.wanted)
-    named = [a.split("=", 1)[1] for a in argv if a.startswith("--config=")]
-    file = shipped.parted(named[-1])[0] if named else "--config"
+    file = shipped.parted(shipped.named_config(argv))[0] or "--config"
     if isinstance(error, UserError):
         return shown(str(error))
     while "whilst parsing config file" in str(error) and isinstance(error.__context__, Exception):
@@ -178,12 +177,10 @@ def _mistake(argv: Sequence[str], error: Exception) -> str:
         reason = "it is a folder" if Path(file).is_dir() else "there is no such file"
         reason = getattr(error, "strerror", None) or reason
         return f"{file} cannot be read: {reason}; for example: --config=experiments/5w1s.py"
-    from sib_jax.methods import contract
-
     kind = type(error).__name__
     if isinstance(error, SyntaxError):
         return f"{file} is no Python ({kind}: {error.msg}, {error.filename}, line {error.lineno})"
-    said, place = one_line(error), contract.where(error)
+    said, place = one_line(error), where(error)
     if kept := re.search(r"of an earlier failure to load: (.*)", said):  # ml_collections' words
         said, place = kept[1], place or " "
     if place and not lacks_config:

@@ -115,7 +115,8 @@ def test_a_mistake_ends_the_command_with_its_status(argument, message):
         ),
     ],
 )
-def test_a_config_file_that_fails(tmp_path, content, message, monkeypatch):
+@pytest.mark.parametrize("words", ["--config={}", "--config {}"])
+def test_a_config_file_that_fails(tmp_path, words, content, message, monkeypatch):
     """In this process: `parse` needs no more than flags of its own."""
     from absl import flags
     from ml_collections import config_flags
@@ -132,7 +133,7 @@ def test_a_config_file_that_fails(tmp_path, content, message, monkeypatch):
     monkeypatch.setattr(main.flags, "FLAGS", values)
     monkeypatch.setattr(main, "_CONFIG", config)
     with pytest.raises(SystemExit) as raised:
-        main.parse(["sib_jax", f"--config={file}"])
+        main.parse(["sib_jax", *words.format(file).split()])
     assert str(raised.value).startswith(f"sib_jax: {file} ")
     assert message.format(file=file, folder=tmp_path) in str(raised.value)
     assert "\n" not in str(raised.value)

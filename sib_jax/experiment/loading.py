@@ -27,6 +27,7 @@ from sib_jax.methods.method import parameter_shapes
 from sib_jax.report import results
 from sib_jax.runtime import shipped, weights
 from sib_jax.runtime.files import one_line, shown, why_lacking
+from sib_jax.runtime.where import where
 from sib_jax.sib.params import Params
 from sib_jax.tasks.setting import has_base
 
@@ -370,7 +371,7 @@ def _check_own(name: str) -> None:
     try:
         made = METHODS[name].make(METHODS[name].settings(), 2)
     except Exception as error:
-        said = f"{one_line(error)}{contract.where(error)}"
+        said = f"{one_line(error)}{where(error)}"
         raise ConfigError(f"method {name!r} cannot be made for 2 classes: {said}") from error
     contract.check_method(name, made)
 

@@ -1,9 +1,7 @@
 """What a method of one's own must be and give: told before anything is trained with it."""
 
 import functools
-import sysconfig
 from collections.abc import Callable
-from traceback import extract_tb
 from typing import Any
 
 import jax
@@ -13,6 +11,7 @@ import numpy as np
 from sib_jax.errors import UserError
 from sib_jax.methods.method import Classes, Method
 from sib_jax.runtime.files import one_line
+from sib_jax.runtime.where import where
 from sib_jax.tasks.episode import Episode
 from sib_jax.tasks.setting import SETTINGS, Task, has_base
 
@@ -84,18 +83,6 @@ def check(
         raise
     except Exception as error:  # the user's code fails in any way there is
         raise MethodError(f"{name} cannot work: {one_line(error)}{where(error)}") from error
-
-
-def where(error: BaseException) -> str:
-    """The last line of no library that an error came through: " (file.py, line 3)"."""
-    libraries = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "purelib", "platlib"))
-    frames = [f for f in extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
-    own = [f for f in frames if not f.filename.startswith((*libraries, _package()))]
-    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
-
-
-def _package() -> str:
-    return __file__.rsplit("methods", 1)[0]
 
 
 def _program(name: str, method: Method, task: Task, base: int, shape: tuple[int, ...]) -> None:

@@ -50,6 +50,17 @@ def with_config_file(argv: Sequence[str]) -> list[str]:
     return words
 
 
+def named_config(argv: Sequence[str]) -> str:
+    """What a command line gives as --config, in one word or two; "" where it gives none."""
+    found = ""
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        if match := re.fullmatch(r"--?config=(.*)", word, re.DOTALL):
+            found = match[1]
+        elif word in ("-config", "--config"):
+            found = following
+    return found
+
+
 def parted(given: str) -> tuple[str, str]:
     """The file and the rest of FILE:ARGUMENT, the colon with the rest; C:\\ is no end of a file."""
     ends = [match.start() for match in re.finditer(":", given)]

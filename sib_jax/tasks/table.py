@@ -40,11 +40,7 @@ class FeatureTable:
         """
         starts, counts = np.asarray(self.starts), np.asarray(self.counts)
         kept = counts - held
-        return self._of(starts, kept), self._of(starts + kept, held)
-
-    def _of(self, starts: np.ndarray, counts: np.ndarray) -> "FeatureTable":
-        first, sizes = jnp.asarray(starts, jnp.int32), jnp.asarray(counts, jnp.int32)
-        return FeatureTable(self.features, first, sizes, int(counts.min()))
+        return _table(self.features, starts, kept), _table(self.features, starts + kept, held)
 
 
 def feature_table(features: np.ndarray | jax.Array, labels: np.ndarray) -> FeatureTable:
@@ -65,12 +61,12 @@ def feature_table(features: np.ndarray | jax.Array, labels: np.ndarray) -> Featu
     features, labels = _checked(features, labels)
     counts = np.bincount(labels)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    return FeatureTable(
-        jnp.asarray(features),
-        jnp.asarray(starts, jnp.int32),
-        jnp.asarray(counts, jnp.int32),
-        int(counts.min()),
-    )
+    return _table(jnp.asarray(features), starts, counts)
+
+
+def _table(features: jax.Array, starts: np.ndarray, counts: np.ndarray) -> FeatureTable:
+    first, sizes = jnp.asarray(starts, jnp.int32), jnp.asarray(counts, jnp.int32)
+    return FeatureTable(features, first, sizes, int(counts.min()))
 
 
 def _checked(
