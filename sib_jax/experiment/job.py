@@ -35,7 +35,7 @@ from sib_jax.experiment.observe import observe, split_shown
 from sib_jax.experiment.pretrain import check_start, pretrain
 from sib_jax.experiment.run_lock import Lock
 from sib_jax.experiment.settings import Experiment, Head
-from sib_jax.report import markdown, observed, results, task_arrays
+from sib_jax.report import markdown, observed, results
 from sib_jax.report.metrics import Metrics, check_tensorboard
 from sib_jax.report.observed import Observed
 from sib_jax.runtime import devices, interrupt, programs, shipped, weights
@@ -185,7 +185,7 @@ def _run(
             n: (others.arrays | of_tasks)[n] for n in names if n in of_tasks | others.arrays
         }
         about_tasks["heads"] |= others.about
-    devices.once(task_arrays.write, workdir, of_tasks, about_tasks)
+    devices.once(weights.save, workdir / results.TASKS, of_tasks, about_tasks)
     devices.once(results.write, workdir, rows)
     devices.once(markdown.write, workdir, rows)
     devices.once(kept_results.forget, workdir)

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sib_jax.errors import UserError
-from sib_jax.report import metrics, observed, results, task_arrays
+from sib_jax.report import metrics, observed, results
 from sib_jax.report.observed import Observed
 from sib_jax.report.results import Row
+from sib_jax.runtime import weights
 from sib_jax.runtime.console import log
 from sib_jax.runtime.files import shown, why_lacking
 from sib_jax.runtime.weights import WeightsError
@@ -58,10 +59,10 @@ def read(workdir: Path) -> Run:
             f"{shown(path)} is damaged; evaluate again: the command of the run with --mode=evaluate"
         ) from error
     try:
-        tasks, of_tasks = task_arrays.read(workdir)
+        tasks, of_tasks = weights.tree(workdir / results.TASKS)
     except (WeightsError, ValueError) as error:
         tasks, of_tasks = {}, {}
-        if (workdir / task_arrays.FILE).exists():
+        if (workdir / results.TASKS).exists():
             log.warning("%s; evaluate again: the command of the run with --mode=evaluate", error)
     try:
         found = observed.read(workdir)
