@@ -4,6 +4,7 @@ sib_jax.load("runs/5w1s-glyphs-seed0")
 sib_jax.load(backbone="mini_imagenet-conv4_128", method="soft_kmeans")
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -20,6 +21,7 @@ from sib_jax.backbones import Backbone, pretrained
 from sib_jax.backbones.encoder import Encode, Encoder, open_encoder
 from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.config import ConfigError
+from sib_jax.errors import UserError
 from sib_jax.experiment import head_file, run_files, settings
 from sib_jax.experiment.predictor import Predictor, TrainedHead
 from sib_jax.methods import METHODS, Method, contract, is_own, sib_plus
@@ -325,19 +327,25 @@ def _of_backbone(
 
 def untrained() -> tuple[str, ...]:
     """The methods that need no training, only features; asked anew each time for one's own."""
-    return tuple(name for name in METHODS if _is_untrained(name))
+    found = []
+    for name in METHODS:
+        with contextlib.suppress(UserError):  # of one's own: told of where it is asked for
+            found += [name] if _is_untrained(name) else []
+    return tuple(found)
 
 
 def _is_untrained(name: str) -> bool:
+    """Raises `UserError` where a method of the user's cannot be made, or is none."""
     if name not in METHODS or name == "sib":
         return False
     try:
         method = METHODS[name].make(METHODS[name].settings(), 2)
-        contract.check_method(name, method)
-    except Exception:
+    except Exception as error:
         if not is_own(name):
             raise
-        return False  # told of where it is asked for
+        said = f"{one_line(error)}{where(error)}"
+        raise ConfigError(f"method {name!r} cannot be made for 2 classes: {said}") from error
+    contract.check_method(name, method)
     return not method.keeps and method.reads == "features"
 
 
@@ -352,8 +360,6 @@ def _untrained(
       beside: what else there is, for a message.
       foreign: whether the features are of another model than ours, which k-means centres.
     """
-    if method in METHODS and is_own(method):
-        _check_own(method)
     if not _is_untrained(method):
         known = "unknown" if method not in METHODS else "trained, so it needs a run"
         if method == _SHIPPED:
@@ -365,15 +371,6 @@ def _untrained(
     entry = METHODS[method]
     settings = entry.settings(**({"centre": True} if foreign and method in _CENTRED else {}))
     return TrainedHead(method, functools.partial(entry.make, settings), {}, None)
-
-
-def _check_own(name: str) -> None:
-    try:
-        made = METHODS[name].make(METHODS[name].settings(), 2)
-    except Exception as error:
-        said = f"{one_line(error)}{where(error)}"
-        raise ConfigError(f"method {name!r} cannot be made for 2 classes: {said}") from error
-    contract.check_method(name, made)
 
 
 def _check_no_steps(method: str, steps: int | None) -> None:
