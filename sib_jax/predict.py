@@ -359,20 +359,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         files = any(os.path.exists(word) for word in more)
         hint = "; a pattern goes in quotes: --query='DIR/*.jpg'" if files else ""
         parser.error(f"unrecognized arguments: {listed(more)}{hint}")
-    if options.run is not None and options.backbone is not None:
-        parser.error("--run has its own backbone: give --run or --backbone, not both")
-    if options.encoder is not None and options.backbone is not None:
-        parser.error("--encoder takes the place of a backbone: give --encoder or --backbone")
+    # What goes together `sib_jax.load` says; but of none of these it would want features.
     if options.run is None and options.backbone is None and options.encoder is None:
         parser.error(
             "give --run=WORKDIR of a finished run, or --backbone=NAME_OR_FILE, or --encoder=FILE.py"
         )
-    if options.run is None and options.head is not None:
-        parser.error("--head is one of a run: it goes with --run")
-    if options.run is not None and options.method is not None:
-        parser.error("--method goes with --backbone or --encoder; a run has its heads: --head")
-    if options.backbone is None and options.image_size is not None:
-        parser.error("--image_size goes with --backbone; a run and an encoder have their own")
     if options.sheet and not options.sheet.lower().endswith(".png"):
         parser.error("--sheet is a PNG file: let its name end with .png")
     if options.sheet and os.path.realpath(options.sheet) == os.path.realpath(options.out):

@@ -95,13 +95,15 @@ def load(
             "for features, method="
         )
     if backbone is not None and encoder is not None:
-        raise ConfigError("an encoder takes the place of a backbone: give one of them")
+        raise ConfigError("encoder takes the place of backbone: give one of them")
     if workdir is not None:
         if backbone is not None or method is not None or image_size is not None:
-            raise ConfigError("backbone, method and image_size are for use without a run")
+            raise ConfigError(
+                "a run has its own: backbone, method and image_size are for use without one"
+            )
         return _of_run(Path(os.path.expanduser(workdir)), head, steps, ways, encoder)
     if head is not None:
-        raise ConfigError("a head is one of a run: give its workdir")
+        raise ConfigError("head is one of a run: give the run")
     if backbone is not None:
         return _of_backbone(backbone, method, steps, image_size, ways)
     if image_size is not None:
