@@ -22,7 +22,6 @@ from sib_jax.data.reading.files import Files
 from sib_jax.data.split import DataSet
 from sib_jax.data.standard import Found, Source, StandardSplit
 
-_VERSION = 1  # raise when reading changes: old cache entries are then not found
 _LIST = re.compile(r"(?:^|/)bertinetto/(train|val|test)\.txt$")
 _SIDE = 32  # pixels of CIFAR's images
 
@@ -56,15 +55,7 @@ def load(
     Raises:
       DataError: no such copy is there, or it is incomplete, mixed up or damaged.
     """
-    return standard.load(
-        "cifar_fs",
-        _VERSION,
-        data_dir,
-        _SOURCE,
-        standard_split,
-        image_size=image_size,
-        channels=3,
-    )
+    return standard.load(_SOURCE, data_dir, standard_split, image_size=image_size)
 
 
 def _class_folders(files: Files, split: StandardSplit) -> Copy | None:
@@ -156,6 +147,9 @@ def _tfds(files: Files, split: StandardSplit) -> Copy | None:
 
 
 _SOURCE = Source(
+    name="cifar_fs",
+    version=1,
+    channels=3,
     forms=(_python_pickles, _class_folders, _tfds),
     archives=re.compile(r"cifar", re.IGNORECASE),
     parts=class_folders.SPLIT_FOLDERS,

@@ -21,7 +21,6 @@ from sib_jax.data.reading.files import Files, is_image
 from sib_jax.data.split import SPLITS, DataSet
 from sib_jax.data.standard import Found, Source, StandardSplit
 
-_VERSION = 1  # raise when reading changes: old cache entries are then not found
 _LIST = re.compile(r"(?:ravi_)?(train|val|test)\.csv")
 _PICKLES = {
     "train": "miniImageNet_category_split_train_phase_train.pickle",
@@ -58,15 +57,7 @@ def load(
     Raises:
       DataError: no such copy is there, or it is incomplete, mixed up or damaged.
     """
-    return standard.load(
-        "mini_imagenet",
-        _VERSION,
-        data_dir,
-        _SOURCE,
-        standard_split,
-        image_size=image_size,
-        channels=3,
-    )
+    return standard.load(_SOURCE, data_dir, standard_split, image_size=image_size)
 
 
 def _class_folders(files: Files, split: StandardSplit) -> Copy | None:
@@ -163,6 +154,9 @@ def _unpickle(files: Files, name: str) -> Arrays:
 
 
 _SOURCE = Source(
+    name="mini_imagenet",
+    version=1,
+    channels=3,
     forms=(_pickles, _class_folders, _lists),
     archives=re.compile(r"mini", re.IGNORECASE),
     parts=class_folders.SPLIT_FOLDERS,

@@ -21,9 +21,6 @@ from sib_jax.data.reading.files import Files, is_image
 from sib_jax.data.split import DataSet
 from sib_jax.data.standard import Found, Source, StandardSplit
 
-_VERSION = 1  # raise when reading changes: old cache entries are then not found
-_PARTS = ("images_background", "images_evaluation")
-
 
 def load(
     data_dir: str | Path, *, image_size: int = 32, standard_split: StandardSplit = OMNIGLOT
@@ -51,15 +48,7 @@ def load(
     Raises:
       DataError: no such copy is there, or it is incomplete, mixed up or damaged.
     """
-    return standard.load(
-        "omniglot",
-        _VERSION,
-        data_dir,
-        _SOURCE,
-        standard_split,
-        image_size=image_size,
-        channels=1,
-    )
+    return standard.load(_SOURCE, data_dir, standard_split, image_size=image_size)
 
 
 def _folders(files: Files, split: StandardSplit) -> Copy | None:
@@ -90,9 +79,12 @@ def _tfds(files: Files, split: StandardSplit) -> Copy | None:
 
 
 _SOURCE = Source(
+    name="omniglot",
+    version=1,
+    channels=1,
     forms=(_folders, _tfds),
     archives=re.compile(r"images_(background|evaluation)(?!_small)|^omniglot\.", re.IGNORECASE),
-    parts=_PARTS,
+    parts=("images_background", "images_evaluation"),
     wanted="images_background.zip and images_evaluation.zip, or the folders in them, or omniglot "
     "prepared by tensorflow-datasets with file_format='array_record'",
 )

@@ -57,12 +57,18 @@ class Source(NamedTuple):
     """Where and in which forms copies of a data set come.
 
     Attributes:
+      name: of the data set.
+      version: raised when reading changes, so that old cache entries are not found.
+      channels: 3, or 1 for gray.
       forms: each looks at files and gives the copy, or None where they are not of its form.
       archives: matches the names of archives that may hold a copy.
       parts: such as train and val: what an archive of a part of a copy is named after.
       wanted: the forms in words, for messages.
     """
 
+    name: str
+    version: int
+    channels: int
     forms: Sequence[Callable[[Files, StandardSplit], Copy | None]]
     archives: re.Pattern[str]
     parts: Collection[str]
@@ -70,25 +76,15 @@ class Source(NamedTuple):
 
 
 def load(
-    name: str,
-    version: int,
-    data_dir: str | Path,
-    source: Source,
-    standard: StandardSplit,
-    *,
-    image_size: int,
-    channels: int,
+    source: Source, data_dir: str | Path, standard: StandardSplit, *, image_size: int
 ) -> DataSet:
     """Finds a copy and prepares it once.
 
     Args:
-      name: the data set's name.
-      version: raised when reading changes, so that old cache entries are not found.
+      source: the data set, and the forms that a copy may have.
       data_dir: directory, tar or zip that holds the copy, or a directory of such archives.
-      source: the forms it may have.
       standard: what a complete copy is.
       image_size: pixels, height and width of the stored images.
-      channels: 3, or 1 for gray.
 
     Raises:
       DataError: there is no copy, or it is incomplete, mixed up or damaged.
@@ -121,8 +117,10 @@ def load(
             )
         return found
 
-    key = (version, standard.classes, standard.images)
-    return prepare.load(name, key, files, copy, image_size=image_size, channels=channels)
+    key = (source.version, standard.classes, standard.images)
+    return prepare.load(
+        source.name, key, files, copy, image_size=image_size, channels=source.channels
+    )
 
 
 def arrange(
