@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from sib_jax.data import standard
+from sib_jax.data import published
 from sib_jax.data.class_lists import CIFAR_FS
 from sib_jax.data.errors import DataError
 from sib_jax.data.prepare import Arrays, Copy, DecodedImages, ImageFiles
+from sib_jax.data.published import Found, Source, StandardSplit
 from sib_jax.data.reading import class_folders, numpy_pickle, tfds_copy
 from sib_jax.data.reading.files import Files
 from sib_jax.data.split import DataSet
-from sib_jax.data.standard import Found, Source, StandardSplit
 
 _LIST = re.compile(r"(?:^|/)bertinetto/(train|val|test)\.txt$")
 _SIDE = 32  # pixels of CIFAR's images
@@ -55,7 +55,7 @@ def load(
     Raises:
       DataError: no such copy is there, or it is incomplete, mixed up or damaged.
     """
-    return standard.load(_SOURCE, data_dir, standard_split, image_size=image_size)
+    return published.load(_SOURCE, data_dir, standard_split, image_size=image_size)
 
 
 def _class_folders(files: Files, split: StandardSplit) -> Copy | None:
@@ -67,7 +67,7 @@ def _class_folders(files: Files, split: StandardSplit) -> Copy | None:
             _check_list(files, name, split.classes[part[1]])
     if _is_in_own_parts(found, split):
         found = [image._replace(split=None) for image in found]
-    return ImageFiles(files, standard.arrange(found, split, files.where))
+    return ImageFiles(files, published.arrange(found, split, files.where))
 
 
 def _is_in_own_parts(found: Sequence[Found], split: StandardSplit) -> bool:
@@ -120,7 +120,7 @@ def _read_pickles(
         classes += [names[label] for label in labels]
         file_names += of_rows
     images = np.concatenate(pixels).transpose(0, 2, 3, 1)
-    return standard.arrange_arrays(images, classes, split, files.where, file_names=file_names)
+    return published.arrange_arrays(images, classes, split, files.where, file_names=file_names)
 
 
 def _all(values: Any, kind: type) -> bool:

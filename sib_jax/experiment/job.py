@@ -16,6 +16,7 @@ from sib_jax.config import ConfigError, describe
 from sib_jax.data.load import load
 from sib_jax.data.split import SPLITS, DataSet, FeatureSplit, Sizes
 from sib_jax.experiment import (
+    evaluate_head,
     fits,
     head_file,
     inputs,
@@ -23,7 +24,6 @@ from sib_jax.experiment import (
     leakage,
     memory,
     other_heads,
-    reach,
     run_files,
     settings,
     started_alike,
@@ -158,13 +158,13 @@ def _run(
             return []
         # 5. Evaluation: every head on the same tasks.
         rows, of_tasks, predicted = [], {}, {}
-        about_tasks, changes = reach.about_tasks(experiment, data), dict(config.heads)
+        about_tasks, changes = evaluate_head.about_tasks(experiment, data), dict(config.heads)
         for head in experiment.heads:
             if head.name not in params:
                 continue
             programs.make_room()
             with failed.noted(head.name):
-                reached = reach.reached(
+                reached = evaluate_head.evaluated(
                     experiment, head, params[head.name], of[head.method.reads], workdir, about_tasks
                 )
                 of_head = dict(changes.get(head.name, {}))

@@ -40,7 +40,7 @@ def read(
       workdir: the folder.
       names: the heads.
       tasks: how many of each split the job evaluates.
-      about_tasks: what its tasks are a function of, see `reach.about_tasks`.
+      about_tasks: what its tasks are a function of, see `evaluate_head.about_tasks`.
     """
     none = Others([], {}, {})
     if not names:

@@ -7,8 +7,8 @@ from typing import Any
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from sib_jax.data.published import StandardSplit
 from sib_jax.data.split import DataSet, Split
-from sib_jax.data.standard import StandardSplit
 
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
 """tensorflow-datasets' name of a split -> ours."""

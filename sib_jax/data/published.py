@@ -1,4 +1,4 @@
-"""Data sets with a standard split: a copy is found in each of its forms, checked, and prepared."""
+"""Published data sets, of a standard split: a copy is found in any of its forms, and prepared."""
 
 import dataclasses
 import functools
