@@ -1,7 +1,6 @@
 """Decode once, then memory-map: prepared data sets on disk, one folder per content key."""
 
 import contextlib
-import functools
 import hashlib
 import json
 import logging
@@ -112,7 +111,7 @@ class Writer:
         for path in sorted(self._directory.glob("*.npy")):
             with _writing(path, f"{path.stat().st_size:,} bytes"):
                 files.sync(path)
-                about["files"][path.name] = [path.stat().st_size, files.checksum(path)]
+                about["files"][path.name] = files.size_and_checksum(path)
         path = self._directory / _DONE
         content = _with_checksum(about)
         with _writing(path, f"{len(content):,} bytes for its description"):
@@ -208,25 +207,12 @@ def _verified(final: Path) -> dict[str, Any]:
     try:
         about = _without_checksum((final / _DONE).read_bytes())
         for name, (size, crc) in about["files"].items():
-            _verify(final / name, size, crc)
+            if reason := files.damage(final / name, size, crc):
+                raise _Damage(f"is damaged ({reason})")
     except OSError as error:
         name = Path(error.filename or "a file").name
         raise _Damage(f"is damaged ({name}: {error.strerror or error})") from error
     return about
-
-
-def _verify(path: Path, size: int, crc: int) -> None:
-    status = path.stat()
-    if status.st_size != size:
-        raise _Damage(f"is damaged ({path.name} has {status.st_size:,} bytes, not {size:,})")
-    if _checksum(path, status.st_ino, status.st_dev, status.st_mtime_ns) != crc:
-        raise _Damage(f"is damaged ({path.name} has another checksum than when it was written)")
-
-
-@functools.lru_cache(maxsize=256)
-def _checksum(path: Path, *_: int) -> int:
-    """Read once per process: the further arguments change when the file does."""
-    return files.checksum(path)
 
 
 def _with_checksum(about: dict[str, Any]) -> bytes:

@@ -7,6 +7,7 @@ used: anything may import this.
 
 import contextlib
 import errno
+import functools
 import os
 import re
 import secrets
@@ -290,6 +291,33 @@ def checksum(path: Path) -> int:
         while count := file.readinto(block):
             crc = zlib.crc32(memoryview(block)[:count], crc)
     return crc
+
+
+def size_and_checksum(path: Path) -> list[int]:
+    """What `damage` compares a file with later."""
+    return [path.stat().st_size, checksum(path)]
+
+
+def damage(path: Path, size: int, crc: int) -> str:
+    """What of a file is not as it was written, in words; "" where nothing is.
+
+    Its content is read once per process, unless it changes.
+
+    Raises:
+      OSError: it cannot be read.
+    """
+    now = path.stat()
+    if now.st_size != size:
+        return f"{path.name} has {now.st_size:,} bytes, not {size:,}"
+    if _checksum_of(path, now.st_ino, now.st_dev, now.st_mtime_ns) != crc:
+        return f"{path.name} has another checksum than when it was written"
+    return ""
+
+
+@functools.lru_cache(maxsize=256)
+def _checksum_of(path: Path, *_: int) -> int:
+    """The further arguments change when the file does."""
+    return checksum(path)
 
 
 @contextlib.contextmanager
