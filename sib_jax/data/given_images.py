@@ -90,13 +90,14 @@ def find_support(folder: str) -> Found:
             f"--support={folder} has images in no class folder, {listed(loose)}: put them into "
             "one, or take them away"
         )
-    if empty := sorted(set(_folders(root)) - set(classes)):
+    folders = {p.name for p in root.iterdir() if p.is_dir() and not files.is_hidden(p.name)}
+    if empty := sorted(folders - set(classes)):
         raise DataError(
             f"--support={folder} has class folders without images, {listed(empty)}: put examples "
             f"there, or take them away{_said(found)}"
         )
-    names, folders = (tuple(part) for part in zip(*inside, strict=True))
-    return found._replace(names=names, folders=folders)
+    names, of = (tuple(part) for part in zip(*inside, strict=True))
+    return found._replace(names=names, folders=of)
 
 
 def find_query(given: str) -> Found:
@@ -140,10 +141,6 @@ def _below(root: Path) -> Found:
 
 def _at(root: Path, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(str(root / name) for name in names)
-
-
-def _folders(root: Path) -> list[str]:
-    return [p.name for p in root.iterdir() if p.is_dir() and not files.is_hidden(p.name)]
 
 
 def _said(found: Found) -> str:

@@ -1,6 +1,6 @@
 """report.html of a run, and its pictures."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sib_jax.report import (
@@ -76,7 +76,7 @@ def save(
 ) -> Path:
     """Draws the pictures of some sections, writes them to `folder`, and the page to `path`."""
     pictures = {}
-    for picture in _pictures(sections):
+    for picture in (picture for section in sections for picture in section.pictures):
         try:
             pictures[picture.name] = {mode.name: style.png(picture, mode) for mode in style.MODES}
         except Exception as error:  # one picture less, and a line
@@ -96,7 +96,3 @@ def _made(make: Callable[[Run], Section | None], run: Run) -> Section | None:
         name = make.__module__.rsplit(".", 1)[-1]
         log.warning("report: without %s: %s", name, one_line(error))
         return None
-
-
-def _pictures(sections: Iterable[Section]) -> list[style.Picture]:
-    return [picture for section in sections for picture in section.pictures]
