@@ -182,9 +182,8 @@ def _run(
         left = [name for name in names if name not in {*of_tasks, *failed.names}]
         others = other_heads.read(workdir, left, experiment.evaluation.tasks, about_tasks)
         rows = sorted(rows + others.rows, key=lambda row: names.index(row["head"]))
-        of_tasks = {
-            n: (others.arrays | of_tasks)[n] for n in names if n in of_tasks | others.arrays
-        }
+        every = others.arrays | of_tasks
+        of_tasks = {name: every[name] for name in names if name in every}
         about_tasks["heads"] |= others.about
     devices.once(weights.save, workdir / results.TASKS, of_tasks, about_tasks)
     devices.once(results.write, workdir, rows)

@@ -85,7 +85,7 @@ class _Arrays:
         if (module, name) == ("_codecs", "encode"):
             return Function(self._encode)
         if (module, name) in (("__builtin__", "bytes"), ("builtins", "bytes")):
-            return Function(lambda: b"")  # so Python 3 stores it for Python 2
+            return Function(lambda: b"")  # as Python 3 stores it for Python 2
         raise UnsafePickleError(
             f"{self._where} wants to use {plain_pickle.brief(f'{module}.{name}')[1:-1]}, which is "
             "refused: only numpy arrays and plain values are read, nothing is run"
