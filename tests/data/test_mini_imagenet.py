@@ -88,14 +88,6 @@ def test_each_form_gives_the_same(form, toy, tmp_path):
     toy.check(data)
 
 
-def test_fingerprints_do_not_depend_on_the_form(toy, tmp_path):
-    folders = load(as_directory(tmp_path / "d", toy.pngs(FOLDERS)))
-    archive = load(as_tar(tmp_path / "x.tar", toy.pngs(FOLDERS)))
-    for split in CLASSES:
-        assert folders.split(split).fingerprint == archive.split(split).fingerprint
-    assert folders.train.images.filename != archive.train.images.filename
-
-
 def test_the_official_copy_brings_base_images(toy, tmp_path):
     root = as_directory(tmp_path / "d", toy.pngs(FOLDERS))
     (root / "train").rename(root / "train_train")
