@@ -59,13 +59,17 @@ class Metrics:
             raise files.FileError(files.unreadable(self._path, error, remedy)) from error
         lines = content.split("\n")
         # The last line is empty where the file is whole; else it was cut short by a kill.
-        entries = [(line, _entry(line)) for line in lines[:-1] if line]
-        damaged = sum(entry is None for _, entry in entries)
+        entries = [(line, entry(line)) for line in lines[:-1] if line]
+        damaged = sum(e is None for _, e in entries)
         if damaged:
             log.warning(
                 "%s: %d damaged lines are left out; no result depends on them", self._path, damaged
             )
-        kept = [f"{line}\n" for line, e in entries if e and not (e[0] == stage and e[1] > step)]
+        kept = [
+            f"{line}\n"
+            for line, e in entries
+            if e and not (e["stage"] == stage and e["step"] > step)
+        ]
         if "".join(kept) != content:
             files.write_text(self._path, "".join(kept))
 
@@ -81,10 +85,10 @@ class Metrics:
             self._board.flush()
 
 
-def _entry(line: str) -> tuple[str, float] | None:
-    """Stage and step of a line; None where it is damaged."""
+def entry(line: str) -> dict[str, Any] | None:
+    """What a line says, {"stage", "step", ...}; None where it is damaged."""
     try:
-        entry = json.loads(line)
-        return str(entry["stage"]), float(entry["step"])
+        found = json.loads(line)
+        return {**found, "stage": str(found["stage"]), "step": float(found["step"])}
     except (ValueError, LookupError, TypeError, RecursionError):
         return None

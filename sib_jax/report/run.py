@@ -85,12 +85,5 @@ def read(workdir: Path) -> Run:
 
 def _epochs(path: Path) -> list[dict[str, Any]]:
     """Whole lines; what a kill cut short is left out."""
-    found = []
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    for line in text.splitlines():
-        try:
-            entry = json.loads(line)
-            found.append({**entry, "stage": str(entry["stage"]), "step": float(entry["step"])})
-        except (ValueError, LookupError, TypeError):
-            continue
-    return found
+    return [entry for entry in map(metrics.entry, text.splitlines()) if entry]
