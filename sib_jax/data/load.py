@@ -1,5 +1,6 @@
 """The data set that a name and a folder stand for."""
 
+import importlib
 from collections.abc import Callable
 
 from sib_jax.data.errors import DataError
@@ -38,18 +39,9 @@ def load(
         from sib_jax.data import glyphs
 
         return glyphs.load()
-    if name == "mini_imagenet":
-        from sib_jax.data import mini_imagenet
-
-        return mini_imagenet.load(data_dir, image_size=image_size)
-    if name == "cifar_fs":
-        from sib_jax.data import cifar_fs
-
-        return cifar_fs.load(data_dir, image_size=image_size)
-    if name == "omniglot":
-        from sib_jax.data import omniglot
-
-        return omniglot.load(data_dir, image_size=image_size)
+    if name in ("mini_imagenet", "cifar_fs", "omniglot"):
+        module = importlib.import_module(f"sib_jax.data.{name}")
+        return module.load(data_dir, image_size=image_size)
     if name == "folder":
         from sib_jax.data import folder
 

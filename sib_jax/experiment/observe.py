@@ -80,7 +80,8 @@ def observe(
     known: dict[tuple[str, Task], Drawn] = {}
     for head in experiment.heads:
         programs.make_room()
-        sources = _on_host(of[head.method.reads].evaluation[split])
+        # Arrays of this process: those of a job may be spread over several.
+        sources = jax.tree.map(np.asarray, of[head.method.reads].evaluation[split])
         answers, parameters = predicted[head.name], params[head.name]
         size = head.setting.name, head.setting.task
         if size not in known:
@@ -298,11 +299,6 @@ def _gather(drawn: Drawn, sources: Sources) -> Episode:
         query = np.where(of_base[..., None], base[np.where(of_base, drawn.query, 0)], query)
     episode = drawn._replace(support=novel[drawn.support], query=query)
     return single(Episode(*jax.tree.map(jnp.asarray, episode)))
-
-
-def _on_host(sources: Sources) -> Sources:
-    """Arrays of this process: those of a job may be spread over several."""
-    return jax.tree.map(np.asarray, sources)
 
 
 def _numbered(table: Any) -> Any:

@@ -138,7 +138,7 @@ class _Content:
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return Function(self.tensor)
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
-            return Function(_parameter)
+            return Function(lambda data=None, *_: data)
         if (module, name) == ("torch", "Size"):
             return Function(self._torch_size)
         if module == "torch" and name in _STORAGES:
@@ -221,10 +221,6 @@ def _tensor(where: str, storage: Any, offset: Any, size: Any, stride: Any, *_: A
     steps = (step if n > 1 else 0 for n, step in zip(size, stride, strict=True))
     strides = tuple(step * values.itemsize for step in steps)
     return np.lib.stride_tricks.as_strided(values[offset:], size, strides, writeable=False)
-
-
-def _parameter(data: Any = None, *_: Any) -> Any:
-    return data
 
 
 def _read_zip(file: BinaryIO, size: int, where: str) -> Any:

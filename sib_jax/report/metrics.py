@@ -44,7 +44,6 @@ class Metrics:
         self._silent = silent
         self._board: Any = None
         if tensorboard and not silent:
-            check_tensorboard()
             from tensorboardX import SummaryWriter
 
             self._board = SummaryWriter(str(workdir / "tensorboard"))
@@ -53,17 +52,24 @@ class Metrics:
         """Drops what `stage` logged after `step`: a resumed run will log it again."""
         if self._silent or not self._path.exists():
             return
-        with files.reading(self._path, "delete it: no result depends on it"):
+        try:
             content = self._path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            remedy = "delete it: no result depends on it"
+            raise files.FileError(files.unreadable(self._path, error, remedy)) from error
         lines = content.split("\n")
         # The last line is empty where the file is whole; else it was cut short by a kill.
-        entries = [(line, _entry(line)) for line in lines[:-1] if line]
-        damaged = sum(entry is None for _, entry in entries)
+        entries = [(line, entry(line)) for line in lines[:-1] if line]
+        damaged = sum(e is None for _, e in entries)
         if damaged:
             log.warning(
                 "%s: %d damaged lines are left out; no result depends on them", self._path, damaged
             )
-        kept = [f"{line}\n" for line, e in entries if e and not (e[0] == stage and e[1] > step)]
+        kept = [
+            f"{line}\n"
+            for line, e in entries
+            if e and not (e["stage"] == stage and e["step"] > step)
+        ]
         if "".join(kept) != content:
             files.write_text(self._path, "".join(kept))
 
@@ -79,10 +85,10 @@ class Metrics:
             self._board.flush()
 
 
-def _entry(line: str) -> tuple[str, float] | None:
-    """Stage and step of a line; None where it is damaged."""
+def entry(line: str) -> dict[str, Any] | None:
+    """What a line says, {"stage", "step", ...}; None where it is damaged."""
     try:
-        entry = json.loads(line)
-        return str(entry["stage"]), float(entry["step"])
+        found = json.loads(line)
+        return {**found, "stage": str(found["stage"]), "step": float(found["step"])}
     except (ValueError, LookupError, TypeError, RecursionError):
         return None

@@ -1,9 +1,7 @@
 """report.html of a run, and its pictures."""
 
-import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 from sib_jax.report import (
     accuracies,
@@ -78,7 +76,7 @@ def save(
 ) -> Path:
     """Draws the pictures of some sections, writes them to `folder`, and the page to `path`."""
     pictures = {}
-    for picture in _pictures(sections):
+    for picture in (picture for section in sections for picture in section.pictures):
         try:
             pictures[picture.name] = {mode.name: style.png(picture, mode) for mode in style.MODES}
         except Exception as error:  # one picture less, and a line
@@ -86,14 +84,9 @@ def save(
             continue
         for mode, content in pictures[picture.name].items():
             suffix = "" if mode == style.LIGHT.name else f"_{mode}"
-            write = functools.partial(_write, content)
-            files.write_atomically(folder / f"{picture.name}{suffix}.png", write)
+            files.write_bytes(folder / f"{picture.name}{suffix}.png", content)
     files.write_text(path, html.page(title, about, sections, pictures, details))
     return path
-
-
-def _write(content: bytes, file: BinaryIO) -> None:
-    file.write(content)
 
 
 def _made(make: Callable[[Run], Section | None], run: Run) -> Section | None:
@@ -103,7 +96,3 @@ def _made(make: Callable[[Run], Section | None], run: Run) -> Section | None:
         name = make.__module__.rsplit(".", 1)[-1]
         log.warning("report: without %s: %s", name, one_line(error))
         return None
-
-
-def _pictures(sections: Iterable[Section]) -> list[style.Picture]:
-    return [picture for section in sections for picture in section.pictures]

@@ -15,8 +15,8 @@ from sib_jax.data import cache, mini_imagenet, prepare
 from sib_jax.data.class_lists import MINI_IMAGENET
 from sib_jax.data.errors import DataError
 from sib_jax.data.load import load as load_by_name
+from sib_jax.data.published import arrange
 from sib_jax.data.reading import archives, class_folders, files
-from sib_jax.data.standard import arrange
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -86,14 +86,6 @@ def test_each_form_gives_the_same(form, toy, tmp_path):
     assert data.name == "mini_imagenet"
     assert not data.base
     toy.check(data)
-
-
-def test_fingerprints_do_not_depend_on_the_form(toy, tmp_path):
-    folders = load(as_directory(tmp_path / "d", toy.pngs(FOLDERS)))
-    archive = load(as_tar(tmp_path / "x.tar", toy.pngs(FOLDERS)))
-    for split in CLASSES:
-        assert folders.split(split).fingerprint == archive.split(split).fingerprint
-    assert folders.train.images.filename != archive.train.images.filename
 
 
 def test_the_official_copy_brings_base_images(toy, tmp_path):

@@ -44,7 +44,7 @@ def test_paths_that_are_none(name, tmp_path):
     _one_line("is no path.*home", load, "~nobody_of_that_name/x")
     _one_line(r"a\\nb does not exist", load, tmp_path / "a\nb")
     (tmp_path / "circle").symlink_to("circle")
-    _one_line("circle cannot be read .*symbolic links", load, tmp_path / "circle")
+    _one_line("circle cannot be read: .*symbolic links", load, tmp_path / "circle")
 
 
 @pytest.mark.parametrize("name", LOADERS)

@@ -56,9 +56,3 @@ def test_metrics_that_cannot_be_read(tmp_path):
     (tmp_path / "metrics.jsonl").mkdir()
     with pytest.raises(UserError, match=r"metrics.jsonl cannot be read: .*; delete it"):
         Metrics(tmp_path).rewind("a", 0)
-
-
-def test_tensorboard_without_its_extra(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "tensorboardX", None)
-    with pytest.raises(UserError, match="pip install tensorboardX"):
-        Metrics(tmp_path, tensorboard=True)

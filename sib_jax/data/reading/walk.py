@@ -41,12 +41,9 @@ def walk(root: Path, folders: Iterable[str], *, leave: bool) -> Walked:
     found = _Walk(root, leave)
     found.real([(folder, folder) for folder in folders])
     found.links()
-    return Walked(
-        {folder: sorted(names) for folder, names in found.names.items()},
-        found.outside,
-        found.again,
-        found.broken,
-    )
+    for names in found.walked.names.values():
+        names.sort()
+    return found.walked
 
 
 class _Walk:
@@ -55,17 +52,14 @@ class _Walk:
         self._real_root = os.path.realpath(root)
         self._seen: set[str] = set()  # real paths of files and folders
         self._links: deque[tuple[str, str]] = deque()
-        self.names: dict[str, list[str]] = {}
-        self.outside: list[str] = []
-        self.again: list[str] = []
-        self.broken: list[str] = []
+        self.walked = Walked({}, [], [], [])
 
     def real(self, waiting: Sequence[tuple[str, str]]) -> None:
         """Goes through folders, each with the one of the user's that it belongs to."""
         stack = list(reversed(waiting))
         while stack:
             folder, name = stack.pop()
-            self.names.setdefault(folder, [])
+            self.walked.names.setdefault(folder, [])
             path = self._path(name)
             if name and os.path.islink(path):
                 self._links.append((folder, name))
@@ -74,7 +68,7 @@ class _Walk:
 
     def _folder(self, folder: str, name: str, real: str, stack: list[tuple[str, str]]) -> None:
         if real in self._seen:
-            self.again.append(name)
+            self.walked.again.append(name)
             return
         self._seen.add(real)
         with os.scandir(self._path(name)) as entries:
@@ -89,10 +83,10 @@ class _Walk:
 
     def _file(self, folder: str, name: str, real: str) -> None:
         if real in self._seen:
-            self.again.append(name)
+            self.walked.again.append(name)
         else:
             self._seen.add(real)
-            self.names[folder].append(name)
+            self.walked.names[folder].append(name)
 
     def links(self) -> None:
         """Follows the links that were met, and those met on the way."""
@@ -102,10 +96,10 @@ class _Walk:
             try:
                 mode = os.stat(real).st_mode
             except OSError:
-                self.broken.append(name)
+                self.walked.broken.append(name)
                 continue
             if not self._leave and not _holds(self._real_root, real):
-                self.outside.append(name)
+                self.walked.outside.append(name)
             elif stat.S_ISREG(mode):
                 self._file(folder, name, real)
             elif stat.S_ISDIR(mode):
@@ -113,7 +107,7 @@ class _Walk:
 
     def _linked_folder(self, folder: str, name: str, real: str) -> None:
         if _holds(real, os.path.realpath(os.path.dirname(self._path(name)))):
-            self.again.append(name)
+            self.walked.again.append(name)
             return
         stack: list[tuple[str, str]] = []
         self._folder(folder, name, real, stack)
