@@ -340,18 +340,9 @@ def writing(path: StrPath, remedy: str = "") -> Iterator[None]:
         ) from error
 
 
-@contextlib.contextmanager
-def reading(path: StrPath, remedy: str) -> Iterator[None]:
-    """Around whatever reads `path`: errors of the system become a `FileError` of one line.
-
-    Args:
-      path: what is being read.
-      remedy: what to do: a clause without a full stop.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise FileError(f"{shown(path)} cannot be read: {_reason(error)}; {remedy}") from error
+def unreadable(path: StrPath, error: OSError, remedy: str) -> str:
+    """That a file cannot be read, in one line: the path, the reason and what to do."""
+    return f"{shown(path)} cannot be read: {_reason(error)}; {remedy}"
 
 
 def file_error(path: StrPath, error: OSError, remedy: str = "") -> FileError:
