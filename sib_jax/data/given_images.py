@@ -4,18 +4,16 @@ import glob
 import hashlib
 import io
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
-import tqdm
 
 from sib_jax.data.errors import DataError
 from sib_jax.data.reading import files
-from sib_jax.data.reading.decode import decode_one, decode_whole, large_allowed
+from sib_jax.data.reading.decode import decode_one, decode_whole, large_allowed, progress_line
 from sib_jax.data.reading.walk import walk
 from sib_jax.runtime.files import shown
 
@@ -234,16 +232,17 @@ def _read(
 
     rows: list[np.ndarray] = []
     bad: dict[int, DataError] = {}
-    bar = tqdm.tqdm(
-        None, "reading", len(names), unit=" images", disable=not sys.stderr.isatty(), leave=False
-    )
     # Pillow decodes without Python's lock.
-    with bar, large_allowed(), ThreadPoolExecutor() as pool:
+    with (
+        progress_line("reading", len(names)) as line,
+        large_allowed(),
+        ThreadPoolExecutor() as pool,
+    ):
         ahead = pool.map(one, names[:AT_ONCE])
         for start in range(0, len(names), AT_ONCE):
             images = list(ahead)
             ahead = pool.map(one, names[start + AT_ONCE : start + 2 * AT_ONCE])
-            bar.update(len(images))
+            line.update(len(images))
             bad |= {start + i: e for i, e in enumerate(images) if isinstance(e, DataError)}
             if images := [image for image in images if not isinstance(image, DataError)]:
                 see(images)
