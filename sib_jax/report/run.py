@@ -40,6 +40,16 @@ class Run(NamedTuple):
     of_tasks: dict[str, Any]
     observed: Observed | None
 
+    @property
+    def heads(self) -> list[str]:
+        """Their names, in order."""
+        return list(dict.fromkeys(row["head"] for row in self.rows))
+
+    @property
+    def splits(self) -> list[str]:
+        """What was evaluated, in order."""
+        return list(dict.fromkeys(row["split"] for row in self.rows))
+
 
 def read(workdir: Path) -> Run:
     """Reads what is there.
