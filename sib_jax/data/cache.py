@@ -115,7 +115,7 @@ class Writer:
         path = self._directory / _DONE
         content = _with_checksum(about)
         with _writing(path, f"{len(content):,} bytes for its description"):
-            files.write_atomically(path, lambda file: file.write(content))
+            files.write_bytes(path, content)
 
     def _identical(self) -> str:
         labels = {

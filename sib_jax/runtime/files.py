@@ -85,9 +85,14 @@ def write_atomically(path: StrPath, write: Callable[[BinaryIO], object]) -> None
         sync_folder(target.parent)
 
 
+def write_bytes(path: StrPath, content: bytes) -> None:
+    """Writes bytes as a whole; see `write_atomically`."""
+    write_atomically(path, lambda file: file.write(content))
+
+
 def write_text(path: StrPath, text: str) -> None:
     """Writes UTF-8 text as a whole, and names of files as they are; see `write_atomically`."""
-    write_atomically(path, lambda file: file.write(encoded(text)))
+    write_bytes(path, encoded(text))
 
 
 def encoded(text: str) -> bytes:
