@@ -35,6 +35,7 @@ from sib_jax.experiment.observe import observe, split_shown
 from sib_jax.experiment.pretrain import check_start, pretrain
 from sib_jax.experiment.run_lock import Lock
 from sib_jax.experiment.settings import Experiment, Head
+from sib_jax.methods import contract
 from sib_jax.report import markdown, observed, results
 from sib_jax.report.metrics import Metrics, check_tensorboard
 from sib_jax.report.observed import Observed
@@ -228,7 +229,8 @@ def _load(experiment: Experiment, workdir: Path, mode: str, heads: Mapping[str, 
         for head in experiment.heads:
             if head.is_own:
                 of = head.setting
-                settings.check_method(f"head {head.name}", head.method, of.task, of.name, length)
+                told = f"head {head.name}"
+                contract.check(told, head.method, of.task, of.name, features=length)
     check(data.sizes)
     return data
 
