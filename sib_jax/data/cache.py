@@ -2,13 +2,14 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import logging
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,9 @@ class Writer:
             raise ValueError(f"{split}: labels must ascend and use every class once or more")
         path = self._directory / f"{split}_labels.npy"
         with _writing(path, f"{labels.nbytes:,} bytes for the labels of {split}"):
-            _save(path, labels)
+            content = io.BytesIO()  # numpy's own error for a full disk has no number
+            np.save(content, labels)
+            path.write_bytes(content.getvalue())
         self._digests[split] = identical.digests(images)
         self._described[split] = {
             "class_names": list(class_names),
@@ -246,19 +249,6 @@ def _writing(path: Path, what: str) -> Iterator[None]:
         ) from error
     except files.FileError as error:
         raise CacheError(str(error)) from error
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    """Like `np.save`, whose own error for a full disk has no number."""
-    with path.open("wb") as file:
-        np.save(cast(BinaryIO, _Plain(file)), array)
-
-
-class _Plain:
-    """A file that numpy does not take for one of the system's: it calls `write`."""
-
-    def __init__(self, file: BinaryIO):
-        self.write = file.write
 
 
 def _read(
