@@ -215,14 +215,7 @@ def _load(experiment: Experiment, workdir: Path, mode: str, heads: Mapping[str, 
         if pretrains and start and not (workdir / run_files.BACKBONE).exists():
             check_start(start, list(sizes.classes["train"]))
 
-    data = load(
-        experiment.data.name,
-        experiment.data.data_dir,
-        image_size=experiment.data.image_size,
-        ratios=experiment.data.ratios,
-        seed=experiment.data.seed,
-        check=check,
-    )
+    data = load(**experiment.data._asdict(), check=check)
     if isinstance(data.train, FeatureSplit):
         length = data.train.features.shape[1]
         memory.check(experiment, length)

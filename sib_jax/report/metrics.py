@@ -44,7 +44,6 @@ class Metrics:
         self._silent = silent
         self._board: Any = None
         if tensorboard and not silent:
-            check_tensorboard()
             from tensorboardX import SummaryWriter
 
             self._board = SummaryWriter(str(workdir / "tensorboard"))
