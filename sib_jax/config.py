@@ -255,6 +255,26 @@ WITHOUT_FORGETTING: dict[str, Any] = {
 }
 BASE_HOLDOUT = 1 / 6  # 100 of mini-ImageNet's 600
 
+# The recipe of the official code, whatever the data set; see experiments/official_5w1s.py.
+OFFICIAL: dict[str, Any] = {
+    "backbone": "conv4_64",
+    "final_relu": True,
+    "posterior": "point",
+    "prior": "none",
+    "elbo.beta": 0.0,
+    "inner.steps": 3,
+    "inner.step_size": 1e-3,
+    "optimizer.name": "sgd",
+    "optimizer.lr": 1e-3,
+    "optimizer.momentum": 0.9,
+    "optimizer.weight_decay": 5e-4,
+    "optimizer.batch": 1,
+    "optimizer.epochs": 50,
+    "optimizer.steps_per_epoch": 1000,
+    "optimizer.drop_epochs": (),
+    "optimizer.val_tasks": 1000,
+}
+
 # Heads of three methods as their papers have them: centred by the mean of the base classes.
 CENTRED_BY_BASE: dict[str, dict[str, Any]] = {
     "simple_shot_base": {
