@@ -32,13 +32,13 @@ from sib_jax.data.given_images import (
     encoded,
     find_query,
     find_support,
-    listed,
     read,
     read_readable,
     stored,
 )
 from sib_jax.errors import UserError
 from sib_jax.runtime import console
+from sib_jax.runtime.files import listed
 
 if TYPE_CHECKING:
     from sib_jax.experiment.predictor import Prediction, Predictor

@@ -15,13 +15,12 @@ from sib_jax.data.errors import DataError
 from sib_jax.data.reading import files
 from sib_jax.data.reading.decode import decode_one, decode_whole, large_allowed, progress_line
 from sib_jax.data.reading.walk import walk
-from sib_jax.runtime.files import shown
+from sib_jax.runtime.files import listed
 
 NO_IMAGE = "named like no image that Pillow reads (for HEIC: pip install pillow-heif)"
 NO_MORE = "links to what is counted already, or to nothing"
 HIDDEN = "hidden by a name that begins with a dot; rename it if it is meant"
 
-_NAMED = 5  # files in a message
 AT_ONCE = 16
 """Images that an encoder sees at once; as many more are being decoded meanwhile."""
 
@@ -164,12 +163,6 @@ def _said(found: Found) -> str:
     left_out = {NO_IMAGE: found.others, HIDDEN: found.hidden}
     told = "; ".join(f"{listed(names)}: {why}" for why, names in left_out.items() if names)
     return f" ({told})" if told else ""
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first of many names, for a message."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(shown(name) for name in names[:_NAMED]) + more
 
 
 def check_distinct(support: Found, shown: Sequence[bytes]) -> None:

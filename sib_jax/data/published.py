@@ -16,6 +16,7 @@ from sib_jax.data.prepare import Arrays, Copy
 from sib_jax.data.reading.files import Files, given
 from sib_jax.data.reading.locate import locate
 from sib_jax.data.split import SPLITS, DataSet
+from sib_jax.runtime.files import listed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,7 +224,7 @@ def check(counts: Mapping[str, Mapping[str, int]], standard: StandardSplit, wher
         if missing:
             raise DataError(
                 f"{where}: {split} lacks {len(missing)} of {standard.title}'s {len(expected)} "
-                f"classes: {_few(missing)}. Complete it: {standard.obtain}"
+                f"classes: {listed(missing)}. Complete it: {standard.obtain}"
             )
     for split in SPLITS:
         wrong = [
@@ -234,15 +235,9 @@ def check(counts: Mapping[str, Mapping[str, int]], standard: StandardSplit, wher
         if wrong:
             raise DataError(
                 f"{where}: every class of {standard.title} has {standard.images} images, but in "
-                f"{split} {_few(wrong)}. Complete it: {standard.obtain}"
+                f"{split} {listed(wrong)}. Complete it: {standard.obtain}"
             )
 
 
 def _file_name(name: str) -> tuple[str, str]:
     return PurePosixPath(name).name, name
-
-
-def _few(items: Collection[str]) -> str:
-    """The first three, and how many more there are."""
-    first = ", ".join(list(items)[:3])
-    return first + (f" and {len(items) - 3} more" if len(items) > 3 else "")

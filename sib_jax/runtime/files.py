@@ -15,7 +15,7 @@ import shutil
 import stat
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,6 +33,7 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _OLD = 24 * 3600  # seconds: a temporary whose writer cannot be asked is left alone for so long
 _BLOCK = bytes(1 << 20)
+_NAMED = 5  # files in a message
 _TEMPORARY = re.compile(r"\..*\.(?P<machine>[0-9a-f]{8})\.[0-9a-f]{12}\.tmp", re.DOTALL)
 _REMEDIES = {
     errno.EBUSY: "close it there, or choose another path",
@@ -371,6 +372,12 @@ def shown(path: StrPath) -> str:
     text = os.fsdecode(path)
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return text if len(text) <= 400 else f"{text[:200]}...{text[-197:]}"
+
+
+def listed(names: Sequence[StrPath]) -> str:
+    """The first of many names, for a message."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(shown(name) for name in names[:_NAMED]) + more
 
 
 def why_lacking(folder: Path, lacks: str) -> str:
