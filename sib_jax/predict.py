@@ -95,14 +95,14 @@ def run(options: argparse.Namespace) -> None:
             tell(f"left out of --{name}: {listed(images.hidden)}, {HIDDEN}")
         if images.links:
             tell(f"left out of --{name}: {listed(images.links)}, {NO_MORE}")
-    examples = read(support.names, reader)
-    check_distinct(support, examples.digests)
+    examples, shown = read(support.names, reader)
+    check_distinct(support, shown)
     query, queries, refused = read_readable(query, reader)
     for reason in refused:
         tell(f"left out of --query: {files.shown(reason)}")
     # 3. Predicted together: most methods learn from the queries too.
     found = predictor.predict(
-        examples.rows,
+        examples,
         support.folders,
         queries,
         seed=options.seed,
@@ -267,7 +267,7 @@ def write_sheet(
     plan = [(n, examples_of[n][:_EXAMPLES], rows_of[n]) for n in there if n in most]
     names = [n for _, examples, _ in plan for n in examples]
     names += [query.names[r] for _, _, rows in plan for r in rows[:_SHOWN]]
-    small = dict(zip(names, read(names, stored(96, 3)).rows, strict=True))
+    small = dict(zip(names, read(names, stored(96, 3))[0], strict=True))
     sections = []
     for name, examples, rows in plan:
         shown = [

@@ -65,18 +65,6 @@ def encoded(features: Callable[[Sequence[Any]], np.ndarray]) -> Reader:
     return Reader(decode_whole, features)
 
 
-class Inputs(NamedTuple):
-    """What n image files became.
-
-    Attributes:
-      rows: an array, a row for each.
-      digests: of what each shows; the same for the same pixels.
-    """
-
-    rows: np.ndarray
-    digests: Sequence[bytes]
-
-
 def find_support(folder: str) -> Found:
     """The images of each class folder.
 
@@ -182,8 +170,11 @@ def check_distinct(support: Found, shown: Sequence[bytes]) -> None:
             )
 
 
-def read(names: Sequence[str], reader: Reader) -> Inputs:
+def read(names: Sequence[str], reader: Reader) -> tuple[np.ndarray, list[bytes]]:
     """What image files become.
+
+    Returns:
+      A row for each, and digests of what they show: the same for the same pixels.
 
     Raises:
       DataError: one or more cannot be read; the message names them.
@@ -192,7 +183,7 @@ def read(names: Sequence[str], reader: Reader) -> Inputs:
     rows, bad = _read(names, reader, lambda images: digests.extend(map(_digest, images)))
     if bad:
         raise _all_named(bad)
-    return Inputs(rows, digests)
+    return rows, digests
 
 
 def read_readable(found: Found, reader: Reader) -> tuple[Found, np.ndarray, list[str]]:
