@@ -296,9 +296,7 @@ def open_backbone(
     Raises:
       UserError: there is no such backbone, or its crop is larger than `size`.
     """
-    found = pretrained.open_file(
-        backbone, **({} if size is None else {"image_size": min(size, 80)})
-    )
+    found = pretrained.open_file(backbone, image_size=min(size or 80, 80))
     crop = found.preprocessing.crop
     if size is not None and size < crop:
         raise ConfigError(f"the backbone sees images of {crop} pixels, but image_size is {size}")
