@@ -15,8 +15,8 @@ from sib_jax.tasks.standard import sample
 from sib_jax.tasks.table import FeatureTable, feature_table
 
 if TYPE_CHECKING:
+    from sib_jax.experiment.from_python import run
     from sib_jax.experiment.loading import load
-    from sib_jax.experiment.run_config import run
 
 __version__ = "0.1.0"
 
@@ -52,7 +52,7 @@ def __getattr__(name: str) -> Any:
 
         return load
     if name == "run":
-        from sib_jax.experiment.run_config import run
+        from sib_jax.experiment.from_python import run
 
         return run
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,6 @@
 """`sib_jax` and `python -m sib_jax`: what a user can do, and the way to it."""
 
+import importlib
 import sys
 from collections.abc import Sequence
 
@@ -24,6 +25,13 @@ sib_jax learns new classes from a few examples and the unlabelled images to be c
 Experiments for --config: {experiments}
 """
 
+_MODULES = {  # each is imported when it is asked for
+    "predict": "sib_jax.predict",
+    "features": "sib_jax.features",
+    "report": "sib_jax.report.__main__",
+    "evaluate": "sib_jax.evaluate",
+}
+
 
 def script() -> None:
     """The console script `sib_jax`; training gains from huge pages, which need a new start."""
@@ -46,28 +54,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         from sib_jax import __version__
 
         print(f"sib_jax {__version__}")
-    elif command == "predict":
-        from sib_jax import predict
-
-        predict.main(words[1:])
-    elif command == "evaluate":
-        from sib_jax import evaluate
-
-        evaluate.main(words[1:])
-    elif command == "features":
-        from sib_jax import features
-
-        features.main(words[1:])
-    elif command == "report":
-        from sib_jax.report import __main__ as report
-
-        report.main(words[1:])
+    elif command in _MODULES:
+        importlib.import_module(_MODULES[command]).main(words[1:])
     elif command == "train" or command.startswith("-"):
         _train(words[1:] if command == "train" else words)
     else:
         sys.exit(
-            f"sib_jax: unknown command {command!r}; there are train, predict, features, report, "
-            "evaluate and version"
+            f"sib_jax: unknown command {command!r}; there are train, {', '.join(_MODULES)} and "
+            "version"
         )
 
 

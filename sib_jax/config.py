@@ -16,6 +16,7 @@ from sib_jax.field import (
     Field,
     Kind,
     choice,
+    each,
     flag,
     matching,
     meanings,
@@ -39,30 +40,14 @@ _SPLITS = several(
 _EPOCHS = several(whole(0, 10**6), "a tuple of epochs, each 0 or more")
 _RATIOS = several(number(0, 1e6, above=True), "a tuple of three numbers above 0", least=3, most=3)
 _SIZES = several(
-    Kind(
-        "",
-        lambda v: (
-            isinstance(v, list | tuple)
-            and len(v) == 3
-            and whole(2, 10**4).fits(v[0])
-            and all(map(whole(1, 10**5).fits, v[1:]))
-        ),
-    ),
+    each(whole(2, 10**4), whole(1, 10**5), whole(1, 10**5)),
     "a tuple of triples (ways, 2 or more, shots and queries in all, 1 or more)",
 )
 _COUNT = whole(1, 10**6)
 _PIXELS = whole(1, 4096)
 _SMALLER = whole(16, 4096)  # Conv4 halves an image four times
 _GROWTH = several(
-    Kind(
-        "",
-        lambda v: (
-            isinstance(v, list | tuple)
-            and len(v) == 2
-            and _SMALLER.fits(v[0])
-            and number(0, 1, above=True).fits(v[1])
-        ),
-    ),
+    each(_SMALLER, number(0, 1, above=True)),
     "a tuple of pairs (pixels, 16 or more, and a share of the epochs)",
 )
 _TASKS = whole(2, 10**7)
@@ -269,6 +254,26 @@ WITHOUT_FORGETTING: dict[str, Any] = {
     "elbo.beta": 0.0,
 }
 BASE_HOLDOUT = 1 / 6  # 100 of mini-ImageNet's 600
+
+# The recipe of the official code, whatever the data set; see experiments/official_5w1s.py.
+OFFICIAL: dict[str, Any] = {
+    "backbone": "conv4_64",
+    "final_relu": True,
+    "posterior": "point",
+    "prior": "none",
+    "elbo.beta": 0.0,
+    "inner.steps": 3,
+    "inner.step_size": 1e-3,
+    "optimizer.name": "sgd",
+    "optimizer.lr": 1e-3,
+    "optimizer.momentum": 0.9,
+    "optimizer.weight_decay": 5e-4,
+    "optimizer.batch": 1,
+    "optimizer.epochs": 50,
+    "optimizer.steps_per_epoch": 1000,
+    "optimizer.drop_epochs": (),
+    "optimizer.val_tasks": 1000,
+}
 
 # Heads of three methods as their papers have them: centred by the mean of the base classes.
 CENTRED_BY_BASE: dict[str, dict[str, Any]] = {

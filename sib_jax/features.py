@@ -121,9 +121,9 @@ def _by_encoder(options: argparse.Namespace) -> Iterator[Part]:
     from sib_jax.backbones.encoder import open_encoder
     from sib_jax.config import default
     from sib_jax.data import folder
-    from sib_jax.data.given_images import Found, encoded, listed, read_readable
+    from sib_jax.data.given_images import Found, encoded, read_readable
     from sib_jax.runtime.console import log
-    from sib_jax.runtime.files import shown
+    from sib_jax.runtime.files import listed, shown
 
     root = folder.directory(options.data_dir)
     splits = folder.find(root, tuple(default("folder").split_ratios), options.split_seed)

@@ -106,6 +106,16 @@ def of_type(annotation: Any, default: Any = None) -> Kind:
     return known.get(annotation) or Kind("no dict", lambda v: not isinstance(v, dict))
 
 
+def each(*kinds: Kind) -> Kind:
+    """A tuple of one value of each kind; what is wanted in words, `several` of them say."""
+
+    def fits(values: Any) -> bool:
+        there = isinstance(values, list | tuple) and len(values) == len(kinds)
+        return there and all(k.fits(v) for k, v in zip(kinds, values, strict=True))
+
+    return Kind("", fits)
+
+
 def several(
     kind: Kind, wanted: str, *, least: int = 0, most: int | None = None, distinct: bool = False
 ) -> Kind:

@@ -32,13 +32,13 @@ from sib_jax.data.given_images import (
     encoded,
     find_query,
     find_support,
-    listed,
     read,
     read_readable,
     stored,
 )
 from sib_jax.errors import UserError
 from sib_jax.runtime import console
+from sib_jax.runtime.files import listed
 
 if TYPE_CHECKING:
     from sib_jax.experiment.predictor import Prediction, Predictor
@@ -95,14 +95,14 @@ def run(options: argparse.Namespace) -> None:
             tell(f"left out of --{name}: {listed(images.hidden)}, {HIDDEN}")
         if images.links:
             tell(f"left out of --{name}: {listed(images.links)}, {NO_MORE}")
-    examples = read(support.names, reader)
-    check_distinct(support, examples.digests)
+    examples, shown = read(support.names, reader)
+    check_distinct(support, shown)
     query, queries, refused = read_readable(query, reader)
     for reason in refused:
         tell(f"left out of --query: {files.shown(reason)}")
     # 3. Predicted together: most methods learn from the queries too.
     found = predictor.predict(
-        examples.rows,
+        examples,
         support.folders,
         queries,
         seed=options.seed,
@@ -267,7 +267,7 @@ def write_sheet(
     plan = [(n, examples_of[n][:_EXAMPLES], rows_of[n]) for n in there if n in most]
     names = [n for _, examples, _ in plan for n in examples]
     names += [query.names[r] for _, _, rows in plan for r in rows[:_SHOWN]]
-    small = dict(zip(names, read(names, stored(96, 3)).rows, strict=True))
+    small = dict(zip(names, read(names, stored(96, 3))[0], strict=True))
     sections = []
     for name, examples, rows in plan:
         shown = [
@@ -359,20 +359,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         files = any(os.path.exists(word) for word in more)
         hint = "; a pattern goes in quotes: --query='DIR/*.jpg'" if files else ""
         parser.error(f"unrecognized arguments: {listed(more)}{hint}")
-    if options.run is not None and options.backbone is not None:
-        parser.error("--run has its own backbone: give --run or --backbone, not both")
-    if options.encoder is not None and options.backbone is not None:
-        parser.error("--encoder takes the place of a backbone: give --encoder or --backbone")
+    # What goes together `sib_jax.load` says; but of none of these it would want features.
     if options.run is None and options.backbone is None and options.encoder is None:
         parser.error(
             "give --run=WORKDIR of a finished run, or --backbone=NAME_OR_FILE, or --encoder=FILE.py"
         )
-    if options.run is None and options.head is not None:
-        parser.error("--head is one of a run: it goes with --run")
-    if options.run is not None and options.method is not None:
-        parser.error("--method goes with --backbone or --encoder; a run has its heads: --head")
-    if options.backbone is None and options.image_size is not None:
-        parser.error("--image_size goes with --backbone; a run and an encoder have their own")
     if options.sheet and not options.sheet.lower().endswith(".png"):
         parser.error("--sheet is a PNG file: let its name end with .png")
     if options.sheet and os.path.realpath(options.sheet) == os.path.realpath(options.out):

@@ -1,15 +1,15 @@
 """Decode once, then memory-map: prepared data sets on disk, one folder per content key."""
 
 import contextlib
-import functools
 import hashlib
+import io
 import json
 import logging
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy as np
 
@@ -86,7 +86,9 @@ class Writer:
             raise ValueError(f"{split}: labels must ascend and use every class once or more")
         path = self._directory / f"{split}_labels.npy"
         with _writing(path, f"{labels.nbytes:,} bytes for the labels of {split}"):
-            _save(path, labels)
+            content = io.BytesIO()  # numpy's own error for a full disk has no number
+            np.save(content, labels)
+            path.write_bytes(content.getvalue())
         self._digests[split] = identical.digests(images)
         self._described[split] = {
             "class_names": list(class_names),
@@ -112,11 +114,11 @@ class Writer:
         for path in sorted(self._directory.glob("*.npy")):
             with _writing(path, f"{path.stat().st_size:,} bytes"):
                 files.sync(path)
-                about["files"][path.name] = [path.stat().st_size, files.checksum(path)]
+                about["files"][path.name] = files.size_and_checksum(path)
         path = self._directory / _DONE
         content = _with_checksum(about)
         with _writing(path, f"{len(content):,} bytes for its description"):
-            files.write_atomically(path, lambda file: file.write(content))
+            files.write_bytes(path, content)
 
     def _identical(self) -> str:
         labels = {
@@ -208,25 +210,12 @@ def _verified(final: Path) -> dict[str, Any]:
     try:
         about = _without_checksum((final / _DONE).read_bytes())
         for name, (size, crc) in about["files"].items():
-            _verify(final / name, size, crc)
+            if reason := files.damage(final / name, size, crc):
+                raise _Damage(f"is damaged ({reason})")
     except OSError as error:
         name = Path(error.filename or "a file").name
         raise _Damage(f"is damaged ({name}: {error.strerror or error})") from error
     return about
-
-
-def _verify(path: Path, size: int, crc: int) -> None:
-    status = path.stat()
-    if status.st_size != size:
-        raise _Damage(f"is damaged ({path.name} has {status.st_size:,} bytes, not {size:,})")
-    if _checksum(path, status.st_ino, status.st_dev, status.st_mtime_ns) != crc:
-        raise _Damage(f"is damaged ({path.name} has another checksum than when it was written)")
-
-
-@functools.lru_cache(maxsize=256)
-def _checksum(path: Path, *_: int) -> int:
-    """Read once per process: the further arguments change when the file does."""
-    return files.checksum(path)
 
 
 def _with_checksum(about: dict[str, Any]) -> bytes:
@@ -260,19 +249,6 @@ def _writing(path: Path, what: str) -> Iterator[None]:
         ) from error
     except files.FileError as error:
         raise CacheError(str(error)) from error
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    """Like `np.save`, whose own error for a full disk has no number."""
-    with path.open("wb") as file:
-        np.save(cast(BinaryIO, _Plain(file)), array)
-
-
-class _Plain:
-    """A file that numpy does not take for one of the system's: it calls `write`."""
-
-    def __init__(self, file: BinaryIO):
-        self.write = file.write
 
 
 def _read(

@@ -13,16 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from sib_jax.data import standard
+from sib_jax.data import published
 from sib_jax.data.class_lists import CIFAR_FS
 from sib_jax.data.errors import DataError
 from sib_jax.data.prepare import Arrays, Copy, DecodedImages, ImageFiles
+from sib_jax.data.published import Found, Source, StandardSplit
 from sib_jax.data.reading import class_folders, numpy_pickle, tfds_copy
 from sib_jax.data.reading.files import Files
 from sib_jax.data.split import DataSet
-from sib_jax.data.standard import Found, Source, StandardSplit
 
-_VERSION = 1  # raise when reading changes: old cache entries are then not found
 _LIST = re.compile(r"(?:^|/)bertinetto/(train|val|test)\.txt$")
 _SIDE = 32  # pixels of CIFAR's images
 
@@ -56,15 +55,7 @@ def load(
     Raises:
       DataError: no such copy is there, or it is incomplete, mixed up or damaged.
     """
-    return standard.load(
-        "cifar_fs",
-        _VERSION,
-        data_dir,
-        _SOURCE,
-        standard_split,
-        image_size=image_size,
-        channels=3,
-    )
+    return published.load(_SOURCE, data_dir, standard_split, image_size=image_size)
 
 
 def _class_folders(files: Files, split: StandardSplit) -> Copy | None:
@@ -76,7 +67,7 @@ def _class_folders(files: Files, split: StandardSplit) -> Copy | None:
             _check_list(files, name, split.classes[part[1]])
     if _is_in_own_parts(found, split):
         found = [image._replace(split=None) for image in found]
-    return ImageFiles(files, standard.arrange(found, split, files.where))
+    return ImageFiles(files, published.arrange(found, split, files.where))
 
 
 def _is_in_own_parts(found: Sequence[Found], split: StandardSplit) -> bool:
@@ -129,7 +120,7 @@ def _read_pickles(
         classes += [names[label] for label in labels]
         file_names += of_rows
     images = np.concatenate(pixels).transpose(0, 2, 3, 1)
-    return standard.arrange_arrays(images, classes, split, files.where, file_names=file_names)
+    return published.arrange_arrays(images, classes, split, files.where, file_names=file_names)
 
 
 def _all(values: Any, kind: type) -> bool:
@@ -156,6 +147,9 @@ def _tfds(files: Files, split: StandardSplit) -> Copy | None:
 
 
 _SOURCE = Source(
+    name="cifar_fs",
+    version=1,
+    channels=3,
     forms=(_python_pickles, _class_folders, _tfds),
     archives=re.compile(r"cifar", re.IGNORECASE),
     parts=class_folders.SPLIT_FOLDERS,

@@ -1,6 +1,6 @@
 """The class lists of the standard splits, and what else a complete copy has."""
 
-from sib_jax.data.standard import StandardSplit
+from sib_jax.data.published import StandardSplit
 
 
 def _words(text: str) -> tuple[str, ...]:

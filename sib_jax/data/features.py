@@ -5,7 +5,7 @@ directory holds train_features.npy, train_labels.npy and the same of val and tes
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,8 @@ _WANTED = (
 _SMALLEST, _LARGEST = 1e-9, 1e15  # sums of their squares are numbers of float32
 _ROWS = 4096  # that are looked at together
 
+_Name = Callable[[object], str]  # of a label
+
 
 class _Part(NamedTuple):
     """Rows of the user's arrays.
@@ -39,32 +41,6 @@ class _Part(NamedTuple):
     features: np.ndarray
     labels: np.ndarray
     rows: np.ndarray
-
-
-class _ClassNames:
-    """The name of each label."""
-
-    def __init__(self, where: str, labels: np.ndarray, names: np.ndarray | None):
-        self._names: list[str] | None = None
-        if names is None:
-            return
-        if labels.dtype.kind == "U":
-            raise DataError(
-                f"{where}: labels are strings, so class_names must be left out (it names numbers)"
-            )
-        self._names = _strings(where, "class_names", names).tolist()
-        if len(set(self._names)) != len(self._names):
-            twice = next(n for n in self._names if self._names.count(n) > 1)
-            raise DataError(f"{where}: class_names holds {twice!r} twice")
-        odd = labels[(labels < 0) | (labels >= len(self._names))]
-        if len(odd):
-            raise DataError(
-                f"{where}: class_names has {len(self._names)} names, but there is a label {odd[0]}"
-            )
-
-    def of(self, label: object) -> str:
-        """The name of a class."""
-        return str(label) if self._names is None else self._names[int(str(label))]
 
 
 def load(
@@ -103,11 +79,11 @@ def load(
     with files.reading(path):
         if path.is_dir():
             parts = _of_directory(path)
-            names = _ClassNames(shown(path), np.zeros(0), None)
+            name: _Name = str
         else:
-            parts, names = _of_file(path, ratios, seed)
-        _check(parts, names, shown(path))
-        train, val, test = (_split(split, parts[split], names) for split in SPLITS)
+            parts, name = _of_file(path, ratios, seed)
+        _check(parts, name, shown(path))
+        train, val, test = (_split(split, parts[split], name) for split in SPLITS)
     return DataSet("features", train, val, test)
 
 
@@ -131,7 +107,7 @@ def _of_directory(path: Path) -> dict[str, _Part]:
 
 def _of_file(
     path: Path, ratios: tuple[float, float, float], seed: int
-) -> tuple[dict[str, _Part], _ClassNames]:
+) -> tuple[dict[str, _Part], _Name]:
     where = shown(path)
     arrays = npy.read_npz(path, ("features", "labels", "split", "class_names"))
     if missing := [name for name in ("features", "labels") if name not in arrays]:
@@ -139,18 +115,18 @@ def _of_file(
             f"{where} holds no array {' and no array '.join(missing)}; wanted is {_WANTED}"
         )
     whole = _part(where, arrays["features"], arrays["labels"])
-    names = _ClassNames(where, whole.labels, arrays.get("class_names"))
+    name = _name_of(where, whole.labels, arrays.get("class_names"))
     if "split" in arrays:
         split = _strings(where, "split", arrays["split"])
     else:
-        split = _by_ratio(whole, names, ratios, seed)
+        split = _by_ratio(whole, name, ratios, seed)
     if split.shape != whole.labels.shape:
         raise DataError(
             f"{where}: split has shape {split.shape}, but there are {len(whole.labels)} labels"
         )
     if unknown := sorted(set(split.tolist()) - set(SPLITS)):
         raise DataError(f"{where}: split holds {unknown[0]!r}, but knows only {', '.join(SPLITS)}")
-    return {s: whole._replace(rows=np.flatnonzero(split == s)) for s in SPLITS}, names
+    return {s: whole._replace(rows=np.flatnonzero(split == s)) for s in SPLITS}, name
 
 
 def _part(where: str, features: np.ndarray, labels: np.ndarray) -> _Part:
@@ -173,6 +149,26 @@ def _part(where: str, features: np.ndarray, labels: np.ndarray) -> _Part:
     return _Part(where, features, labels, np.arange(len(labels)))
 
 
+def _name_of(where: str, labels: np.ndarray, names: np.ndarray | None) -> _Name:
+    """The name of a label: what `names` has under its number, or where it is None the label."""
+    if names is None:
+        return str
+    if labels.dtype.kind == "U":
+        raise DataError(
+            f"{where}: labels are strings, so class_names must be left out (it names numbers)"
+        )
+    known = _strings(where, "class_names", names).tolist()
+    if len(set(known)) != len(known):
+        twice = next(n for n in known if known.count(n) > 1)
+        raise DataError(f"{where}: class_names holds {twice!r} twice")
+    odd = labels[(labels < 0) | (labels >= len(known))]
+    if len(odd):
+        raise DataError(
+            f"{where}: class_names has {len(known)} names, but there is a label {odd[0]}"
+        )
+    return lambda label: known[int(str(label))]
+
+
 def _strings(where: str, name: str, array: np.ndarray) -> np.ndarray:
     """An array of text, str [n]."""
     if array.dtype.kind not in "SU" or array.ndim != 1:
@@ -188,17 +184,17 @@ def _strings(where: str, name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _by_ratio(
-    whole: _Part, names: _ClassNames, ratios: tuple[float, float, float], seed: int
+    whole: _Part, name: _Name, ratios: tuple[float, float, float], seed: int
 ) -> np.ndarray:
     """The split of each row, str [n]."""
     present, classes = np.unique(whole.labels, return_inverse=True)
-    of_class = [names.of(label) for label in present]
+    of_class = [name(label) for label in present]
     chosen = class_split.by_ratio(of_class, ratios, seed, whole.where, "classes")
     home = {name: split for split, of_split in chosen.items() for name in of_split}
     return np.array([home[name] for name in of_class])[classes.ravel()]
 
 
-def _check(parts: Mapping[str, _Part], names: _ClassNames, where: str) -> None:
+def _check(parts: Mapping[str, _Part], name: _Name, where: str) -> None:
     """Whether the splits go together."""
     widths = {split: part.features.shape[1] for split, part in parts.items()}
     if len(set(widths.values())) > 1:
@@ -207,14 +203,14 @@ def _check(parts: Mapping[str, _Part], names: _ClassNames, where: str) -> None:
     counts = {}
     for split, part in parts.items():
         found = np.unique(part.labels[part.rows], return_counts=True)
-        counts[split] = {names.of(label): int(count) for label, count in zip(*found, strict=True)}
+        counts[split] = {name(label): int(count) for label, count in zip(*found, strict=True)}
     class_split.check(counts, where, "row", "add rows, or leave the class out")
 
 
-def _split(split: str, part: _Part, names: _ClassNames) -> FeatureSplit:
+def _split(split: str, part: _Part, name: _Name) -> FeatureSplit:
     """Rows sorted by class, after a look at every feature."""
     present, labels = np.unique(part.labels[part.rows], return_inverse=True)
-    class_names = tuple(names.of(label) for label in present)
+    class_names = tuple(name(label) for label in present)
     order = np.argsort(labels, kind="stable")
     rows, labels = part.rows[order], labels[order].astype(np.int32)
     features = part.features

@@ -4,26 +4,23 @@ import glob
 import hashlib
 import io
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
-import tqdm
 
 from sib_jax.data.errors import DataError
 from sib_jax.data.reading import files
-from sib_jax.data.reading.decode import decode_one, decode_whole, large_allowed
+from sib_jax.data.reading.decode import decode_one, decode_whole, large_allowed, progress_line
 from sib_jax.data.reading.walk import walk
-from sib_jax.runtime.files import shown
+from sib_jax.runtime.files import listed
 
 NO_IMAGE = "named like no image that Pillow reads (for HEIC: pip install pillow-heif)"
 NO_MORE = "links to what is counted already, or to nothing"
 HIDDEN = "hidden by a name that begins with a dot; rename it if it is meant"
 
-_NAMED = 5  # files in a message
 AT_ONCE = 16
 """Images that an encoder sees at once; as many more are being decoded meanwhile."""
 
@@ -66,18 +63,6 @@ def stored(size: int, channels: int) -> Reader:
 def encoded(features: Callable[[Sequence[Any]], np.ndarray]) -> Reader:
     """Features [n, d] of Pillow's images in RGB, each in its own size."""
     return Reader(decode_whole, features)
-
-
-class Inputs(NamedTuple):
-    """What n image files became.
-
-    Attributes:
-      rows: an array, a row for each.
-      digests: of what each shows; the same for the same pixels.
-    """
-
-    rows: np.ndarray
-    digests: Sequence[bytes]
 
 
 def find_support(folder: str) -> Found:
@@ -168,12 +153,6 @@ def _said(found: Found) -> str:
     return f" ({told})" if told else ""
 
 
-def listed(names: Sequence[str]) -> str:
-    """The first of many names, for a message."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(shown(name) for name in names[:_NAMED]) + more
-
-
 def check_distinct(support: Found, shown: Sequence[bytes]) -> None:
     """Raises `DataError` where an image is an example of two classes.
 
@@ -191,8 +170,11 @@ def check_distinct(support: Found, shown: Sequence[bytes]) -> None:
             )
 
 
-def read(names: Sequence[str], reader: Reader) -> Inputs:
+def read(names: Sequence[str], reader: Reader) -> tuple[np.ndarray, list[bytes]]:
     """What image files become.
+
+    Returns:
+      A row for each, and digests of what they show: the same for the same pixels.
 
     Raises:
       DataError: one or more cannot be read; the message names them.
@@ -201,7 +183,7 @@ def read(names: Sequence[str], reader: Reader) -> Inputs:
     rows, bad = _read(names, reader, lambda images: digests.extend(map(_digest, images)))
     if bad:
         raise _all_named(bad)
-    return Inputs(rows, digests)
+    return rows, digests
 
 
 def read_readable(found: Found, reader: Reader) -> tuple[Found, np.ndarray, list[str]]:
@@ -234,16 +216,17 @@ def _read(
 
     rows: list[np.ndarray] = []
     bad: dict[int, DataError] = {}
-    bar = tqdm.tqdm(
-        None, "reading", len(names), unit=" images", disable=not sys.stderr.isatty(), leave=False
-    )
     # Pillow decodes without Python's lock.
-    with bar, large_allowed(), ThreadPoolExecutor() as pool:
+    with (
+        progress_line("reading", len(names)) as line,
+        large_allowed(),
+        ThreadPoolExecutor() as pool,
+    ):
         ahead = pool.map(one, names[:AT_ONCE])
         for start in range(0, len(names), AT_ONCE):
             images = list(ahead)
             ahead = pool.map(one, names[start + AT_ONCE : start + 2 * AT_ONCE])
-            bar.update(len(images))
+            line.update(len(images))
             bad |= {start + i: e for i, e in enumerate(images) if isinstance(e, DataError)}
             if images := [image for image in images if not isinstance(image, DataError)]:
                 see(images)

@@ -12,16 +12,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from sib_jax.data import standard
+from sib_jax.data import published
 from sib_jax.data.class_lists import MINI_IMAGENET
 from sib_jax.data.errors import DataError
 from sib_jax.data.prepare import Arrays, Copy, DecodedImages, ImageFiles
+from sib_jax.data.published import Found, Source, StandardSplit
 from sib_jax.data.reading import class_folders, numpy_pickle
 from sib_jax.data.reading.files import Files, is_image
 from sib_jax.data.split import SPLITS, DataSet
-from sib_jax.data.standard import Found, Source, StandardSplit
 
-_VERSION = 1  # raise when reading changes: old cache entries are then not found
 _LIST = re.compile(r"(?:ravi_)?(train|val|test)\.csv")
 _PICKLES = {
     "train": "miniImageNet_category_split_train_phase_train.pickle",
@@ -58,22 +57,14 @@ def load(
     Raises:
       DataError: no such copy is there, or it is incomplete, mixed up or damaged.
     """
-    return standard.load(
-        "mini_imagenet",
-        _VERSION,
-        data_dir,
-        _SOURCE,
-        standard_split,
-        image_size=image_size,
-        channels=3,
-    )
+    return published.load(_SOURCE, data_dir, standard_split, image_size=image_size)
 
 
 def _class_folders(files: Files, split: StandardSplit) -> Copy | None:
     found = class_folders.find(files, split)
     if not found:
         return None
-    return ImageFiles(files, standard.arrange(found, split, files.where))
+    return ImageFiles(files, published.arrange(found, split, files.where))
 
 
 def _lists(files: Files, split: StandardSplit) -> Copy | None:
@@ -98,7 +89,7 @@ def _lists(files: Files, split: StandardSplit) -> Copy | None:
                 f"{files.where}, such as {missing[0]}"
             )
         found += [Found(part, class_name, images[file]) for file, class_name in rows]
-    layout = standard.arrange(found, split, files.where)
+    layout = published.arrange(found, split, files.where)
     return ImageFiles(files, layout, tuple(lists.values()))
 
 
@@ -127,7 +118,7 @@ def _pickles(files: Files, split: StandardSplit) -> Copy | None:
             part: {name: len(images) for name, images in found.images.items()}
             for part, found in arrays.items()
         }
-        standard.check(counts, split, files.where)
+        published.check(counts, split, files.where)
         return arrays
 
     return DecodedImages(list(names.values()), read)
@@ -163,6 +154,9 @@ def _unpickle(files: Files, name: str) -> Arrays:
 
 
 _SOURCE = Source(
+    name="mini_imagenet",
+    version=1,
+    channels=3,
     forms=(_pickles, _class_folders, _lists),
     archives=re.compile(r"mini", re.IGNORECASE),
     parts=class_folders.SPLIT_FOLDERS,

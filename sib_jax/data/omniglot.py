@@ -13,16 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from sib_jax.data import standard
+from sib_jax.data import published
 from sib_jax.data.class_lists import OMNIGLOT
 from sib_jax.data.prepare import Copy, DecodedImages, ImageFiles
+from sib_jax.data.published import Found, Source, StandardSplit
 from sib_jax.data.reading import tfds_copy
 from sib_jax.data.reading.files import Files, is_image
 from sib_jax.data.split import DataSet
-from sib_jax.data.standard import Found, Source, StandardSplit
-
-_VERSION = 1  # raise when reading changes: old cache entries are then not found
-_PARTS = ("images_background", "images_evaluation")
 
 
 def load(
@@ -51,15 +48,7 @@ def load(
     Raises:
       DataError: no such copy is there, or it is incomplete, mixed up or damaged.
     """
-    return standard.load(
-        "omniglot",
-        _VERSION,
-        data_dir,
-        _SOURCE,
-        standard_split,
-        image_size=image_size,
-        channels=1,
-    )
+    return published.load(_SOURCE, data_dir, standard_split, image_size=image_size)
 
 
 def _folders(files: Files, split: StandardSplit) -> Copy | None:
@@ -71,7 +60,7 @@ def _folders(files: Files, split: StandardSplit) -> Copy | None:
         smaller = any("_small" in part for part in above)
         if f"{alphabet}/{character}" in home and not smaller:
             found.append(Found(None, f"{alphabet}/{character}", name))
-    return ImageFiles(files, standard.arrange(found, split, files.where)) if found else None
+    return ImageFiles(files, published.arrange(found, split, files.where)) if found else None
 
 
 def _tfds(files: Files, split: StandardSplit) -> Copy | None:
@@ -90,9 +79,12 @@ def _tfds(files: Files, split: StandardSplit) -> Copy | None:
 
 
 _SOURCE = Source(
+    name="omniglot",
+    version=1,
+    channels=1,
     forms=(_folders, _tfds),
     archives=re.compile(r"images_(background|evaluation)(?!_small)|^omniglot\.", re.IGNORECASE),
-    parts=_PARTS,
+    parts=("images_background", "images_evaluation"),
     wanted="images_background.zip and images_evaluation.zip, or the folders in them, or omniglot "
     "prepared by tensorflow-datasets with file_format='array_record'",
 )

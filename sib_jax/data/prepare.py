@@ -1,6 +1,7 @@
 """From a copy of a data set, of files or decoded, to splits in the cache."""
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import PurePosixPath
 from typing import NamedTuple, Protocol
 
@@ -54,14 +55,7 @@ class ImageFiles(NamedTuple):
             targets |= zip(names, writer.allocate(split, shape), strict=True)
         decode(self.files, targets)
         for split, classes in self.layout.items():
-            counts = [len(of_class) for of_class in classes.values()]
-            labels = np.repeat(np.arange(len(counts)), counts)
-            file_names = [
-                f"{class_name}/{PurePosixPath(name).name}"
-                for class_name, of_class in classes.items()
-                for name in of_class
-            ]
-            writer.describe(split, labels, list(classes), file_names)
+            _describe(writer, split, classes, classes)
 
 
 class Arrays(NamedTuple):
@@ -90,23 +84,23 @@ class DecodedImages(NamedTuple):
     def write(self, writer: cache.Writer, image_size: int, channels: int) -> None:
         """Stores all, scaled like image files."""
         for split, (images, file_names) in self.read().items():
-            counts = [len(of_class) for of_class in images.values()]
-            out = writer.allocate(split, (sum(counts), image_size, image_size, channels))
-            row = 0
-            for of_class in images.values():
-                for image in of_class:
-                    out[row] = fit(image, image_size, channels)
-                    row += 1
-            writer.describe(
-                split,
-                np.repeat(np.arange(len(counts)), counts),
-                list(images),
-                [
-                    f"{class_name}/{name}"
-                    for class_name in file_names
-                    for name in file_names[class_name]
-                ],
-            )
+            total = sum(map(len, images.values()))
+            out = writer.allocate(split, (total, image_size, image_size, channels))
+            for row, image in enumerate(itertools.chain.from_iterable(images.values())):
+                out[row] = fit(image, image_size, channels)
+            _describe(writer, split, images, file_names)
+
+
+def _describe(
+    writer: cache.Writer,
+    split: str,
+    examples: Mapping[str, Sized],
+    files: Mapping[str, Sequence[str]],
+) -> None:
+    """Closes a split of so many examples of each class; `files` may be of none."""
+    labels = np.repeat(np.arange(len(examples)), [len(of) for of in examples.values()])
+    names = [f"{c}/{PurePosixPath(name).name}" for c, of in files.items() for name in of]
+    writer.describe(split, labels, list(examples), names)
 
 
 def load(

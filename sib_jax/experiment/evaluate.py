@@ -61,23 +61,9 @@ def evaluate(
     Returns:
       An interval for each of `setting.measures`.
     """
-    found = accuracies(method, params, setting, sources, tasks=tasks, key=key, batch=batch)
-    return {name: interval(found[:, i]) for i, name in enumerate(setting.measures)}
-
-
-def accuracies(
-    method: Method,
-    params: Any,
-    setting: Setting,
-    sources: Sources,
-    *,
-    tasks: int,
-    key: jax.Array,
-    batch: int = 50,
-) -> np.ndarray:
-    """[tasks, len(setting.measures)], 0 to 1, one row an episode; arguments as in `evaluate`."""
     found = answers(method, params, setting, sources, tasks=tasks, key=key, batch=batch)
-    return np.concatenate([np.asarray(a) for a in [some.accuracy for some in found]])
+    accuracy = np.concatenate([*map(np.asarray, [some.accuracy for some in found])])
+    return {name: interval(accuracy[:, i]) for i, name in enumerate(setting.measures)}
 
 
 def answers(

@@ -75,4 +75,4 @@ def write(
         content = bytes(exported.serialize())
     except ImportError as error:
         raise PredictionError(f"to export: pip install flatbuffers ({error})") from error
-    files.write_atomically(path, lambda file: file.write(content))
+    files.write_bytes(path, content)

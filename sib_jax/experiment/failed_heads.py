@@ -4,8 +4,8 @@ import contextlib
 from collections.abc import Iterator
 
 from sib_jax.errors import UserError
+from sib_jax.experiment.evaluate_head import NotFiniteError
 from sib_jax.experiment.loop import DivergedError
-from sib_jax.experiment.reach import NotFiniteError
 from sib_jax.runtime.console import log
 
 

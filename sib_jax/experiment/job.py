@@ -16,6 +16,7 @@ from sib_jax.config import ConfigError, describe
 from sib_jax.data.load import load
 from sib_jax.data.split import SPLITS, DataSet, FeatureSplit, Sizes
 from sib_jax.experiment import (
+    evaluate_head,
     fits,
     head_file,
     inputs,
@@ -23,7 +24,6 @@ from sib_jax.experiment import (
     leakage,
     memory,
     other_heads,
-    reach,
     run_files,
     settings,
     started_alike,
@@ -35,7 +35,8 @@ from sib_jax.experiment.observe import observe, split_shown
 from sib_jax.experiment.pretrain import check_start, pretrain
 from sib_jax.experiment.run_lock import Lock
 from sib_jax.experiment.settings import Experiment, Head
-from sib_jax.report import markdown, observed, results, task_arrays
+from sib_jax.methods import contract
+from sib_jax.report import markdown, observed, results
 from sib_jax.report.metrics import Metrics, check_tensorboard
 from sib_jax.report.observed import Observed
 from sib_jax.runtime import devices, interrupt, programs, shipped, weights
@@ -158,13 +159,13 @@ def _run(
             return []
         # 5. Evaluation: every head on the same tasks.
         rows, of_tasks, predicted = [], {}, {}
-        about_tasks, changes = reach.about_tasks(experiment, data), dict(config.heads)
+        about_tasks, changes = evaluate_head.about_tasks(experiment, data), dict(config.heads)
         for head in experiment.heads:
             if head.name not in params:
                 continue
             programs.make_room()
             with failed.noted(head.name):
-                reached = reach.reached(
+                reached = evaluate_head.evaluated(
                     experiment, head, params[head.name], of[head.method.reads], workdir, about_tasks
                 )
                 of_head = dict(changes.get(head.name, {}))
@@ -185,7 +186,7 @@ def _run(
             n: (others.arrays | of_tasks)[n] for n in names if n in of_tasks | others.arrays
         }
         about_tasks["heads"] |= others.about
-    devices.once(task_arrays.write, workdir, of_tasks, about_tasks)
+    devices.once(weights.save, workdir / results.TASKS, of_tasks, about_tasks)
     devices.once(results.write, workdir, rows)
     devices.once(markdown.write, workdir, rows)
     devices.once(kept_results.forget, workdir)
@@ -214,21 +215,15 @@ def _load(experiment: Experiment, workdir: Path, mode: str, heads: Mapping[str, 
         if pretrains and start and not (workdir / run_files.BACKBONE).exists():
             check_start(start, list(sizes.classes["train"]))
 
-    data = load(
-        experiment.data.name,
-        experiment.data.data_dir,
-        image_size=experiment.data.image_size,
-        ratios=experiment.data.ratios,
-        seed=experiment.data.seed,
-        check=check,
-    )
+    data = load(**experiment.data._asdict(), check=check)
     if isinstance(data.train, FeatureSplit):
         length = data.train.features.shape[1]
         memory.check(experiment, length)
         for head in experiment.heads:
             if head.is_own:
                 of = head.setting
-                settings.check_method(f"head {head.name}", head.method, of.task, of.name, length)
+                told = f"head {head.name}"
+                contract.check(told, head.method, of.task, of.name, features=length)
     check(data.sizes)
     return data
 

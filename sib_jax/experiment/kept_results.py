@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 import sib_jax
 from sib_jax.experiment.measure import Calibration, Measured
@@ -28,7 +27,7 @@ def save(workdir: Path, head: str, depends_on: Any, reached: Reached) -> None:
       depends_on: what the result is a function of, of what JSON can hold.
       reached: to keep.
     """
-    arrays = {split: _arrays(measured) for split, (_, measured) in reached.items()}
+    arrays = {split: measured for split, (_, measured) in reached.items()}
     rows = {split: row for split, (row, _) in reached.items()}
     about = {"depends_on": _with_versions(depends_on), "rows": rows}
     weights.save(_path(workdir, head), arrays, about)
@@ -43,10 +42,8 @@ def load(workdir: Path, head: str, depends_on: Any) -> Reached | None:
         found = {}
         for split, row in about["rows"].items():
             of = stored[split]
-            scaled = (
-                Calibration(of["nll_scaled"], of["bins_scaled"]) if "nll_scaled" in of else None
-            )
-            raw = Calibration(of["nll"], of["bins"])
+            raw = Calibration(**of["raw"])
+            scaled = Calibration(**of["scaled"]) if "scaled" in of else None
             answers = of["accuracy"], of["predicted"]
             found[split] = row, Measured(*answers, raw, scaled, of.get("both_offset"))
         return found
@@ -57,11 +54,6 @@ def load(workdir: Path, head: str, depends_on: Any) -> Reached | None:
 def forget(workdir: Path) -> None:
     """Removes what was kept."""
     shutil.rmtree(_folder(workdir), ignore_errors=True)
-
-
-def _arrays(measured: Measured) -> dict[str, np.ndarray]:
-    accuracy = {"accuracy": measured.accuracy, "predicted": measured.predicted}
-    return accuracy | measured.arrays(())
 
 
 def _with_versions(depends_on: Any) -> list[Any]:

@@ -4,6 +4,7 @@ sib_jax.load("runs/5w1s-glyphs-seed0")
 sib_jax.load(backbone="mini_imagenet-conv4_128", method="soft_kmeans")
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -20,6 +21,7 @@ from sib_jax.backbones import Backbone, pretrained
 from sib_jax.backbones.encoder import Encode, Encoder, open_encoder
 from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.config import ConfigError
+from sib_jax.errors import UserError
 from sib_jax.experiment import head_file, run_files, settings
 from sib_jax.experiment.predictor import Predictor, TrainedHead
 from sib_jax.methods import METHODS, Method, contract, is_own, sib_plus
@@ -93,13 +95,15 @@ def load(
             "for features, method="
         )
     if backbone is not None and encoder is not None:
-        raise ConfigError("an encoder takes the place of a backbone: give one of them")
+        raise ConfigError("encoder takes the place of backbone: give one of them")
     if workdir is not None:
         if backbone is not None or method is not None or image_size is not None:
-            raise ConfigError("backbone, method and image_size are for use without a run")
+            raise ConfigError(
+                "a run has its own: backbone, method and image_size are for use without one"
+            )
         return _of_run(Path(os.path.expanduser(workdir)), head, steps, ways, encoder)
     if head is not None:
-        raise ConfigError("a head is one of a run: give its workdir")
+        raise ConfigError("head is one of a run: give the run")
     if backbone is not None:
         return _of_backbone(backbone, method, steps, image_size, ways)
     if image_size is not None:
@@ -292,9 +296,7 @@ def open_backbone(
     Raises:
       UserError: there is no such backbone, or its crop is larger than `size`.
     """
-    found = pretrained.open_file(
-        backbone, **({} if size is None else {"image_size": min(size, 80)})
-    )
+    found = pretrained.open_file(backbone, image_size=min(size or 80, 80))
     crop = found.preprocessing.crop
     if size is not None and size < crop:
         raise ConfigError(f"the backbone sees images of {crop} pixels, but image_size is {size}")
@@ -325,19 +327,25 @@ def _of_backbone(
 
 def untrained() -> tuple[str, ...]:
     """The methods that need no training, only features; asked anew each time for one's own."""
-    return tuple(name for name in METHODS if _is_untrained(name))
+    found = []
+    for name in METHODS:
+        with contextlib.suppress(UserError):  # of one's own: told of where it is asked for
+            found += [name] if _is_untrained(name) else []
+    return tuple(found)
 
 
 def _is_untrained(name: str) -> bool:
+    """Raises `UserError` where a method of the user's cannot be made, or is none."""
     if name not in METHODS or name == "sib":
         return False
     try:
         method = METHODS[name].make(METHODS[name].settings(), 2)
-        contract.check_method(name, method)
-    except Exception:
+    except Exception as error:
         if not is_own(name):
             raise
-        return False  # told of where it is asked for
+        said = f"{one_line(error)}{where(error)}"
+        raise ConfigError(f"method {name!r} cannot be made for 2 classes: {said}") from error
+    contract.check_method(name, method)
     return not method.keeps and method.reads == "features"
 
 
@@ -352,8 +360,6 @@ def _untrained(
       beside: what else there is, for a message.
       foreign: whether the features are of another model than ours, which k-means centres.
     """
-    if method in METHODS and is_own(method):
-        _check_own(method)
     if not _is_untrained(method):
         known = "unknown" if method not in METHODS else "trained, so it needs a run"
         if method == _SHIPPED:
@@ -365,15 +371,6 @@ def _untrained(
     entry = METHODS[method]
     settings = entry.settings(**({"centre": True} if foreign and method in _CENTRED else {}))
     return TrainedHead(method, functools.partial(entry.make, settings), {}, None)
-
-
-def _check_own(name: str) -> None:
-    try:
-        made = METHODS[name].make(METHODS[name].settings(), 2)
-    except Exception as error:
-        said = f"{one_line(error)}{where(error)}"
-        raise ConfigError(f"method {name!r} cannot be made for 2 classes: {said}") from error
-    contract.check_method(name, made)
 
 
 def _check_no_steps(method: str, steps: int | None) -> None:

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sib_jax.report import results, task_arrays
+from sib_jax.report import results
 from sib_jax.report.results import Row
+from sib_jax.runtime import weights
 from sib_jax.runtime.console import log
 from sib_jax.runtime.weights import WeightsError
 
@@ -39,14 +40,14 @@ def read(
       workdir: the folder.
       names: the heads.
       tasks: how many of each split the job evaluates.
-      about_tasks: what its tasks are a function of, see `reach.about_tasks`.
+      about_tasks: what its tasks are a function of, see `evaluate_head.about_tasks`.
     """
     none = Others([], {}, {})
     if not names:
         return none
     try:
         rows = json.loads((workdir / results.FILE).read_text(encoding="utf-8"))
-        arrays, about = task_arrays.read(workdir)
+        arrays, about = weights.tree(workdir / results.TASKS)
         there = [name for name in names if name in arrays and name in about["heads"]]
         of_head = {name: [row for row in rows if row["head"] == name] for name in there}
         counts = {n: {row["split"]: row["tasks"] for row in of} for n, of in of_head.items()}

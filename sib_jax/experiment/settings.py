@@ -156,7 +156,7 @@ def read(c: Any) -> Experiment:
       c: see `sib_jax.config.default`.
 
     Raises:
-      ConfigError: a value that cannot work.
+      ConfigError, MethodError: a value that cannot work.
     """
     config.check(c)
     make_backbone(_backbone(c), channels=3)  # a name that cannot be fails here, not after decoding
@@ -327,17 +327,8 @@ def _check_program(c: Any, method: Method, task: Task) -> None:
             return
         length = make_backbone(_backbone(c), channels=3).features
     if own or entry.settings(**c.get(c.method, {})) != entry.settings():
-        check_method(f"config.{c.method}", method, task, c.setting, length, c.crop)
-
-
-def check_method(
-    name: str, method: Method, task: Task, setting: str, length: int, size: int = 80
-) -> None:
-    """Traces a method on features of a length, or images of a size; see `contract.check`."""
-    try:
-        contract.check(name, method, task, setting, features=length, size=size)
-    except contract.MethodError as error:
-        raise ConfigError(str(error)) from error
+        told = f"config.{c.method}"
+        contract.check(told, method, task, c.setting, features=length, size=c.crop)
 
 
 def _for_ways(c: Any, method: Method, ways: int) -> Method:

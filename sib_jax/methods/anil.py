@@ -11,6 +11,7 @@ References:
     ICLR 2020 (arXiv 1909.09157).
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 from sib_jax.methods import maml
 from sib_jax.methods.method import Classes, Method, cross_entropy
 from sib_jax.methods.parts import end_to_end
-from sib_jax.methods.parts.checked import checked
+from sib_jax.methods.parts.checked import scored
 from sib_jax.sib.classifier import normalize
 from sib_jax.tasks.calibration import negative_log_likelihood
 from sib_jax.tasks.episode import Episode
@@ -101,13 +102,7 @@ def make(settings: Settings, ways: int) -> Method:
         return Anil(weights, jnp.asarray(settings.scale, float))
 
     def after(steps: int) -> Callable[[Anil, Episode, jax.Array], jax.Array]:
-        def of_episode(params: Anil, episode: Episode, key: jax.Array) -> jax.Array:
-            del key
-            episode = checked(episode, ways)
-            given = (episode.support, episode.support_labels, episode.query)
-            return logits(settings, params, *given, steps=steps)
-
-        return of_episode
+        return scored(functools.partial(logits, settings, steps=steps), ways)
 
     method = Method("anil", init, after(settings.test_steps), cross_entropy(after(settings.steps)))
     return end_to_end.of(method) if settings.end_to_end else method

@@ -18,6 +18,7 @@ References:
     1703.03400). github.com/cbfinn/maml.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ import jax
 
 from sib_jax.methods.method import Classes, Method, cross_entropy
 from sib_jax.methods.parts import conv_net
-from sib_jax.methods.parts.checked import checked
+from sib_jax.methods.parts.checked import scored
 from sib_jax.methods.parts.conv_net import ConvNet
 from sib_jax.tasks.calibration import negative_log_likelihood
 from sib_jax.tasks.episode import Episode
@@ -125,19 +126,7 @@ def make(settings: Settings, ways: int) -> Method:
         )
 
     def after(steps: int) -> Callable[[ConvNet, Episode, jax.Array], jax.Array]:
-        def of_episode(params: ConvNet, episode: Episode, key: jax.Array) -> jax.Array:
-            del key
-            episode = checked(episode, ways, reads="images")
-            return logits(
-                settings,
-                params,
-                episode.support,
-                episode.support_labels,
-                episode.query,
-                steps=steps,
-            )
-
-        return of_episode
+        return scored(functools.partial(logits, settings, steps=steps), ways, reads="images")
 
     name = "maml" if settings.order == 2 else "maml first-order"
     return Method(

@@ -9,6 +9,7 @@ References:
   github.com/gidariss/FewShotWithoutForgetting: the learned sharpness.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 
 from sib_jax.methods.method import Classes, Method, cross_entropy
 from sib_jax.methods.parts import end_to_end, full_context
-from sib_jax.methods.parts.checked import checked
+from sib_jax.methods.parts.checked import checked, scored
 from sib_jax.methods.parts.full_context import FullContext
 from sib_jax.sib.classifier import normalize
 from sib_jax.tasks.episode import Episode
@@ -120,11 +121,7 @@ def _simple(settings: Settings, ways: int) -> Method:
         del key, classes
         return Matching(jnp.asarray(settings.scale, float))
 
-    def of_episode(params: Matching, episode: Episode, key: jax.Array) -> jax.Array:
-        del key
-        episode = checked(episode, ways)
-        return logits(params, episode.support, episode.support_labels, episode.query, ways=ways)
-
+    of_episode = scored(functools.partial(logits, ways=ways), ways)
     return Method("matching", init, of_episode, cross_entropy(of_episode))
 
 

@@ -9,6 +9,7 @@ References:
   github.com/gidariss/FewShotWithoutForgetting: the learned scale, and the mean over dimensions.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -16,10 +17,9 @@ import jax.numpy as jnp
 
 from sib_jax.methods.method import Classes, Method, cross_entropy
 from sib_jax.methods.parts import end_to_end
-from sib_jax.methods.parts.checked import checked
+from sib_jax.methods.parts.checked import scored
 from sib_jax.methods.parts.distances import squared_distances
 from sib_jax.sib.init_net import class_means
-from sib_jax.tasks.episode import Episode
 
 
 class Settings(NamedTuple):
@@ -74,10 +74,6 @@ def make(settings: Settings, ways: int) -> Method:
         del key, classes
         return Prototypical(jnp.asarray(settings.scale, float))
 
-    def of_episode(params: Prototypical, episode: Episode, key: jax.Array) -> jax.Array:
-        del key
-        episode = checked(episode, ways)
-        return logits(params, episode.support, episode.support_labels, episode.query, ways=ways)
-
+    of_episode = scored(functools.partial(logits, ways=ways), ways)
     method = Method("prototypical", init, of_episode, cross_entropy(of_episode))
     return end_to_end.of(method) if settings.end_to_end else method

@@ -22,6 +22,7 @@ theta moves in the span of theta^0 and the queries, so a step needs their inner 
 costs n^2 k, whatever d is (see `sib.inner_products`).
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -29,11 +30,10 @@ import jax
 import jax.numpy as jnp
 
 from sib_jax.methods.method import Classes, Method, cross_entropy
-from sib_jax.methods.parts.checked import checked
+from sib_jax.methods.parts.checked import scored
 from sib_jax.methods.parts.transport import balanced
 from sib_jax.sib.classifier import normalize
 from sib_jax.sib.init_net import class_means
-from sib_jax.tasks.episode import Episode
 
 _WAYS = 5  # xi is told of more or fewer classes as if they were so many
 _SEEN = 5  # numbers that xi reads of each query and class
@@ -170,18 +170,8 @@ def make(settings: Settings, ways: int) -> Method:
     def start(key: jax.Array, classes: Classes) -> Params:
         return init(key, settings, classes.shape[-1])
 
-    def of_episode(params: Params, episode: Episode, key: jax.Array) -> jax.Array:
-        del key
-        episode = checked(episode, ways)
-        return logits(
-            params,
-            episode.support,
-            episode.support_labels,
-            episode.query,
-            ways=ways,
-            iterations=settings.iterations,
-        )
-
+    scores = functools.partial(logits, ways=ways, iterations=settings.iterations)
+    of_episode = scored(scores, ways)
     name = "SIB+ balanced" if settings.iterations else "SIB+"
     loss, balances = cross_entropy(of_episode), settings.iterations > 0
     return Method(name, start, of_episode, loss, steps=settings.steps, balances=balances)

@@ -68,17 +68,7 @@ def logits(
     def assign(scores: jax.Array) -> jax.Array:
         return jnp.exp(balanced(scores.T, settings.iterations)).T
 
-    found = refine(
-        support,
-        support_labels,
-        query,
-        assign,
-        ways=ways,
-        steps=settings.steps,
-        scale=settings.scale,
-        distance=settings.distance,
-        centre=settings.centre,
-    )
+    found = refine(settings, support, support_labels, query, assign, ways=ways)
     return balanced(found.T, settings.iterations)
 
 

@@ -16,7 +16,7 @@ References:
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,68 +44,59 @@ class Settings(NamedTuple):
     centre: bool = False
 
 
-def scores(
-    examples: Examples, prototypes: jax.Array, shots: int, *, scale: float, distance: str
-) -> jax.Array:
+def scores(settings: Any, examples: Examples, prototypes: jax.Array, shots: int) -> jax.Array:
     """How near each query is to each prototype, before softmax.
 
     Args:
+      settings: with the fields of `Settings`, or more.
       examples: the support examples, then the queries.
       prototypes: combinations of them.
       shots: how many the former are, m.
-      scale: what the scores are multiplied with.
-      distance: "cosine", or "euclidean" for minus the squared distance, relative to the nearest.
 
     Returns:
-      [k, n].
+      [k, n]; minus squared distances are relative to the nearest.
 
     Raises:
       ValueError: the distance is unknown.
     """
-    if distance == "cosine":
-        return scale * examples.cosines(prototypes)[:, shots:]
-    if distance == "euclidean":
+    if settings.distance == "cosine":
+        return settings.scale * examples.cosines(prototypes)[:, shots:]
+    if settings.distance == "euclidean":
         distances = examples.squared_distances(prototypes)[:, shots:]
         # Before they are scaled: XLA may round the product in softmax otherwise than its maximum,
         # and exp of the difference of two large numbers is infinite then.
-        return -scale * (distances - jnp.min(distances, axis=0, keepdims=True))
-    raise ValueError(f"unknown distance {distance!r}; known are 'cosine' and 'euclidean'")
+        return -settings.scale * (distances - jnp.min(distances, axis=0, keepdims=True))
+    raise ValueError(f"unknown distance {settings.distance!r}; known are 'cosine' and 'euclidean'")
 
 
 def refine(
+    settings: Any,
     support: jax.Array,
     support_labels: jax.Array,
     query: jax.Array,
     assign: Callable[[jax.Array], jax.Array],
     *,
     ways: int,
-    steps: int,
-    scale: float,
-    distance: str,
-    centre: bool,
 ) -> jax.Array:
     """Scores of the queries under prototypes that the queries took part in.
 
     Args:
+      settings: as in `scores`.
       support: features [m, d].
       support_labels: int [m], in 0..ways-1.
       query: features [n, d].
       assign: scores [k, n] -> assignments [k, n].
       ways: k.
-      steps: how often the prototypes are computed anew.
-      scale: of the scores.
-      distance: "cosine" (features of unit length are averaged) or "euclidean".
-      centre: see `Settings`.
 
     Returns:
       [k, n], with which XLA is faster than with [n, k].
     """
     given = jnp.concatenate([support, query])
-    if distance == "cosine":
+    if settings.distance == "cosine":  # features of unit length are averaged
         given = normalize(given)
-        if centre:
+        if settings.centre:
             given = normalize(given - jnp.mean(given, axis=0, keepdims=True))
-    examples = prepare(given, ways=ways, passes=2 * steps + 1)
+    examples = prepare(given, ways=ways, passes=2 * settings.steps + 1)
     member = jax.nn.one_hot(support_labels, ways, dtype=given.dtype, axis=0)  # [k, m]
 
     def means(assigned: jax.Array) -> jax.Array:
@@ -114,13 +105,13 @@ def refine(
         return examples.combined(weights / jnp.maximum(total, 1e-12))
 
     def seen(prototypes: jax.Array) -> jax.Array:
-        return scores(examples, prototypes, support.shape[0], scale=scale, distance=distance)
+        return scores(settings, examples, prototypes, support.shape[0])
 
     def step(prototypes: jax.Array, _: None) -> tuple[jax.Array, None]:
         return means(assign(seen(prototypes))), None
 
     start = means(jnp.zeros((ways, query.shape[0]), given.dtype))
-    return seen(jax.lax.scan(step, start, None, length=steps)[0])
+    return seen(jax.lax.scan(step, start, None, length=settings.steps)[0])
 
 
 def logits(
@@ -143,17 +134,8 @@ def logits(
     Returns:
       [n, k].
     """
-    return refine(
-        support,
-        support_labels,
-        query,
-        functools.partial(jax.nn.softmax, axis=0),
-        ways=ways,
-        steps=settings.steps,
-        scale=settings.scale,
-        distance=settings.distance,
-        centre=settings.centre,
-    ).T
+    assign = functools.partial(jax.nn.softmax, axis=0)
+    return refine(settings, support, support_labels, query, assign, ways=ways).T
 
 
 def make(settings: Settings, ways: int) -> Method:

@@ -24,6 +24,7 @@ from jax.typing import ArrayLike
 from sib_jax import backbones
 from sib_jax.backbones import conv4
 from sib_jax.errors import UserError
+from sib_jax.runtime.files import listed
 
 State = Mapping[str, ArrayLike]
 
@@ -110,7 +111,7 @@ def infer_backbone(state: State) -> str:
         return f"wrn_{6 * blocks + 4}_{state['bn1.weight'].size // 64}"
     raise StateDictError(
         "no backbone of the official code: neither the convolutions conv_blocks.0 to 3 of "
-        f"ConvNet_4_64 nor block1 and bn1 of WideResNet among {_some(state)}"
+        f"ConvNet_4_64 nor block1 and bn1 of WideResNet among {listed(sorted(state))}"
     )
 
 
@@ -140,22 +141,15 @@ def _check(
 ) -> None:
     problems = []
     if missing := wanted.keys() - state.keys():
-        problems.append(f"missing {_some(missing)}")
+        problems.append(f"missing {listed(sorted(missing))}")
     if unexpected := state.keys() - wanted.keys():
-        problems.append(f"unexpected {_some(unexpected)}")
+        problems.append(f"unexpected {listed(sorted(unexpected))}")
     for name in sorted(wanted.keys() & state.keys()):
         shape = _channels_first(wanted[name])
         if state[name].shape != shape:
             problems.append(f"{name} has shape {state[name].shape}, wanted {shape}")
     if problems:
         raise StateDictError(f"the state dict does not fit {backbone}: {'; '.join(problems)}")
-
-
-def _some(names: Any) -> str:
-    """The first few names, sorted, and how many more there are."""
-    names = sorted(names)
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
 
 
 def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -43,7 +43,7 @@ def write(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         for name, data in entries.items():
             _store(archive, packed, f"archive/{name}", data)
-    files.write_atomically(path, lambda file: file.write(packed.getvalue()))
+    files.write_bytes(path, packed.getvalue())
 
 
 def _store(archive: zipfile.ZipFile, file: io.BytesIO, name: str, data: bytes) -> None:

@@ -17,7 +17,7 @@ def section(run: Run) -> Section:
         "Mean over tasks, in percent, with its 95% interval. NLL is the negative log-likelihood of "
         "the right class in nats, ECE the expected calibration error in percent."
     ]
-    tables = [_table([r for r in run.rows if r["split"] == split]) for split in _splits(run)]
+    tables = [_table([r for r in run.rows if r["split"] == split]) for split in run.splits]
     differences = _differences(run)
     if differences is not None:
         tables.append(differences)
@@ -26,7 +26,7 @@ def section(run: Run) -> Section:
             "in percent points, with their own 95% intervals."
         )
     pictures = [Picture("accuracies", "Accuracy of each head", lambda mode: _draw(run, mode))]
-    return Section("Accuracy", text, tables, pictures if len(_heads(run)) > 1 else [])
+    return Section("Accuracy", text, tables, pictures if len(run.heads) > 1 else [])
 
 
 def _table(rows: list[Row]) -> Table:
@@ -54,7 +54,7 @@ def _title(split: str, name: str, shown: list[str]) -> str:
 
 def _differences(run: Run) -> Table | None:
     """Of each head over the first one that answered the same tasks."""
-    heads, splits, lines = _heads(run), _splits(run), []
+    heads, splits, lines = run.heads, run.splits, []
     for place, head in enumerate(heads):
         for first in heads[:place]:
             pairs = [
@@ -82,7 +82,7 @@ def _of_which(run: Run) -> str:
 
 def _draw(run: Run, mode: Mode) -> Figure:
     """Points with their intervals, a row a head."""
-    heads, splits = _heads(run), _splits(run)
+    heads, splits = run.heads, run.splits
     made = style.figure(0.9 + 0.28 * len(heads))
     for axes, split in zip(made.subplots(1, len(splits), squeeze=False)[0], splits, strict=True):
         found = {r["head"]: r[_main(run)] for r in run.rows if r["split"] == split}
@@ -94,11 +94,3 @@ def _draw(run: Run, mode: Mode) -> Figure:
         axes.set_ylim(len(heads) - 0.5, -0.5)
         axes.set_xlabel(f"{_SPLITS[split]}{_of_which(run)}, %")
     return made
-
-
-def _heads(run: Run) -> list[str]:
-    return list(dict.fromkeys(row["head"] for row in run.rows))
-
-
-def _splits(run: Run) -> list[str]:
-    return list(dict.fromkeys(row["split"] for row in run.rows))

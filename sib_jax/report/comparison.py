@@ -59,7 +59,7 @@ def compare(runs: Sequence[Run], against: str | None = None, split: str = "test"
     """
     first = runs[0]
     for run in runs:
-        if not any(row["split"] == split for row in run.rows):
+        if split not in run.splits:
             raise ReportError(f"{shown(run.workdir)} was not evaluated on {split}")
     groups: dict[str, list[Compared]] = {}
     for head in _best_first(first, against, split):
@@ -155,10 +155,9 @@ def _measure(row: Row) -> str:
 
 def _best_first(run: Run, against: str | None, split: str) -> list[str]:
     """Heads of a split by accuracy on validation, or on what there is; `against` before them."""
-    heads = list(dict.fromkeys(row["head"] for row in run.rows))
-    if against is not None and against not in heads:
+    if against is not None and against not in run.heads:
         raise ReportError(
-            f"{shown(run.workdir)} has no head {against!r}; it has {', '.join(heads)}"
+            f"{shown(run.workdir)} has no head {against!r}; it has {', '.join(run.heads)}"
         )
 
     def means(of: str) -> dict[str, float]:

@@ -50,7 +50,7 @@ def write(path: str | Path, sections: Sequence[Section]) -> None:
     """Writes the sheet; classes one below the other."""
     content = io.BytesIO()
     draw(sections).save(content, "PNG")
-    files.write_atomically(path, lambda file: file.write(content.getvalue()))
+    files.write_bytes(path, content.getvalue())
 
 
 def draw(sections: Sequence[Section]) -> Image.Image:

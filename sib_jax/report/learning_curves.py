@@ -13,13 +13,12 @@ from sib_jax.report.style import Mode, Picture
 
 def section(run: Run) -> Section | None:
     """Loss and accuracy of pretraining, and of each head's meta-training."""
-    heads = {row["head"] for row in run.rows}
     stages: dict[str, list[dict[str, Any]]] = {}
     for entry in run.epochs:
-        if PRETRAINING.fullmatch(entry["stage"]) or entry["stage"] in heads:
+        if PRETRAINING.fullmatch(entry["stage"]) or entry["stage"] in run.heads:
             stages.setdefault(entry["stage"], []).append(entry)
-    pretraining = {k: v for k, v in stages.items() if k not in heads}
-    training = {k: v for k, v in stages.items() if k in heads}
+    pretraining = {k: v for k, v in stages.items() if k not in run.heads}
+    training = {k: v for k, v in stages.items() if k in run.heads}
     pictures = []
     if pretraining:
         caption = (

@@ -44,7 +44,6 @@ class Metrics:
         self._silent = silent
         self._board: Any = None
         if tensorboard and not silent:
-            check_tensorboard()
             from tensorboardX import SummaryWriter
 
             self._board = SummaryWriter(str(workdir / "tensorboard"))
@@ -53,8 +52,11 @@ class Metrics:
         """Drops what `stage` logged after `step`: a resumed run will log it again."""
         if self._silent or not self._path.exists():
             return
-        with files.reading(self._path, "delete it: no result depends on it"):
+        try:
             content = self._path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            remedy = "delete it: no result depends on it"
+            raise files.FileError(files.unreadable(self._path, error, remedy)) from error
         lines = content.split("\n")
         # The last line is empty where the file is whole; else it was cut short by a kill.
         entries = [(line, _entry(line)) for line in lines[:-1] if line]

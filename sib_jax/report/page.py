@@ -1,9 +1,7 @@
 """report.html of a run, and its pictures."""
 
-import functools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 from sib_jax.report import (
     accuracies,
@@ -86,14 +84,9 @@ def save(
             continue
         for mode, content in pictures[picture.name].items():
             suffix = "" if mode == style.LIGHT.name else f"_{mode}"
-            write = functools.partial(_write, content)
-            files.write_atomically(folder / f"{picture.name}{suffix}.png", write)
+            files.write_bytes(folder / f"{picture.name}{suffix}.png", content)
     files.write_text(path, html.page(title, about, sections, pictures, details))
     return path
-
-
-def _write(content: bytes, file: BinaryIO) -> None:
-    file.write(content)
 
 
 def _made(make: Callable[[Run], Section | None], run: Run) -> Section | None:

@@ -15,11 +15,10 @@ _SHOWN = 8  # heads, of which each has a panel
 
 def section(run: Run) -> Section | None:
     """One diagram a head, of the last split that is evaluated."""
-    splits = [row["split"] for row in run.rows]
-    split = "test" if "test" in splits else splits[0]
+    split = "test" if "test" in run.splits else run.splits[0]
     bins = {
         head: run.tasks[head][split]["bins"]
-        for head in dict.fromkeys(row["head"] for row in run.rows)
+        for head in run.heads
         if "bins" in run.tasks.get(head, {}).get(split, {})
     }
     if not bins:

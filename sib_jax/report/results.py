@@ -1,4 +1,4 @@
-"""results.json, and its summary as text."""
+"""results.json and its summary as text; tasks.npz is the same task by task."""
 
 import json
 from collections.abc import Sequence
@@ -9,6 +9,9 @@ from sib_jax.runtime import files
 from sib_jax.tasks.interval import Interval
 
 FILE = "results.json"
+TASKS = "tasks.npz"
+"""Of `runtime.weights`: arrays by head, split and measure, and what the tasks are a function of."""
+
 ACCURACIES = ("novel", "base", "both")
 
 Row = dict[str, Any]

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sib_jax.errors import UserError
-from sib_jax.report import metrics, observed, results, task_arrays
+from sib_jax.report import metrics, observed, results
 from sib_jax.report.observed import Observed
 from sib_jax.report.results import Row
+from sib_jax.runtime import weights
 from sib_jax.runtime.console import log
 from sib_jax.runtime.files import shown, why_lacking
 from sib_jax.runtime.weights import WeightsError
@@ -39,6 +40,16 @@ class Run(NamedTuple):
     of_tasks: dict[str, Any]
     observed: Observed | None
 
+    @property
+    def heads(self) -> list[str]:
+        """Their names, in order."""
+        return list(dict.fromkeys(row["head"] for row in self.rows))
+
+    @property
+    def splits(self) -> list[str]:
+        """What was evaluated, in order."""
+        return list(dict.fromkeys(row["split"] for row in self.rows))
+
 
 def read(workdir: Path) -> Run:
     """Reads what is there.
@@ -58,10 +69,10 @@ def read(workdir: Path) -> Run:
             f"{shown(path)} is damaged; evaluate again: the command of the run with --mode=evaluate"
         ) from error
     try:
-        tasks, of_tasks = task_arrays.read(workdir)
+        tasks, of_tasks = weights.tree(workdir / results.TASKS)
     except (WeightsError, ValueError) as error:
         tasks, of_tasks = {}, {}
-        if (workdir / task_arrays.FILE).exists():
+        if (workdir / results.TASKS).exists():
             log.warning("%s; evaluate again: the command of the run with --mode=evaluate", error)
     try:
         found = observed.read(workdir)

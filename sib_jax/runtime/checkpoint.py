@@ -175,36 +175,23 @@ def _steps(directory: Path) -> list[Path]:
 
 def _sums(folder: Path) -> dict[str, list[int]]:
     """Size and CRC-32 of every file."""
-    found = {}
-    for path in _walk(folder):
-        found[path.relative_to(folder).as_posix()] = [path.stat().st_size, files.checksum(path)]
-    return found
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name not in (_SUMS, *_LATER):
-            yield path
+    return {
+        path.relative_to(folder).as_posix(): files.size_and_checksum(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in (_SUMS, *_LATER)
+    }
 
 
 def _damage(folder: Path) -> str:
     """What differs from when the checkpoint was written; "" where nothing does."""
-    path = folder / _SUMS
     try:
-        wanted = json.loads(path.read_text())
-        for name, (size, crc) in wanted.items():
-            file = folder / name
-            if not file.exists():
-                return f"{name} is missing"
-            if file.stat().st_size != size:
-                return f"{name} has {file.stat().st_size:,} bytes, not {size:,}"
-            if files.checksum(file) != crc:
-                return f"{name} has another checksum than when it was written"
+        wanted = json.loads((folder / _SUMS).read_text())
+        reasons = (files.damage(folder / name, *sums) for name, sums in wanted.items())
+        return next(filter(None, reasons), "")
     except OSError as error:
-        return f"{error.filename or _SUMS}: {error.strerror or error}"
+        return f"{Path(error.filename or _SUMS).name}: {error.strerror or error}"
     except (ValueError, TypeError, AttributeError):
         return f"{_SUMS} is damaged"
-    return ""
 
 
 def _put_aside(folder: Path, reason: str) -> None:

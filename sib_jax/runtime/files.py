@@ -7,6 +7,7 @@ used: anything may import this.
 
 import contextlib
 import errno
+import functools
 import os
 import re
 import secrets
@@ -14,7 +15,7 @@ import shutil
 import stat
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +33,7 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _OLD = 24 * 3600  # seconds: a temporary whose writer cannot be asked is left alone for so long
 _BLOCK = bytes(1 << 20)
+_NAMED = 5  # files in a message
 _TEMPORARY = re.compile(r"\..*\.(?P<machine>[0-9a-f]{8})\.[0-9a-f]{12}\.tmp", re.DOTALL)
 _REMEDIES = {
     errno.EBUSY: "close it there, or choose another path",
@@ -84,9 +86,14 @@ def write_atomically(path: StrPath, write: Callable[[BinaryIO], object]) -> None
         sync_folder(target.parent)
 
 
+def write_bytes(path: StrPath, content: bytes) -> None:
+    """Writes bytes as a whole; see `write_atomically`."""
+    write_atomically(path, lambda file: file.write(content))
+
+
 def write_text(path: StrPath, text: str) -> None:
     """Writes UTF-8 text as a whole, and names of files as they are; see `write_atomically`."""
-    write_atomically(path, lambda file: file.write(encoded(text)))
+    write_bytes(path, encoded(text))
 
 
 def encoded(text: str) -> bytes:
@@ -292,6 +299,33 @@ def checksum(path: Path) -> int:
     return crc
 
 
+def size_and_checksum(path: Path) -> list[int]:
+    """What `damage` compares a file with later."""
+    return [path.stat().st_size, checksum(path)]
+
+
+def damage(path: Path, size: int, crc: int) -> str:
+    """What of a file is not as it was written, in words; "" where nothing is.
+
+    Its content is read once per process, unless it changes.
+
+    Raises:
+      OSError: it cannot be read.
+    """
+    now = path.stat()
+    if now.st_size != size:
+        return f"{path.name} has {now.st_size:,} bytes, not {size:,}"
+    if _checksum_of(path, now.st_ino, now.st_dev, now.st_mtime_ns) != crc:
+        return f"{path.name} has another checksum than when it was written"
+    return ""
+
+
+@functools.lru_cache(maxsize=256)
+def _checksum_of(path: Path, *_: int) -> int:
+    """The further arguments change when the file does."""
+    return checksum(path)
+
+
 @contextlib.contextmanager
 def writing(path: StrPath, remedy: str = "") -> Iterator[None]:
     """Around whatever writes `path`: errors of the system become a `FileError` of one line.
@@ -312,18 +346,9 @@ def writing(path: StrPath, remedy: str = "") -> Iterator[None]:
         ) from error
 
 
-@contextlib.contextmanager
-def reading(path: StrPath, remedy: str) -> Iterator[None]:
-    """Around whatever reads `path`: errors of the system become a `FileError` of one line.
-
-    Args:
-      path: what is being read.
-      remedy: what to do: a clause without a full stop.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise FileError(f"{shown(path)} cannot be read: {_reason(error)}; {remedy}") from error
+def unreadable(path: StrPath, error: OSError, remedy: str) -> str:
+    """That a file cannot be read, in one line: the path, the reason and what to do."""
+    return f"{shown(path)} cannot be read: {_reason(error)}; {remedy}"
 
 
 def file_error(path: StrPath, error: OSError, remedy: str = "") -> FileError:
@@ -347,6 +372,12 @@ def shown(path: StrPath) -> str:
     text = os.fsdecode(path)
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return text if len(text) <= 400 else f"{text[:200]}...{text[-197:]}"
+
+
+def listed(names: Sequence[StrPath]) -> str:
+    """The first of many names, for a message."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(shown(name) for name in names[:_NAMED]) + more
 
 
 def why_lacking(folder: Path, lacks: str) -> str:

@@ -8,7 +8,7 @@ asks before anything is imported that takes long.
 import difflib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sib_jax.errors import UserError
@@ -42,23 +42,24 @@ def with_config_file(argv: Sequence[str]) -> list[str]:
       UserError: there is neither such a file nor such an experiment.
     """
     words = list(argv)
-    for i, word in enumerate(words):
-        if match := re.fullmatch(r"(--?config=)(.*)", word, re.DOTALL):
-            words[i] = match[1] + _config_file(match[2])
-        elif word in ("-config", "--config") and i + 1 < len(words):
-            words[i + 1] = _config_file(words[i + 1])
+    for i, before, given in _configs(argv):
+        words[i] = before + _config_file(given)
     return words
 
 
 def named_config(argv: Sequence[str]) -> str:
     """What a command line gives as --config, in one word or two; "" where it gives none."""
-    found = ""
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
-        if match := re.fullmatch(r"--?config=(.*)", word, re.DOTALL):
-            found = match[1]
-        elif word in ("-config", "--config"):
-            found = following
-    return found
+    found = [given for *_, given in _configs(argv)]
+    return found[-1] if found else ""
+
+
+def _configs(argv: Sequence[str]) -> Iterator[tuple[int, str, str]]:
+    """Where --config is given: the word, what stands in it before the name, and the name."""
+    for i, word in enumerate(argv):
+        if match := re.fullmatch(r"(--?config=)(.*)", word, re.DOTALL):
+            yield i, match[1], match[2]
+        elif word in ("-config", "--config") and i + 1 < len(argv):
+            yield i + 1, "", argv[i + 1]
 
 
 def parted(given: str) -> tuple[str, str]:

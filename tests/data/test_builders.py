@@ -57,7 +57,7 @@ def _equal(builder, toy):
 def test_mini_imagenet(toy, tmp_path, monkeypatch):
     from sib_jax.data.builders.mini_imagenet import mini_imagenet_dataset_builder as module
 
-    monkeypatch.setattr(module, "_SIDE", SIZE)
+    monkeypatch.setattr(module.Builder, "SHAPE", (SIZE, SIZE, 3))
     monkeypatch.setattr(module.Builder, "STANDARD", TOY)
     manual = as_directory(tmp_path / "manual", toy.pngs("{split}/{c}/{file}"))
     builder = _prepare(module.Builder, tmp_path, manual_dir=manual)
@@ -92,7 +92,7 @@ def test_omniglot_fs(tmp_path, monkeypatch, server):
     toy = Toy(test_omniglot.SPLIT, channels=1)
     (tmp_path / "site").rmdir()
     test_omniglot._zips(tmp_path / "site", toy)
-    monkeypatch.setattr(module, "_SIDE", SIZE)
+    monkeypatch.setattr(module.Builder, "SHAPE", (SIZE, SIZE, 1))
     monkeypatch.setattr(module.Builder, "STANDARD", test_omniglot.TOY)
     urls = [f"{server}/images_{part}.zip" for part in ("background", "evaluation")]
     monkeypatch.setattr(module.Builder, "URLS", urls)

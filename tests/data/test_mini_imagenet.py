@@ -15,8 +15,8 @@ from sib_jax.data import cache, mini_imagenet, prepare
 from sib_jax.data.class_lists import MINI_IMAGENET
 from sib_jax.data.errors import DataError
 from sib_jax.data.load import load as load_by_name
+from sib_jax.data.published import arrange
 from sib_jax.data.reading import archives, class_folders, files
-from sib_jax.data.standard import arrange
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

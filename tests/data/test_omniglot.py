@@ -9,7 +9,7 @@ from sib_jax.data import omniglot
 from sib_jax.data.class_lists import OMNIGLOT
 from sib_jax.data.errors import DataError
 from sib_jax.data.load import load as load_by_name
-from sib_jax.data.standard import StandardSplit
+from sib_jax.data.published import StandardSplit
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

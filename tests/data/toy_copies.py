@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-from sib_jax.data.standard import StandardSplit
+from sib_jax.data.published import StandardSplit
 
 SIZE = 12
 IMAGES = 4  # of each class

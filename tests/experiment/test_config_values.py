@@ -6,6 +6,7 @@ import pytest
 
 from sib_jax import config as sib_config
 from sib_jax.config import default, fields, flat
+from sib_jax.errors import UserError
 from sib_jax.experiment import memory, settings
 from sib_jax.methods import METHODS
 
@@ -100,7 +101,7 @@ def test_any_value(made, in_a_head):
 def test_a_setting_of_a_method_is_refused_by_name(field, value, wanted):
     config = default()
     config.heads = (("own", {"method": field.split(".")[0], field: value}),)
-    with pytest.raises(sib_config.ConfigError) as raised:
+    with pytest.raises(UserError) as raised:
         settings.read(config)
     assert wanted in str(raised.value)
     assert "\n" not in str(raised.value)

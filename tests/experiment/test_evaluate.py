@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import sib_jax
-from sib_jax.experiment.evaluate import accuracies, evaluate
+from sib_jax.experiment.evaluate import answers, evaluate
 from sib_jax.methods import sib
 from sib_jax.sib.inner_loop import Inner
 from sib_jax.tasks import setting
@@ -18,6 +18,10 @@ SETTING = setting.make("standard", TASK)
 
 def method(steps, step_size):
     return sib.make(sib.Settings(Inner(steps, step_size)), TASK.ways)
+
+
+def accuracies(*arguments, **options):
+    return np.concatenate([some.accuracy for some in answers(*arguments, **options)])
 
 
 def start():

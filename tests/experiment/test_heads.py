@@ -16,7 +16,6 @@ from sib_jax.errors import UserError
 from sib_jax.experiment import job, run_files
 from sib_jax.methods import METHODS, Entry, Method
 from sib_jax.methods import method as methods
-from sib_jax.report import task_arrays
 from sib_jax.report.metrics import Metrics
 from sib_jax.runtime import interrupt, weights
 
@@ -256,7 +255,9 @@ def test_heads_that_are_left_alone_stay(rows, workdir, config, tmp_path, monkeyp
     assert without_seconds(found) == without_seconds(rows)
     for name in ("config.json", "table.md"):
         assert (tmp_path / name).read_text() == (workdir / name).read_text()
-    (arrays, about), (of_all, about_all) = (task_arrays.read(w) for w in (tmp_path, workdir))
+    (arrays, about), (of_all, about_all) = (
+        weights.tree(w / "tasks.npz") for w in (tmp_path, workdir)
+    )
     assert about == about_all
     jax.tree.map(np.testing.assert_array_equal, arrays, of_all)
     assert sib_jax.load(tmp_path, head="matching").head.name == "matching"

@@ -11,7 +11,7 @@ import pytest
 import sib_jax
 from sib_jax.config import ConfigError, steps
 from sib_jax.errors import UserError
-from sib_jax.experiment import job, reach, run_files
+from sib_jax.experiment import evaluate_head, job, run_files
 from sib_jax.report.metrics import Metrics
 from sib_jax.runtime import interrupt, weights
 
@@ -130,7 +130,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
 
 
 def test_a_stopped_evaluation_goes_on_with_the_next_head(reference, config, tmp_path, monkeypatch):
-    evaluate, evaluated = reach._evaluate, []
+    evaluate, evaluated = evaluate_head._evaluate, []
 
     def stopped_after_the_first(experiment, head, *args):
         reached = evaluate(experiment, head, *args)
@@ -141,7 +141,7 @@ def test_a_stopped_evaluation_goes_on_with_the_next_head(reference, config, tmp_
 
     shutil.copytree(reference, tmp_path / "run")
     (tmp_path / "run" / "results.json").unlink()
-    monkeypatch.setattr(reach, "_evaluate", stopped_after_the_first)
+    monkeypatch.setattr(evaluate_head, "_evaluate", stopped_after_the_first)
     with pytest.raises(interrupt.Interrupted):
         job.run(config, tmp_path / "run")
     assert not (tmp_path / "run" / "results.json").exists()

@@ -106,7 +106,7 @@ def test_what_another_backbone_made_is_not_taken_over(config, backbone, tmp_path
         raise interrupt.Interrupted
 
     with monkeypatch.context() as patch:
-        patch.setattr(job.task_arrays, "write", stop)
+        patch.setattr(job.results, "write", stop)
         with pytest.raises(interrupt.Interrupted):
             job.run(config, run)
     (run / run_files.BACKBONE).unlink()

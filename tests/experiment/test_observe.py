@@ -16,9 +16,9 @@ from sib_jax.experiment import job, observe
 from sib_jax.experiment.evaluate import keys_of_task
 from sib_jax.experiment.observe import Drawn, confused, draw
 from sib_jax.report import __main__ as command
-from sib_jax.report import comparison, confusion, observed, page, style, task_arrays
+from sib_jax.report import comparison, confusion, observed, page, style
 from sib_jax.report import run as runs
-from sib_jax.runtime import console
+from sib_jax.runtime import console, weights
 from sib_jax.tasks.setting import Sources, Task, make
 from sib_jax.tasks.table import feature_table
 
@@ -114,7 +114,7 @@ def test_made_anew_it_is_the_same_to_the_byte(workdir, capsys, monkeypatch):
 
 def test_the_inner_loop_ends_at_the_accuracies_of_the_evaluation(workdir):
     found = observed.read(workdir)
-    reached = task_arrays.read(workdir)[0]["T2"]["test"]["novel"]
+    reached = weights.tree(workdir / "tasks.npz")[0]["T2"]["test"]["novel"]
     assert found.traced.keys() == {"T2"}
     np.testing.assert_allclose(found.traced["T2"]["accuracy"][:, -1], reached, atol=1e-6)
     assert found.traced["T2"]["cosine"].shape == (15, 2)
@@ -125,7 +125,7 @@ def test_right_answers_on_the_diagonal_are_the_accuracy(workdir):
     found = observed.read(workdir)
     for head, pairs in found.confused.items():
         right = pairs[pairs[:, 0] == pairs[:, 1]][:, 2].sum()
-        reached = task_arrays.read(workdir)[0][head]["test"]["novel"]
+        reached = weights.tree(workdir / "tasks.npz")[0][head]["test"]["novel"]
         assert pairs[:, 2].sum() == 15 * 12
         np.testing.assert_allclose(right / (15 * 12), reached.mean(), atol=1e-6)
 
@@ -134,7 +134,9 @@ def test_the_episode_shown_is_one_of_the_evaluated(workdir):
     found = observed.read(workdir)
     task = found.about["episode"]["task"]
     right = found.episode["after"] == found.episode["labels"]
-    reached = task_arrays.read(workdir)[0][found.about["episode"]["head"]]["test"]["novel"]
+    reached = weights.tree(workdir / "tasks.npz")[0][found.about["episode"]["head"]]["test"][
+        "novel"
+    ]
     np.testing.assert_allclose(right.mean(), reached[task], atol=1e-6)
     assert found.episode["query_images"].shape == (12, 16, 16, 3)
 
@@ -171,7 +173,9 @@ def test_a_run_of_which_nothing_can_be_drawn_still_ends(workdir, config, monkeyp
 
 def test_heads_of_a_run_are_compared_on_the_same_tasks(workdir):
     found = comparison.compare([runs.read(workdir)], "peer")
-    one, other = (task_arrays.read(workdir)[0][h]["test"]["novel"] for h in ("peer", "T2"))
+    one, other = (
+        weights.tree(workdir / "tasks.npz")[0][h]["test"]["novel"] for h in ("peer", "T2")
+    )
     assert [c.name for c in found] == ["peer", "T2"]
     assert found[0].over is None
     np.testing.assert_allclose(found[1].over.mean, 100 * (other - one).mean(), atol=1e-4)

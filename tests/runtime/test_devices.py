@@ -17,7 +17,7 @@ import jax, numpy as np
 jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
 from sib_jax.config import default
 from sib_jax.experiment import meta_train, settings
-from sib_jax.experiment.evaluate import accuracies
+from sib_jax.experiment.evaluate import answers
 from sib_jax.methods import Classes
 from sib_jax.runtime import devices
 from sib_jax.tasks.setting import Sources
@@ -45,14 +45,14 @@ def case(setting, posterior):
     state = meta_train.start_state(lesson, optimizer, params, train)
     run = meta_train.compile_steps((lesson,), optimizer, head.training.batch)
     state = run(state, train, jax.random.key(0), 0, 10)
-    accuracy = accuracies(
+    (found,) = answers(
         method, state.model, setting, Sources(train, base),
         tasks=12, key=jax.random.key(1), batch=12,
     )
     return {
         "sums": [float(s) for s in state.sums.values()],
         "params": [np.asarray(leaf).ravel().tolist() for leaf in jax.tree.leaves(state.model)],
-        "accuracy": accuracy.tolist(),
+        "accuracy": found.accuracy.tolist(),
     }
 
 found = {f"{s} {p}": case(s, p) for s, p in json.loads(sys.argv[2])}

@@ -30,12 +30,19 @@ _PACKED = 100
 _SMALL = 64 << 20  # bytes that anything may unpack to
 
 
-class _Tar(Files):
-    """The regular files in a tar, compressed or not; links and devices are left out."""
+class _Archive(Files):
+    """Stamped as a whole."""
 
     def __init__(self, path: Path):
         self.where = str(path)
         self._path = path
+
+    def stamp(self, used: Callable[[], Iterable[str]]) -> object:
+        return str(self._path.absolute()), size_and_time(self._path)
+
+
+class _Tar(_Archive):
+    """The regular files in a tar, compressed or not; links and devices are left out."""
 
     @functools.cached_property
     def names(self) -> Sequence[str]:
@@ -54,9 +61,6 @@ class _Tar(Files):
                     assert file is not None  # it is a regular file
                     raw = file.read()
                     yield name, functools.partial(bytes, raw)
-
-    def stamp(self, used: Callable[[], Iterable[str]]) -> object:
-        return str(self._path.absolute()), size_and_time(self._path)
 
     def _members(self, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         limit, last = _limit(self._path.stat().st_size), -1
@@ -114,12 +118,8 @@ class _Bounded:
             raise _too_packed(self._path)
 
 
-class _Zip(Files):
+class _Zip(_Archive):
     """The files in a zip."""
-
-    def __init__(self, path: Path):
-        self.where = str(path)
-        self._path = path
 
     @functools.cached_property
     def names(self) -> Sequence[str]:
@@ -132,9 +132,6 @@ class _Zip(Files):
             for name in sorted(names, key=lambda name: members[name].header_offset):
                 raw = archive.read(members[name])
                 yield name, functools.partial(bytes, raw)
-
-    def stamp(self, used: Callable[[], Iterable[str]]) -> object:
-        return str(self._path.absolute()), size_and_time(self._path)
 
     def _members(self, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         found = [info for info in archive.infolist() if not info.is_dir()]

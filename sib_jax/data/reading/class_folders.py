@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
+from sib_jax.data.published import Found, StandardSplit
 from sib_jax.data.reading.files import Files, is_image
-from sib_jax.data.standard import Found, StandardSplit
 
 SPLIT_FOLDERS: Mapping[str, str] = {
     "train": "train",

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, TypeVar
 
 import numpy as np
@@ -44,31 +44,30 @@ def decode(files: Files, targets: Mapping[str, np.ndarray]) -> None:
         size, _, channels = out.shape
         out[:] = decode_one(io.BytesIO(read()), size, channels, files.path(name))
 
-    _on_all_cores(one, files.read(targets), len(targets))
-
-
-def _on_all_cores(work: Callable[..., None], items: Iterable[tuple], count: int) -> None:
-    """Calls work(*item) for each item in threads: Pillow decodes without Python's lock."""
     cores = os.cpu_count() or 1
-    bar = tqdm.tqdm(
-        None, "decoding", count, unit=" images", disable=not sys.stderr.isatty(), leave=False
-    )
-    # The first error ends all: what has not begun is dropped.
+    # Pillow decodes without Python's lock. The first error ends all: what has not begun is dropped.
     with (
-        bar,
+        progress_line("decoding", len(targets)) as line,
         large_allowed(),
         concurrent.futures.ThreadPoolExecutor(cores) as pool,
     ):
         try:
             running: set[concurrent.futures.Future[None]] = set()
-            for item in items:
-                running.add(pool.submit(work, *item))
+            for name, read in files.read(targets):
+                running.add(pool.submit(one, name, read))
                 if len(running) >= 16 * cores:  # do not read further ahead: memory
-                    running = _first_done(running, bar)
+                    running = _first_done(running, line)
             while running:
-                running = _first_done(running, bar)
+                running = _first_done(running, line)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def progress_line(what: str, count: int) -> tqdm.tqdm:
+    """Shows how many images are done, on a terminal alone."""
+    return tqdm.tqdm(
+        None, what, count, unit=" images", disable=not sys.stderr.isatty(), leave=False
+    )
 
 
 def large_allowed() -> warnings.catch_warnings:
@@ -77,13 +76,13 @@ def large_allowed() -> warnings.catch_warnings:
 
 
 def _first_done(
-    running: set[concurrent.futures.Future[None]], bar: tqdm.tqdm
+    running: set[concurrent.futures.Future[None]], line: tqdm.tqdm
 ) -> set[concurrent.futures.Future[None]]:
     """Waits until one or more are done; the others."""
     done, rest = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
     for future in done:
         future.result()
-        bar.update()
+        line.update()
     return rest
 
 

@@ -22,7 +22,7 @@ else:
 
 from sib_jax.data.errors import DataError
 from sib_jax.data.reading.walk import walk
-from sib_jax.runtime.files import shown
+from sib_jax.runtime.files import shown, unreadable
 
 
 class Files(abc.ABC):
@@ -138,7 +138,7 @@ def given(data_dir: str | os.PathLike[str], wanted: str) -> Path:
     except FileNotFoundError:
         raise DataError(f"{where} does not exist; --data_dir must be {wanted}") from None
     except OSError as error:
-        raise _unreadable(where, error) from error
+        raise _unreadable(data_dir, error) from error
     except (RuntimeError, ValueError) as error:  # no such user; a zero byte
         raise DataError(f"{where} is no path ({error}); --data_dir must be {wanted}") from error
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
@@ -147,7 +147,7 @@ def given(data_dir: str | os.PathLike[str], wanted: str) -> Path:
 
 
 @contextlib.contextmanager
-def reading(path: object) -> Iterator[None]:
+def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     """Around whatever reads the user's files: errors of the system become a `DataError`.
 
     Args:
@@ -160,9 +160,9 @@ def reading(path: object) -> Iterator[None]:
     except ValueError as error:
         if isinstance(error, DataError) or "null" not in str(error):
             raise
-        raise DataError(f"{shown(str(path))} is no path ({error})") from error
+        raise DataError(f"{shown(path)} is no path ({error})") from error
     except MemoryError as error:
-        raise DataError(f"{shown(str(path))} is too large for the memory there is") from error
+        raise DataError(f"{shown(path)} is too large for the memory there is") from error
 
 
 def content(path: Path) -> bytes:
@@ -209,12 +209,9 @@ def is_made_hidden(name: str) -> bool:
     return is_hidden(name) and "__MACOSX" not in parts and not parts[-1].startswith("._")
 
 
-def _unreadable(path: object, error: OSError) -> DataError:
-    where = shown(os.fsdecode(path) if isinstance(path, bytes) else str(path))
-    return DataError(
-        f"{where} cannot be read ({error.strerror or error}); check that it is there and that you "
-        "may read it"
-    )
+def _unreadable(path: str | os.PathLike[str], error: OSError) -> DataError:
+    remedy = "check that it is there and that you may read it"
+    return DataError(unreadable(path, error, remedy))
 
 
 def size_and_time(path: str | Path) -> tuple[int, int]:

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sib_jax.data import standard
+from sib_jax.data import published
 from sib_jax.data.errors import DataError
 from sib_jax.data.prepare import Arrays
+from sib_jax.data.published import StandardSplit
 from sib_jax.data.reading.files import Files
-from sib_jax.data.standard import StandardSplit
 from sib_jax.runtime.files import shown
 
 _INFO = "dataset_info.json"
@@ -94,7 +94,7 @@ def read(
         reason = f"{type(error).__name__}: {shown(str(error))}"
         raise DataError(f"{where} cannot be read ({reason}); prepare it again") from error
     named = file_names if all(file_names) else []
-    return standard.arrange_arrays(stacked, classes, split, where, file_names=named)
+    return published.arrange_arrays(stacked, classes, split, where, file_names=named)
 
 
 def _json(content: bytes) -> Any:

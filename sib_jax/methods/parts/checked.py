@@ -1,5 +1,10 @@
 """An episode as users write one: lists in place of arrays, and labels that may be wrong."""
 
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
 from sib_jax.sib import checks
 from sib_jax.tasks.episode import Episode
 
@@ -35,3 +40,24 @@ def checked(episode: Episode, ways: int, reads: str = "features") -> Episode:
         known_as=f"ways={ways}",
     )
     return episode._replace(support=support, support_labels=labels, query=query)
+
+
+def scored(
+    logits: Callable[[Any, jax.Array, jax.Array, jax.Array], jax.Array],
+    ways: int,
+    reads: str = "features",
+) -> Callable[[Any, Episode, jax.Array], jax.Array]:
+    """`Method.logits` of a method in which nothing is random.
+
+    Args:
+      logits: (parameters, support, support_labels, query) -> [n, k].
+      ways: k.
+      reads: as in `Method`.
+    """
+
+    def of_episode(params: Any, episode: Episode, key: jax.Array) -> jax.Array:
+        del key
+        episode = checked(episode, ways, reads)
+        return logits(params, episode.support, episode.support_labels, episode.query)
+
+    return of_episode

@@ -28,7 +28,7 @@ class NotFiniteError(UserError):
     """Answers of which no accuracy can be told."""
 
 
-def reached(
+def evaluated(
     experiment: Experiment,
     head: Head,
     params: Any,

@@ -1,4 +1,4 @@
-"""Data sets with a standard split: a copy is found in each of its forms, checked, and prepared."""
+"""Published data sets, of a standard split: a copy is found in any of its forms, and prepared."""
 
 import dataclasses
 import functools
@@ -16,6 +16,7 @@ from sib_jax.data.prepare import Arrays, Copy
 from sib_jax.data.reading.files import Files, given
 from sib_jax.data.reading.locate import locate
 from sib_jax.data.split import SPLITS, DataSet
+from sib_jax.runtime.files import listed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +58,18 @@ class Source(NamedTuple):
     """Where and in which forms copies of a data set come.
 
     Attributes:
+      name: of the data set.
+      version: raised when reading changes, so that old cache entries are not found.
+      channels: 3, or 1 for gray.
       forms: each looks at files and gives the copy, or None where they are not of its form.
       archives: matches the names of archives that may hold a copy.
       parts: such as train and val: what an archive of a part of a copy is named after.
       wanted: the forms in words, for messages.
     """
 
+    name: str
+    version: int
+    channels: int
     forms: Sequence[Callable[[Files, StandardSplit], Copy | None]]
     archives: re.Pattern[str]
     parts: Collection[str]
@@ -70,25 +77,15 @@ class Source(NamedTuple):
 
 
 def load(
-    name: str,
-    version: int,
-    data_dir: str | Path,
-    source: Source,
-    standard: StandardSplit,
-    *,
-    image_size: int,
-    channels: int,
+    source: Source, data_dir: str | Path, standard: StandardSplit, *, image_size: int
 ) -> DataSet:
     """Finds a copy and prepares it once.
 
     Args:
-      name: the data set's name.
-      version: raised when reading changes, so that old cache entries are not found.
+      source: the data set, and the forms that a copy may have.
       data_dir: directory, tar or zip that holds the copy, or a directory of such archives.
-      source: the forms it may have.
       standard: what a complete copy is.
       image_size: pixels, height and width of the stored images.
-      channels: 3, or 1 for gray.
 
     Raises:
       DataError: there is no copy, or it is incomplete, mixed up or damaged.
@@ -121,8 +118,10 @@ def load(
             )
         return found
 
-    key = (version, standard.classes, standard.images)
-    return prepare.load(name, key, files, copy, image_size=image_size, channels=channels)
+    key = (source.version, standard.classes, standard.images)
+    return prepare.load(
+        source.name, key, files, copy, image_size=image_size, channels=source.channels
+    )
 
 
 def arrange(
@@ -225,7 +224,7 @@ def check(counts: Mapping[str, Mapping[str, int]], standard: StandardSplit, wher
         if missing:
             raise DataError(
                 f"{where}: {split} lacks {len(missing)} of {standard.title}'s {len(expected)} "
-                f"classes: {_few(missing)}. Complete it: {standard.obtain}"
+                f"classes: {listed(missing)}. Complete it: {standard.obtain}"
             )
     for split in SPLITS:
         wrong = [
@@ -236,15 +235,9 @@ def check(counts: Mapping[str, Mapping[str, int]], standard: StandardSplit, wher
         if wrong:
             raise DataError(
                 f"{where}: every class of {standard.title} has {standard.images} images, but in "
-                f"{split} {_few(wrong)}. Complete it: {standard.obtain}"
+                f"{split} {listed(wrong)}. Complete it: {standard.obtain}"
             )
 
 
 def _file_name(name: str) -> tuple[str, str]:
     return PurePosixPath(name).name, name
-
-
-def _few(items: Collection[str]) -> str:
-    """The first three, and how many more there are."""
-    first = ", ".join(list(items)[:3])
-    return first + (f" and {len(items) - 3} more" if len(items) > 3 else "")
