@@ -73,7 +73,7 @@ def test_the_mean_of_the_base_classes_is_subtracted_and_kept(config, tmp_path, m
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"simple_shot.centre": "base"}, "centre is 'base', but L2N subtracts none: set"),
+        ({"simple_shot.centre": "base"}, "centre is 'base', but L2N subtracts no mean: set"),
         ({"simple_shot.centre": "all"}, "unknown centre 'all'; known are 'episode' and 'base'"),
     ],
 )
