@@ -180,7 +180,7 @@ def read(c: Any) -> Experiment:
 
 
 def equal_heads(heads: Sequence[Head]) -> list[list[str]]:
-    """Names of heads that differ in nothing else, such as in T under a method without one."""
+    """Groups of heads that differ only in name, for example with a T that is ignored."""
     alike: dict[Any, list[str]] = {}
     for head in heads:
         alike.setdefault(repr(head._replace(name="", trained_alike=())), []).append(head.name)
