@@ -96,7 +96,7 @@ def test_heads_that_the_first_run_has_no_tasks_of_are_left_out_and_named(caplog)
     with caplog.at_level("INFO"):
         found = comparison.compare([_run(), _of_two_kinds("other", 1)])
     assert [c.name for c in found] == ["one T3", "other h0_1", "other h1_1"]
-    assert "left out of other, on tasks that one has not: h0_5, h1_5" in caplog.text
+    assert "left out of other, on tasks that one does not have: h0_5, h1_5" in caplog.text
 
 
 def test_beside_base_classes_the_baseline_is_the_best_among_all_classes():
