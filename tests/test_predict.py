@@ -110,7 +110,7 @@ def test_the_table_goes_to_the_standard_output_and_links_and_hidden_are_told(
     words = [BACKBONE, f"--support={images}/support", f"--query={query}"]
     predict.main([*words, f"--out={tmp_path}/out.csv"])
     told = capsysbinary.readouterr().out.decode()
-    assert f"left out of --query: {query}/red/twice.png, {query}/red/gone.png, links to" in told
+    assert f"left out of --query: {query}/red/twice.png, {query}/red/gone.png, linked to" in told
     assert f"left out of --query: {query}/.green/0.png, hidden by a name that begins with" in told
     predict.main([*words, "--out=-"])
     written = capsysbinary.readouterr()
@@ -143,9 +143,9 @@ def test_a_glob_has_no_accuracy_where_its_folders_are_no_classes(images, tmp_pat
     ("options", "message"),
     [
         ({"support": None}, "arguments are required: --support"),
-        ({"support": "nowhere"}, "--support=nowhere is no folder"),
+        ({"support": "nowhere"}, "--support=nowhere is not a folder"),
         ({"support": "{images}/support/red"}, "must hold two or more class folders"),
-        ({"query": "nowhere/*.png"}, "is no folder, and matches no image files"),
+        ({"query": "nowhere/*.png"}, "is not a folder, and matches no image files"),
         ({"query": "{images}/.hidden/"}, "holds no images ({images}/.hidden/.a.png: hidden by a n"),
         ({"query": "{images}/.hidden/.*.png"}, "image files ({images}/.hidden/.a.png: hidden by"),
         ({"run": "nowhere"}, "a run has its own: backbone, method and image_size are for use wi"),
@@ -161,8 +161,8 @@ def test_a_glob_has_no_accuracy_where_its_folders_are_no_classes(images, tmp_pat
         ({"support": ""}, "is empty"),
         ({"sheet": "sheet.jpg"}, "let its name end with .png"),
         ({"sheet": "a.png", "out": "a.png"}, "--sheet and --out are the same file"),
-        ({"copy_to": "{images}"}, "{images} holds files already: name a new folder for copies"),
-        ({"copy_to": "{images}/query/x"}, "lies in {images}/query, where the copies would be sor"),
+        ({"copy_to": "{images}"}, "{images} already holds files: name a new folder for copies"),
+        ({"copy_to": "{images}/query/x"}, "is in {images}/query, where the copies would be sor"),
         ({"copy_to": "{images}/support/red/0.png"}, "0.png is a file, not a folder"),
         ({"sure": "0.5"}, "it goes with --copy_to"),
         ({"sure": "60%", "copy_to": "x"}, "must be a number in 0..1, got 60%"),
@@ -225,12 +225,14 @@ def test_files_that_are_no_images_are_named(images, tmp_path, capsys):
     for name in ("IMG_1.xyz", "Thumbs.db", ".hidden"):
         (tmp_path / "query" / name).write_bytes(b"")
     words = [BACKBONE, f"--support={images}/support", f"--query={tmp_path}/query"]
-    with pytest.raises(SystemExit, match=r"holds no images \(.*IMG_1\.xyz: named like no image"):
+    with pytest.raises(
+        SystemExit, match=r"holds no images \(.*IMG_1\.xyz: not named like an image"
+    ):
         predict.main(words)
     shutil.copy(images / "query" / "red" / "0.png", tmp_path / "query")
     predict.main([*words, f"--out={tmp_path}/out.csv"])
     told = capsys.readouterr().out
-    assert f"left out of --query: {tmp_path}/query/IMG_1.xyz, named like no image" in told
+    assert f"left out of --query: {tmp_path}/query/IMG_1.xyz, not named like an image" in told
     assert "Thumbs" not in told
 
 
@@ -238,8 +240,8 @@ def test_files_that_are_no_images_are_named(images, tmp_path, capsys):
     ("made", "message"),
     [
         ("owls/", "class folders without images, owls: put examples there"),
-        ("owls/0.png", "are the same image, as examples of two classes"),
-        ("loose.png", "has images in no class folder, .*loose.png: put them into one"),
+        ("owls/0.png", "are the same image, given as examples of two classes"),
+        ("loose.png", "has images outside its class folders, .*loose.png: put them into"),
         ("label/own.png", "has a class label, which is a column of the answer"),
     ],
 )
@@ -385,7 +387,7 @@ def test_an_encoder_sees_what_can_be_read_and_is_told_of_the_rest(
     assert "red/1.png cannot be read as an image" in capsys.readouterr().out
     assert len(rows(tmp_path / "out.csv")) == 5
     shutil.copy(broken / "support" / "red" / "0.png", broken / "support" / "blue, dark" / "9.png")
-    with pytest.raises(SystemExit, match="are the same image, as examples of two classes"):
+    with pytest.raises(SystemExit, match="are the same image, given as examples of two classes"):
         predict.main(words)
 
 

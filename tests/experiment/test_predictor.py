@@ -350,7 +350,7 @@ def test_images_of_pillow_s_are_read_as_their_files_are(tmp_path):
         with Image.open(path) as image:
             found = prepare([image], 24, 3)[0]
         np.testing.assert_array_equal(found, wanted)
-    with pytest.raises(UserError, match="cannot be read: its pixels are no whole numbers"):
+    with pytest.raises(UserError, match="cannot be read: its pixels are not whole numbers"):
         prepare([Image.new("F", (9, 9))], 24, 3)
 
 
@@ -535,7 +535,7 @@ def test_an_encoder_that_changes_its_mind_is_told():
     images = np.zeros((40, 4, 4, 3), np.uint8)
     lengths = iter((3, 3, 5))
     found = sib_jax.load(encoder=lambda given: np.ones((len(given), next(lengths))))
-    with pytest.raises(DataError, match="features of several lengths: 3 and 5"):
+    with pytest.raises(DataError, match="features of different lengths: 3 and 5"):
         found.features(images)
 
 
