@@ -101,7 +101,7 @@ def _without_colon(path: Path) -> str:
     if ":" in near:
         raise UserError(
             f"--config={path} cannot be read from here, as a colon ends the name of a config file: "
-            "start the command in a folder on the way to it, or on its drive"
+            "start the command in the folder it is in, or on its drive"
         )
     return near
 

@@ -112,12 +112,12 @@ def places(tmp_path):
     return {
         "file": "file is a file, not a folder; choose another path",
         "file/below/it": "file is a file, not a folder; choose another path",
-        "dangling": f"is a link to {tmp_path / 'nowhere'}, not there; choose another path",
-        "dangling/below": f"is a link to {tmp_path / 'nowhere'}, not there; choose another path",
+        "dangling": f"is a link to {tmp_path / 'nowhere'}, which is missing; choose another path",
+        "dangling/below": f"link to {tmp_path / 'nowhere'}, which is missing; choose another path",
         "circle": "cannot be written: ",
         "n" * 300: "File name too long; choose a shorter path",
         "/".join(["n" * 200] * 20): "File name too long; choose a shorter path",
-        "zero\0byte": "a path has no zero byte",
+        "zero\0byte": "a path cannot hold a zero byte",
     }
 
 
