@@ -395,7 +395,7 @@ def test_an_encoder_sees_what_can_be_read_and_is_told_of_the_rest(
     ("words", "message"),
     [
         (["--encoder=x.py", BACKBONE], "encoder takes the place of backbone: give one of them"),
-        (["--encoder=x.py"], "x.py does not exist: an encoder is a Python file"),
+        (["--encoder=x.py"], "x.py does not exist: give a Python file"),
         (["--encoder=x.py", "--run=nowhere"], "nowhere does not exist"),
         (["--encoder={encoder}", "--method=sib_plus"], "'sib_plus' is trained, so it needs a run"),
         (["--encoder={encoder}", "--steps=2"], "steps chooses T of SIB; soft_kmeans has no"),

@@ -238,7 +238,9 @@ def test_without_a_run(episode):
         sib_jax.load(backbone="mini_imagenet-conv4_64", method="sib")
     with pytest.raises(UserError, match="'matching' is trained, so it needs a run"):
         sib_jax.load(backbone="mini_imagenet-conv4_64", method="matching")
-    with pytest.raises(UserError, match="a file nor a shipped backbone; there is cifar_fs-"):
+    with pytest.raises(
+        UserError, match="a file nor a shipped backbone; shipped backbones: cifar_fs-"
+    ):
         sib_jax.load(backbone="resnet")
     with pytest.raises(UserError, match="image_size must be a whole number, got '84'"):
         sib_jax.load(backbone="mini_imagenet-conv4_64", image_size="84")
