@@ -57,7 +57,7 @@ def test_folders_to_csv_summary_and_sheet(images, tmp_path, capsys):
         ]
     )
     told = capsys.readouterr().out
-    assert "6 images among 2 classes by 5 examples, soft_kmeans" in told
+    assert "6 images sorted into 2 classes from 5 examples, by soft_kmeans" in told
     assert "accuracy 100.0%: 6 of 6 images" in told
     table = rows(out)
     assert list(table[0]) == ["image", "label", "probability", "blue, dark", "red"]
@@ -85,7 +85,7 @@ def test_a_sheet_has_each_class_with_its_surest_images_first(images, tmp_path, m
     predict.write_sheet(tmp_path / "sheet.png", support, query, found, truth)
     titles = ["blue, dark: 2 images", "red: 4 images"]
     if most == 1:
-        titles = ["the 1 classes with the most images; 1 more are not shown", "red: 4 images"]
+        titles = ["the 1 classes with the most images; 1 more not shown", "red: 4 images"]
     assert [section.title for section in drawn] == titles
     red = drawn[-1]
     assert [tile.caption for tile in red.queries] == ["90%", "70%", "70%", "70%"]
@@ -135,7 +135,7 @@ def test_a_glob_has_no_accuracy_where_its_folders_are_no_classes(images, tmp_pat
     told = capsys.readouterr().out
     assert "4 images" in told
     assert "accuracy " not in told
-    assert "rarely chooses a class of fewer examples" in told  # there are 2 and 3
+    assert "rarely chooses a class with fewer examples" in told  # there are 2 and 3
     assert [row["label"] for row in rows(tmp_path / "out.csv")] == ["blue, dark"] * 3 + ["red"]
 
 
@@ -153,19 +153,19 @@ def test_a_glob_has_no_accuracy_where_its_folders_are_no_classes(images, tmp_pat
         ({"run": "nowhere", "backbone": None}, "nowhere does not exist"),
         ({"backbone": "resnet"}, "neither a file nor a shipped backbone"),
         ({"method": "sib"}, "'sib' is trained: it needs a run, or an official netSIB"),
-        ({"seed": "-1"}, "must be a whole number in 0..4294967295, got -1"),
+        ({"seed": "-1"}, "must be a whole number from 0 to 4294967295, got -1"),
         ({"steps": "three"}, "invalid int value: 'three'"),
         ({"out": "/dev/null"}, "it is a device or pipe, not a file"),
         ({"out": "{images}/support/red/0.png"}, "is one of the images: name another file"),
         ({"sheet": "{images}/query/red/1.png"}, "is one of the images: name another file"),
         ({"support": ""}, "is empty"),
-        ({"sheet": "sheet.jpg"}, "let its name end with .png"),
+        ({"sheet": "sheet.jpg"}, "its name must end in .png"),
         ({"sheet": "a.png", "out": "a.png"}, "--sheet and --out are the same file"),
         ({"copy_to": "{images}"}, "{images} already holds files: name a new folder for copies"),
         ({"copy_to": "{images}/query/x"}, "is in {images}/query, where the copies would be sor"),
         ({"copy_to": "{images}/support/red/0.png"}, "0.png is a file, not a folder"),
-        ({"sure": "0.5"}, "it goes with --copy_to"),
-        ({"sure": "60%", "copy_to": "x"}, "must be a number in 0..1, got 60%"),
+        ({"sure": "0.5"}, "give --copy_to too"),
+        ({"sure": "60%", "copy_to": "x"}, "must be a number from 0 to 1, got 60%"),
     ],
 )
 def test_a_mistake_is_one_line(images, tmp_path, options, message):
@@ -242,7 +242,7 @@ def test_files_that_are_no_images_are_named(images, tmp_path, capsys):
         ("owls/", "class folders without images, owls: put examples there"),
         ("owls/0.png", "are the same image, given as examples of two classes"),
         ("loose.png", "has images outside its class folders, .*loose.png: put them into"),
-        ("label/own.png", "has a class label, which is a column of the answer"),
+        ("label/own.png", "has a class named label, which is already a column"),
     ],
 )
 def test_class_folders_that_cannot_be_meant(images, tmp_path, made, message):
@@ -427,7 +427,10 @@ def test_a_method_of_one_s_own_file(images, tmp_path, capsys):
     before, path = dict(METHODS), [*sys.path]
     try:
         predict.main([*words, f"--import={own}"])
-        assert "6 images among 2 classes by 5 examples, own_nearest" in capsys.readouterr().out
+        assert (
+            "6 images sorted into 2 classes from 5 examples, by own_nearest"
+            in capsys.readouterr().out
+        )
     finally:
         METHODS.clear()
         METHODS.update(before)
@@ -439,6 +442,6 @@ def test_a_method_of_one_s_own_file(images, tmp_path, capsys):
         own.write_text(content)
         with pytest.raises(SystemExit, match=message):
             predict.main([*words, f"--import={own}"])
-    with pytest.raises(SystemExit, match="is no Python file that is there"):
+    with pytest.raises(SystemExit, match="is not an existing Python file"):
         predict.main([*words, f"--import={tmp_path}/nowhere.py"])
     sys.path[:] = path

@@ -381,6 +381,11 @@ def listed(names: Sequence[StrPath]) -> str:
     return ", ".join(shown(name) for name in names[:_NAMED]) + more
 
 
+def counted(count: int, noun: str) -> str:
+    """Such as "1 image" and "2 images"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def why_lacking(folder: Path, lacks: str) -> str:
     """In words, why a file is not in a folder: the folder `lacks` it, or is not one."""
     if folder.is_dir():

@@ -167,7 +167,7 @@ def test_values_that_cannot_be_finished(config, tmp_path, monkeypatch, field, va
 
 def test_a_field_that_is_no_name(config, tmp_path):
     config.heads = (("a", {3: 4}),)
-    assert "config.heads: a has a field that is no name" in refused(config, tmp_path / "run")
+    assert "config.heads: a has a field that is not a name" in refused(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
