@@ -30,7 +30,7 @@ def load(
 ) -> DataSet:
     """A directory of class folders, decoded once and then memory-mapped.
 
-    The directory holds either train, val and test, each of class folders, or class folders alone,
+    The directory holds either train, val and test, each of class folders, or just class folders,
     whose classes (not images) are then split by a shuffle of their sorted names. The images of a
     class may be in folders below it. Hidden files and files that are not images are skipped, and
     counted in the log. So are links that lead out of the directory, and links to what is counted

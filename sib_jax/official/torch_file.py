@@ -124,7 +124,7 @@ class _Content:
         self._budget = Budget(_COPIES * size + 1000)
 
     def read(self, file: BinaryIO) -> Any:
-        """The pickle where `file` stands."""
+        """The pickle at the current position of `file`."""
         return plain_pickle.load(
             file,
             self._size,
@@ -276,7 +276,7 @@ def _read_legacy(file: BinaryIO, size: int, where: str) -> Any:
         little = bool(system.get("little_endian", little))
     start = file.tell()
 
-    # The data stand behind the pickle that describes them: it is read twice, first for the types.
+    # The data come after the pickle that describes them: it is read twice, first for the types.
     wanted: dict[str, tuple[str, int]] = {}
 
     def note(kind: str, key: str, count: int) -> _Storage:

@@ -98,7 +98,7 @@ def _named(tree: Any) -> list[tuple[str, Any]]:
 
 def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     try:
-        # Opened here: numpy leaves a file open that is no whole zip.
+        # Opened here: numpy leaves a file open that is not a complete zip.
         with open(path, "rb") as raw:
             if not zipfile.is_zipfile(raw):  # which numpy would take for a pickle
                 raise ValueError("it is not a complete zip file")
