@@ -45,7 +45,7 @@ def test_an_empty_path_is_no_folder():
 
 @pytest.mark.parametrize("option", ["--out=x.html", "--against=T0", "--split=val"])
 def test_a_report_of_one_run_takes_no_option_of_a_comparison(option):
-    with pytest.raises(SystemExit, match="is of a comparison: give two runs or more"):
+    with pytest.raises(SystemExit, match="is only for comparisons: give two runs or more"):
         report_command.main(["runs/one", option])
 
 

@@ -33,7 +33,7 @@ def test_the_accuracy_of_an_official_checkpoint(tmp_path):
     other, kept = tmp_path / CHECKPOINT.name, head.read_bytes()
     torch_write.write(other, state | {"SIB": {k: v + 1 for k, v in state["SIB"].items()}})
     words[0] = f"--checkpoint={other}"
-    with pytest.raises(SystemExit, match=r"another head official; choose another --workdir"):
+    with pytest.raises(SystemExit, match=r"parameters of head official; choose another --workdir"):
         evaluate.main([*words, "--tasks=20", f"--workdir={tmp_path}/run"])
     assert head.read_bytes() == kept
 

@@ -54,7 +54,7 @@ def test_mistakes_are_one_line(tmp_path, backbone):
         features.main(
             ["--backbone=mini_imagenet-conv4_64", "--dataset=glyphs", "--image_size=84", out]
         )
-    with pytest.raises(SystemExit, match=r"sees images of 80 pixels, but image_size is 32"):
+    with pytest.raises(SystemExit, match=r"takes images of 80 pixels, but image_size is 32"):
         features.main(
             ["--backbone=mini_imagenet-conv4_64", "--dataset=glyphs", "--image_size=32", out]
         )

@@ -169,14 +169,14 @@ def test_lists_are_arrays_too():
 def test_labels_out_of_range_are_told_where_they_are_known():
     episode = _one()
     bad = episode._replace(support_labels=jnp.asarray(episode.support_labels) + 1)
-    with pytest.raises(ValueError, match=r"must lie in 0..4 for ways=5, got 1..5"):
+    with pytest.raises(ValueError, match=r"must be in 0..4 for ways=5, got 1..5"):
         jax.jit(lambda p: _theta0(p, bad))(_params())
 
 
 def test_a_posterior_of_other_ways_is_refused():
     episode = _one()
     three = sib_jax.PointMass(jnp.ones((3, FEATURES)))
-    with pytest.raises(ValueError, match=r"of 3 ways, but the gradient network .* is for 5"):
+    with pytest.raises(ValueError, match=r"has 3 ways, but the gradient network .* is for 5"):
         sib_jax.adapt(_params(), three, episode.query, **INNER)
 
 
@@ -195,7 +195,7 @@ def test_a_posterior_of_other_ways_is_refused():
         (
             {"query_labels": np.repeat(np.arange(5), 3) + 1},
             ValueError,
-            "query_labels must lie in 0..4 for ways=5, got 1..5",
+            "query_labels must be in 0..4 for ways=5, got 1..5",
         ),
         (
             {"query": np.ones((0, FEATURES)), "query_labels": []},
@@ -256,7 +256,7 @@ def test_a_tuple_is_no_episode():
         ),
         (
             {"ways": 1, "shots": 1, "queries": 1, "query_classes": "missing"},
-            "the one class has no query",
+            "the one class needs queries",
         ),
     ],
 )
@@ -359,7 +359,7 @@ def test_logits_and_bound_take_lists_and_refuse_what_does_not_fit():
         sib_jax.elbo(params, posterior, *lists),
         sib_jax.elbo(params, posterior, episode.query, episode.query_labels),
     )
-    with pytest.raises(ValueError, match=r"query_labels must lie in 0..4 for ways=5, got 1..5"):
+    with pytest.raises(ValueError, match=r"query_labels must be in 0..4 for ways=5, got 1..5"):
         sib_jax.elbo(params, posterior, episode.query, episode.query_labels + 1)
     with pytest.raises(ValueError, match="query has features of length 7"):
         sib_jax.logits(params, posterior, np.ones((3, 7)))

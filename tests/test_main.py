@@ -64,7 +64,7 @@ def _no_config_before(monkeypatch):
             "heads: none is named 'T9'; this experiment has T0, adapted",
         ),
         (("--config=5w1s", "--heads="), "heads is empty: name at least one"),
-        (("--config=5w1s", "--workdir=gs://mine/run"), "is an address, but a workdir is a folder"),
+        (("--config=5w1s", "--workdir=gs://mine/run"), "is an address, but a workdir must be a"),
     ],
 )
 def test_a_mistake_ends_in_one_message(arguments, message, monkeypatch):

@@ -148,7 +148,7 @@ def test_a_glob_has_no_accuracy_where_its_folders_are_no_classes(images, tmp_pat
         ({"query": "nowhere/*.png"}, "is not a folder, and matches no image files"),
         ({"query": "{images}/.hidden/"}, "holds no images ({images}/.hidden/.a.png: hidden by a n"),
         ({"query": "{images}/.hidden/.*.png"}, "image files ({images}/.hidden/.a.png: hidden by"),
-        ({"run": "nowhere"}, "a run has its own: backbone, method and image_size are for use wi"),
+        ({"run": "nowhere"}, "backbone, method and image_size are for use without a run"),
         ({"backbone": None}, "give --run=WORKDIR of a finished run, or --backbone"),
         ({"run": "nowhere", "backbone": None}, "nowhere does not exist"),
         ({"backbone": "resnet"}, "neither a file nor a shipped backbone"),
@@ -394,11 +394,11 @@ def test_an_encoder_sees_what_can_be_read_and_is_told_of_the_rest(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--encoder=x.py", BACKBONE], "encoder takes the place of backbone: give one of them"),
+        (["--encoder=x.py", BACKBONE], "encoder takes the place of backbone: give only one"),
         (["--encoder=x.py"], "x.py does not exist: give a Python file"),
         (["--encoder=x.py", "--run=nowhere"], "nowhere does not exist"),
         (["--encoder={encoder}", "--method=sib_plus"], "'sib_plus' is trained, so it needs a run"),
-        (["--encoder={encoder}", "--steps=2"], "steps chooses T of SIB; soft_kmeans has no"),
+        (["--encoder={encoder}", "--steps=2"], "steps chooses T of SIB, but the method is"),
     ],
 )
 def test_mistakes_with_an_encoder(images, encoder, words, message):

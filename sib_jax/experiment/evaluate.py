@@ -19,11 +19,11 @@ from sib_jax.tasks.setting import Setting, Sources
 STREAMS = {"val": Stream.VAL_TASKS, "test": Stream.TEST_TASKS}
 """Where the tasks of a split come from."""
 
-_UNDER_WAY = 4  # batches: many, on several CPU devices, may lock each other out
+_UNDER_WAY = 4  # batches in flight: with more of them, several CPU devices may deadlock
 
 
 class Answers(NamedTuple):
-    """To the queries of some episodes, on the devices.
+    """Answers to the queries of some episodes, on the devices.
 
     Attributes:
       accuracy: [episodes, len(setting.measures)], 0 to 1.
@@ -49,14 +49,14 @@ def evaluate(
     """Mean accuracies over `tasks` episodes; episode i is a function of (key, i).
 
     Args:
-      method: what answers the queries. Keep it: another one, even if equal, is compiled anew
-        (`settings.method_of` gives the same one of equal settings).
+      method: what answers the queries. Reuse the same object: an equal one is compiled again
+        (`settings.method_of` returns the same object for equal settings).
       params: its parameters.
       setting: how episodes are drawn.
       sources: what they are drawn from.
       tasks: number of episodes.
       key: PRNG key.
-      batch: episodes at once, or a few more, so that every device has as many.
+      batch: episodes at once, rounded up so that every device gets equally many.
 
     Returns:
       An interval for each of `setting.measures`.
@@ -76,7 +76,7 @@ def answers(
     key: jax.Array,
     batch: int = 50,
 ) -> Iterator[Answers]:
-    """Those of all episodes, batch after batch; arguments as in `evaluate`."""
+    """Answers to all episodes, batch by batch; arguments as in `evaluate`."""
     batch = devices.filled(batch)
     mesh = devices.episode_mesh(batch)
     params, sources = devices.to_all(params, mesh), devices.shared(sources, mesh)
@@ -91,7 +91,7 @@ def answers(
 
 
 def keys_of_task(key: jax.Array, index: jax.Array | int) -> tuple[jax.Array, jax.Array]:
-    """What task number `index` is drawn with, and what the method gets."""
+    """The key that task number `index` is drawn with, and the key that the method gets."""
     draw_key, method_key = jax.random.split(jax.random.fold_in(key, index))
     return draw_key, method_key
 
@@ -106,7 +106,7 @@ def _answers(
     setting: Setting,
     batch: int,
 ) -> Answers:
-    """To the episodes start ... start + batch - 1."""
+    """Answers to the episodes start ... start + batch - 1."""
     mesh = devices.episode_mesh(batch)
 
     def answered(index: jax.Array) -> Answers:

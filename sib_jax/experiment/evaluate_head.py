@@ -1,4 +1,4 @@
-"""What a head reaches on the tasks of an experiment: rows of results.json, and numbers behind."""
+"""Evaluates a head on the tasks of an experiment: rows of results.json and what is behind them."""
 
 import time
 import zlib
@@ -25,7 +25,7 @@ from sib_jax.tasks.interval import interval
 
 
 class NotFiniteError(UserError):
-    """Answers of which no accuracy can be told."""
+    """Answers that are not finite, and so have no accuracy."""
 
 
 def evaluated(
@@ -36,7 +36,7 @@ def evaluated(
     workdir: Path,
     about_tasks: dict[str, Any],
 ) -> Reached:
-    """Evaluated now, or before this job was stopped."""
+    """What the head reaches, evaluated now or before this job was stopped."""
     evaluation = experiment.evaluation
     depends_on = {
         **about_tasks,
@@ -57,7 +57,7 @@ def evaluated(
 
 
 def _evaluate(experiment: Experiment, head: Head, params: Any, of: Inputs) -> Reached:
-    """By split, in the order of the config; validation is first and chooses what is fitted."""
+    """Results by split, in the config's order; validation runs first, as the fit is made on it."""
     evaluation = experiment.evaluation
     found, fitted = {}, None
     for split in sorted(evaluation.tasks, key=SPLITS.index):
@@ -70,7 +70,7 @@ def _evaluate(experiment: Experiment, head: Head, params: Any, of: Inputs) -> Re
             head.setting,
             of.evaluation[split],
             tasks=tasks,
-            # Of the experiment and not of the head: every head sees the same tasks.
+            # The experiment's seed, not the head's: every head gets the same tasks.
             key=key(evaluation.seed, STREAMS[split]),
             batch=evaluation.batch,
         )
@@ -81,8 +81,8 @@ def _evaluate(experiment: Experiment, head: Head, params: Any, of: Inputs) -> Re
             measured = measure(answered, head.setting.task.ways, fitted)
         if strange := np.count_nonzero(~np.isfinite(measured.raw.nll)):
             raise NotFiniteError(
-                f"head {head.name} has no finite answer to {strange} of {tasks} {split} tasks: "
-                "leave it out of config.heads, or scale its input down"
+                f"head {head.name} gives answers that are not finite to {strange} of {tasks} "
+                f"{split} tasks: leave it out of config.heads, or scale its input down"
             )
         row = _row(experiment, head, split, measured, fitted)
         row["seconds"] = round(time.monotonic() - begun, 3)
@@ -91,7 +91,7 @@ def _evaluate(experiment: Experiment, head: Head, params: Any, of: Inputs) -> Re
 
 
 def _counted(answered: Iterator[Answers], advanced: Callable[..., None]) -> Iterator[Answers]:
-    """The same, with a look at the stop flag after each batch."""
+    """The same answers, counted, with a check of the stop flag after each batch."""
     for some in answered:
         yield some
         advanced(len(some.labels))
@@ -134,7 +134,7 @@ def _row(
 
 
 def about_tasks(experiment: Experiment, data: DataSet) -> dict[str, Any]:
-    """What the tasks are a function of: where it is the same, two runs had the same ones."""
+    """What the tasks are a function of: two runs in which it is equal had the same tasks."""
     return {
         "dataset": data.name,
         "seed": experiment.evaluation.seed,

@@ -1,4 +1,4 @@
-"""A predictor as one file that runs where JAX is, without this package: `jax.export`.
+"""Writes a predictor as one file that runs with JAX but without this package (`jax.export`).
 
     predictor.export("birds.jax")
 
@@ -8,7 +8,7 @@
 
 Both need the package flatbuffers. Support [m, size, size, c] and query [n, size, size, c] are uint8
 images of the size of the run (or float32 features [m, d] and [n, d]), labels int32 [m] in 0..k-1; m
-and n are any numbers.
+and n may be any numbers.
 """
 
 from pathlib import Path
@@ -38,13 +38,13 @@ def write(
 
     Args:
       path: of the file.
-      method: for so many classes; with one more or less it is another program.
+      method: for a fixed number of classes; the program serves no other number.
       params: its parameters.
       shape: of one input.
       pretrained: the backbone; None where inputs are features.
 
     Raises:
-      PredictionError: the method is another program for each number of examples or queries.
+      PredictionError: the method's program depends on the number of examples or queries.
       FileError: the file cannot be written.
     """
     path = Path(path).expanduser()
@@ -66,13 +66,16 @@ def write(
 
     try:
         exported = jax_export.export(jax.jit(program), platforms=_PLATFORMS)(*arguments)
-    except Exception as error:  # shapes that are not known fail in any way there is
+    except Exception as error:  # unknown shapes can fail in any way
         raise PredictionError(
-            f"{method.name} cannot be exported: it is another program for each number of examples "
-            f"and queries ({files.one_line(error)}); soft_kmeans, simple_shot and heads of SIB can"
+            f"{method.name} cannot be exported, because its program depends on the numbers of "
+            f"examples and queries ({files.one_line(error)}); soft_kmeans, simple_shot and heads "
+            "of SIB can be"
         ) from error
     try:
         content = bytes(exported.serialize())
     except ImportError as error:
-        raise PredictionError(f"to export: pip install flatbuffers ({error})") from error
+        raise PredictionError(
+            f"export needs the package flatbuffers: pip install flatbuffers ({error})"
+        ) from error
     files.write_bytes(path, content)

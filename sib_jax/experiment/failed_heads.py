@@ -1,4 +1,4 @@
-"""Heads that diverged or have no finite answer: the others go on, and it is told at the end."""
+"""Collects the errors of heads that fail, so that the others go on; they are raised at the end."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,31 +10,31 @@ from sib_jax.runtime.console import log
 
 
 class FailedHeads:
-    """Those of one job.
+    """The heads of one job that diverged or gave answers that are not finite.
 
     Attributes:
-      names: of them, in the order in which they failed.
+      names: of these heads, in the order in which they failed.
     """
 
     def __init__(self, heads: int):
-        """None yet, of so many heads."""
+        """Starts without failures, in a job of so many heads."""
         self._heads, self._errors = heads, list[UserError]()
         self.names: list[str] = []
 
     @contextlib.contextmanager
     def noted(self, name: str) -> Iterator[None]:
-        """Within is the work of one head."""
+        """Records the failure of a head whose work is done within this context."""
         try:
             yield
         except (DivergedError, NotFiniteError) as error:
-            # Of all that was under way on the devices nothing is kept with it.
+            # Without its traceback, which would keep arrays on the devices.
             self._errors.append(type(error)(str(error)))
             self.names.append(name)
             if self._heads > 1:
                 log.warning("%s (the other heads go on)", error)
 
     def tell(self) -> None:
-        """Raises what was noted, if anything was."""
+        """Raises what was recorded, if anything was."""
         if len(self._errors) == 1:
             raise self._errors[0]
         if self._errors:

@@ -17,8 +17,8 @@ from sib_jax.runtime import devices, files
 from sib_jax.runtime.cache_dir import cache_dir
 from sib_jax.runtime.console import log
 
-BATCH = 256  # images at once, or a few more, so that every device has as many
-_VERSION = 2  # raise when the computation changes: old cache entries are then not found
+BATCH = 256  # images at once, rounded up so that every device gets equally many
+_VERSION = 2  # increase it when the computation changes: old cache entries are then not found
 
 
 class FeaturesError(UserError):
@@ -45,7 +45,7 @@ def compute(
     out = np.empty((len(images), pretrained.backbone.features), np.float32)
     for start in range(0, len(images), batch):
         part = images[start : start + batch]
-        # The last part is filled up, so that one compiled program serves all.
+        # The last part is padded, so that one compiled program serves all.
         filled = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), np.uint8)])
         features = _features(pretrained.extractor, variables, filled)
         out[start : start + batch] = np.asarray(features)[: len(part)]
@@ -66,12 +66,12 @@ def cached(
     """
     key = digest(_VERSION, pretrained.fingerprint(), split.fingerprint, *devices.rounding())
     path = cache_dir() / "features" / f"{pretrained.backbone.name}-{key}.npy"
-    # A process may have a cache of its own: all compute, or none.
+    # Each process may have its own cache: all of them compute, or none.
     if devices.everywhere(_is_whole(path)):
         advance(len(split.images))
     else:
         if path.exists():
-            log.info("%s is damaged: its features are computed anew", path)
+            log.info("%s is damaged: its features are computed again", path)
         features = compute(pretrained, split.images, advance)
         _check_finite(features, split)
         files.write_atomically(path, lambda file: np.save(file, features))

@@ -1,4 +1,4 @@
-"""Whether the episodes of an experiment fit into its data: enough classes, of enough images."""
+"""Checks that the data have enough classes and images for the episodes of an experiment."""
 
 from collections.abc import Collection, Mapping
 
@@ -14,8 +14,8 @@ def check(experiment: Experiment, sizes: Sizes, trained: Collection[Head], pretr
 
     Args:
       experiment: what is to run.
-      sizes: of what it runs on.
-      trained: the heads that are meta-trained here; the others are evaluated alone.
+      sizes: of its data.
+      trained: the heads that are meta-trained here; the others are only evaluated.
       pretrains: whether the backbone may be trained here.
     """
     share = 0.0 if sizes.base else experiment.base_holdout
@@ -35,7 +35,7 @@ def check(experiment: Experiment, sizes: Sizes, trained: Collection[Head], pretr
             tasks["val"].append(head.chosen_on.task)
         for split in sorted(tasks, key=SPLITS.index):
             in_turn = split == "train" and len(head.learns_from) > 1
-            # The largest first: what it needs serves the others too.
+            # The largest first: data that suffice for it suffice for the others.
             for task in sorted(tasks[split], key=_most_images, reverse=True):
                 ways = "ways" if task.ways == head.setting.task.ways else "optimizer.ways"
                 if in_turn:
@@ -50,19 +50,19 @@ def check(experiment: Experiment, sizes: Sizes, trained: Collection[Head], pretr
                 _check_base(most, base[split], f"the {split} split")
     kept = sum(counts["train"].values())
     if pretrains and experiment.pretraining.batch > kept:
-        wanted = f"at most {kept}, the images that training sees"
+        wanted = f"at most {kept}, the number of images to train on"
         raise ConfigError(describe("pretrain.batch", experiment.pretraining.batch, wanted))
     lacking = min(counts["val"], key=counts["val"].__getitem__)
     if pretrains and counts["val"][lacking] < 2:
         raise ConfigError(
-            f"class {lacking!r} of the val split has a single image, but pretraining chooses its "
-            "epoch by one example of each class and other images of it: add one, change "
-            "config.split_ratios, or give config.backbone_file"
+            f"class {lacking!r} of the val split has a single image, but pretraining needs two or "
+            "more of each class to choose its best epoch: add one, change config.split_ratios, or "
+            "give config.backbone_file"
         )
     if pretrains and len(counts["val"]) < 2:
         raise ConfigError(
-            f"the val split has {len(counts['val'])} class, but pretraining chooses its epoch by "
-            "telling its classes apart: change config.split_ratios, or give config.backbone_file"
+            f"the val split has {len(counts['val'])} class, but pretraining needs two or more to "
+            "choose its best epoch: change config.split_ratios, or give config.backbone_file"
         )
 
 
@@ -73,54 +73,54 @@ def _check_task(
     ways: str,
     said: tuple[str, str],
 ) -> None:
-    """Each class has an episode's images: `counts` are those that it may be drawn from."""
+    """Raises where there are too few classes, or one has too few images; `counts` are by class."""
     if task.ways > len(counts):
-        wanted = f"at most {len(counts)}, the classes of the {split} split"
+        wanted = f"at most {len(counts)}, the number of classes in the {split} split"
         raise ConfigError(describe(ways, task.ways, wanted))
     smallest = min(counts, key=counts.__getitem__)
     if _most_images(task) > counts[smallest]:
         size, lower = said
+        images = "1 image" if counts[smallest] == 1 else f"{counts[smallest]} images"
         raise ConfigError(
-            f"{size}, but class {smallest!r} of the {split} split has only "
-            f"{counts[smallest]} images; lower {lower}"
+            f"{size}, but class {smallest!r} of the {split} split has only {images}; lower {lower}"
         )
 
 
 def _most_images(task: Task) -> int:
-    """Of one class in an episode."""
+    """Images of one class in an episode, at most."""
     return task.most_shots + task.most_queries
 
 
 def _in_turn_said(task: Task) -> tuple[str, str]:
-    """How large an episode of `sizes_in_turn` is, and that field."""
+    """The size of an episode of `sizes_in_turn`, in words, and the name of that field."""
     size, most = (task.ways, task.shots, task.all_queries), _most_images(task)
     field = "config.optimizer.sizes_in_turn"
-    return f"{field} has {size}, up to {most} images of one class", field
+    return f"{field} has {size}, which takes up to {most} images of one class", field
 
 
 def _size_said(task: Task) -> tuple[str, str]:
-    """How large an episode is, and the fields that make it so."""
+    """The size of an episode, in words, and the fields that set it."""
     most = _most_images(task)
     if task.total_queries:
         said = f"config.shots is {task.shots}, with {task.total_queries} queries in all"
         fields = "config.total_queries (or config.optimizer.total_queries) or config.shots"
-        return f"{said} up to {most} images of one class", fields
-    may = "" if most == task.shots + task.queries else f" a class, unbalanced up to {most}"
+        return f"{said}: up to {most} images of one class", fields
+    may = "" if most == task.shots + task.queries else f", up to {most} of a class if unbalanced"
     fields = "config.queries or config.shots"
     return f"config.shots + config.queries is {task.shots} + {task.queries}{may}", fields
 
 
 def _check_pretended(task: Task, counts: Mapping[str, int]) -> None:
-    """Of the training classes some are left as base, with enough images of them."""
+    """Raises where too few training classes, or images of them, are left as base classes."""
     if task.ways >= len(counts):
-        wanted = f"below {len(counts)}, the training classes, some of which stay base classes"
+        wanted = f"below {len(counts)}, the number of training classes: some remain base classes"
         raise ConfigError(describe("ways", task.ways, wanted))
     fewest = sum(sorted(counts.values())[: len(counts) - task.ways])
     _check_base(task, fewest, "meta-training")
 
 
 def _check_base(task: Task, images: int, where: str) -> None:
-    """There are enough images of base classes."""
+    """Raises where there are too few images of base classes."""
     if task.all_queries > images:
         lower = _size_said(task)[1]
         raise ConfigError(

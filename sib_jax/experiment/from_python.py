@@ -1,4 +1,4 @@
-"""`sib_jax.run`: an experiment from Python, as `python -m sib_jax.main` runs it."""
+"""`sib_jax.run`: runs an experiment from Python, as `python -m sib_jax.main` does."""
 
 import copy
 import os
@@ -22,28 +22,28 @@ def run(
     heads: str | Collection[str] | None = None,
     report: bool = True,
 ) -> list[Row]:
-    """Pretrains, meta-trains, evaluates; what `workdir` holds already is not done again.
+    """Pretrains, meta-trains and evaluates; what `workdir` already holds is not done again.
 
     Args:
-      config: from `sib_jax.config.default` or the `get_config` of an experiment. A backbone's file
-        in it decides on `backbone`, `final_relu` and `mirror_features`.
+      config: from `sib_jax.config.default` or the `get_config` of an experiment. If it names a
+        backbone's file, that file decides `backbone`, `final_relu` and `mirror_features`.
       workdir: where results go: results.json, report.html, the weights and more.
       mode: "all", or one stage: "pretrain", "train" (meta-training) or "evaluate".
-      heads: names of those heads that are run, * for any characters; all unless given. One name
-        may stand for itself.
-      report: whether to leave report.html.
+      heads: names of the heads to run, with * for any characters; all by default. A single name
+        may be a string.
+      report: whether to write report.html.
 
     Returns:
       The rows of results.json; none where `mode` stops earlier.
 
     Raises:
-      UserError: the config or the data cannot be used, or `workdir` holds another experiment: told
-        before any work where it is known; or a training diverged.
+      UserError: the config or the data cannot be used, or `workdir` holds another experiment
+        (raised before any work where possible); or a training diverged.
     """
     console.start()
     if not isinstance(config, ml_collections.ConfigDict):
         raise ConfigError(
-            f"a config is what sib_jax.config.default() gives, or get_config() of an experiment; "
+            "config must be what sib_jax.config.default() or an experiment's get_config() returns, "
             f"got {type(config).__name__}"
         )
     if isinstance(heads, str):

@@ -1,4 +1,4 @@
-"""The file of a head's parameters, which says what they are for."""
+"""Writes and reads the file of a head's parameters, which also says what they are for."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,7 +46,7 @@ def save(
 
 
 def check_reads(path: Path, made_by: str) -> None:
-    """Raises `ConfigError` where the parameters were trained on what another backbone made."""
+    """Raises `ConfigError` where the parameters were trained on features of another backbone."""
     if weights.about(path).get("made_by") != made_by:
         raise ConfigError(
             f"{path} was trained on features of another backbone; choose another --workdir, or "
@@ -58,12 +58,12 @@ def load(path: Path, method: Method) -> Stored:
     """Reads what `save` wrote for this method.
 
     Raises:
-      WeightsError: the file is damaged, of another method, or of something else than a head.
+      WeightsError: the file is damaged, is of another method, or is not a head's at all.
     """
     about = weights.about(path)
     if not all(isinstance(about.get(name), list) for name in ("input_shape", "base_classes")):
         raise weights.WeightsError(
-            f"{path} does not say what its parameters are for: it is no file of a head"
+            f"{path} does not say what its parameters are for: it is not the file of a head"
         )
     shape, names = tuple(about["input_shape"]), tuple(about["base_classes"])
     return Stored(weights.load(path, parameter_shapes(method, shape, len(names))), shape, names)

@@ -23,8 +23,8 @@ class Inputs(NamedTuple):
       train: the training classes, without what is kept for base queries.
       evaluation: "val" and "test".
       classes: what methods make their parameters for.
-      base_names: of the training classes, which are the base classes.
-      made_by: fingerprint of the backbone; empty where none made them.
+      base_names: names of the training classes, which are the base classes.
+      made_by: fingerprint of the backbone; empty where there is none.
     """
 
     train: FeatureTable
@@ -90,7 +90,7 @@ def _inputs(
     train = feature_table(arrays["train"], data.train.labels)
     held = holdout.of_training(data, base_holdout)
     base = None
-    if held.any():  # both are of one array
+    if held.any():  # both are parts of one array
         train, base = train.parted(np.bincount(data.train.labels[held], minlength=train.classes))
 
     def sources(split: str) -> Sources:
@@ -122,12 +122,12 @@ def _of_classes(features: np.ndarray, table: FeatureTable) -> list[np.ndarray]:
 
 
 def _class_means(blocks: Sequence[np.ndarray]) -> np.ndarray:
-    """Of normalised features: what stands in for the weights of base classes without others."""
+    """Means of normalised features, used where the base classes have no weights."""
     return np.stack([_unit(np.asarray(block, np.float32)).mean(0) for block in blocks])
 
 
 def _mean(blocks: Sequence[np.ndarray]) -> np.ndarray:
-    """In double precision: of ten thousands of rows, single loses what a small one is worth."""
+    """In double precision: a single-precision sum of tens of thousands of rows loses small ones."""
     total = np.sum([np.sum(block, axis=0, dtype=np.float64) for block in blocks], axis=0)
     return np.asarray(total / sum(map(len, blocks)), np.float32)
 

@@ -44,7 +44,7 @@ from sib_jax.runtime.console import log
 from sib_jax.runtime.files import one_line
 from sib_jax.runtime.seeds import Stream, key
 
-_ANEW = "delete it, and its stage is done again from the last checkpoint"
+_ANEW = "delete it, and its stage will be repeated from the last checkpoint"
 
 MODES = ("all", "pretrain", "train", "evaluate")
 
@@ -66,17 +66,17 @@ def run(
         checkpoints.
       mode: "all", or one stage: "pretrain", "train" (meta-training) or "evaluate".
       trace_to: gets traces of a few steps of each training, see `runtime.trace`.
-      report: also write report.html and its pictures; what fails there is told, and ends no run.
+      report: also write report.html and its pictures; a failure there is only logged.
       heads: parameters of heads that were trained elsewhere, by name; `workdir` keeps them.
-      only: names of heads; the others are left alone, and what `workdir` holds of them stays.
+      only: names of the heads to run; what `workdir` holds of the others stays.
 
     Returns:
       The rows of results.json; none where `mode` stops earlier.
 
     Raises:
-      ConfigError, DataError, FileError, InUseError: before any work starts, as far as it is known.
-      UserError: a training diverged, features or answers are not finite, a kept file is damaged. Of
-        a head this is told when the others are done and their results written.
+      ConfigError, DataError, FileError, InUseError: before any work starts, where possible.
+      UserError: a training diverged, features or answers are not finite, a kept file is damaged.
+        For a head, this is raised when the others are done and their results written.
       Interrupted: the run was asked to stop; what it had done is saved.
     """
     whole = settings.read(config)
@@ -114,8 +114,8 @@ def _run(
     log.info("data set %s, backbone %s, workdir %s", experiment.data.name, shown, workdir)
     log.info("on %s", devices.described())
     for equal in settings.equal_heads(experiment.heads):
-        told = "heads %s differ in nothing but their names, and so will their rows; --heads=%s"
-        log.warning(f"{told} runs one of them", " and ".join(equal), equal[0])
+        told = "heads %s differ only in their names, so their results will be equal; --heads=%s"
+        log.warning(f"{told} runs just one of them", " and ".join(equal), equal[0])
     data = _load(experiment, workdir, mode, heads)
     seen = {split: data.split(split).fingerprint for split in ("train", "val")}
     run_files.check_data(seen, workdir)
@@ -131,8 +131,8 @@ def _run(
     devices.once(run_files.write_config, config, workdir)
     if not devices.seen_everywhere(workdir / run_files.CONFIG):
         raise ConfigError(
-            f"{workdir} is not one folder for all processes: some do not see what the first one "
-            "wrote; choose a --workdir on a disk that all of them share"
+            f"{workdir} is not the same folder for all processes: some do not see what the first "
+            "one wrote; choose a --workdir on a disk that all of them share"
         )
     devices.once(run_files.write_data, seen, workdir)
     silent = not devices.is_main()
@@ -178,7 +178,7 @@ def _run(
         if not rows:
             failed.tell()
         experiment = experiment._replace(heads=tuple(h for h in chosen if h.name in predicted))
-        # Whatever else the folder holds of the experiment stands beside it.
+        # Results that the folder holds of other heads are kept beside these.
         left = [name for name in names if name not in {*of_tasks, *failed.names}]
         others = other_heads.read(workdir, left, experiment.evaluation.tasks, about_tasks)
         rows = sorted(rows + others.rows, key=lambda row: names.index(row["head"]))
@@ -228,22 +228,22 @@ def _load(experiment: Experiment, workdir: Path, mode: str, heads: Mapping[str, 
 
 
 def _report(workdir: Path, look: Callable[[], Observed]) -> None:
-    """The results stand whatever happens here: they are written."""
-    from sib_jax.report import page  # it draws, and no run is to wait for that at its start
+    """Writes the report; the results are already written, so a failure here is only logged."""
+    from sib_jax.report import page  # slow to import: it draws
 
     try:
         observed.write(workdir, look())
     except Exception as error:
-        log.warning("report: without what a second look at the tasks shows: %s", one_line(error))
+        log.warning("report: the parts from a second look at the tasks failed: %s", one_line(error))
     page.tell(workdir)
 
 
 def _backbone(
     experiment: Experiment, workdir: Path, data: DataSet, metrics: Metrics, trace_to: Path | None
 ) -> Pretrained | None:
-    """Its weights are kept in `workdir`, wherever they come from: it can be moved as a whole.
+    """The backbone; `workdir` keeps its weights, whatever their source, so that it can be moved.
 
-    None where the data are features already, or no method reads any.
+    None where the data are features already, or no method reads features.
     """
     if not experiment.has_backbone:
         return None
@@ -281,12 +281,12 @@ def _backbone(
         about = {"seed": experiment.pretraining.seed, "epochs": experiment.pretraining.epochs}
         devices.once(pretrained.save, path, found, **about)
     elif given:
-        log.info("backbone from %s: %s is not there any more", path, given)
+        log.info("backbone from %s: %s no longer exists", path, given)
     return _kept(pretrained.load, path, backbone)
 
 
 def _kept(load: Callable[[Path, Any], Any], path: Path, like: Any) -> Any:
-    """What an earlier run here, or stage of this one, has left."""
+    """What an earlier run here, or an earlier stage of this one, has left."""
     try:
         return load(path, like)
     except pretrained.SettingError:
@@ -301,11 +301,14 @@ def _trained(experiment: Experiment, given: Mapping[str, Any]) -> list[Head]:
 
 
 def _inputs(experiment: Experiment, data: DataSet, found: Pretrained | None) -> dict[str, Inputs]:
-    """By what methods read; on every device once, and not for each head."""
+    """Inputs by `Method.reads`; copied to the devices once, not for each head."""
     made = {}
     others = found is not None and found.weights_of(data.name, data.train.class_names) is None
     if others and any(head.setting.has_base for head in experiment.heads):
-        log.info("base classes: class means stand in for weights, which the backbone has of others")
+        log.info(
+            "class means are used as base-class weights, because the backbone's weights are of "
+            "other classes"
+        )
     for reads in {head.method.reads for head in experiment.heads}:
         if reads == "images":
             of = inputs.of_images(data, experiment.base_holdout)
@@ -320,7 +323,7 @@ def _inputs(experiment: Experiment, data: DataSet, found: Pretrained | None) -> 
 def _params(
     head: Head, given: Any, workdir: Path, of: Inputs, metrics: Metrics, trace_to: Path | None
 ) -> Any:
-    """Given, or trained now or in an earlier run; as they start where nothing trains them."""
+    """A head's parameters: given, trained now or earlier, or initial where nothing trains them."""
     start = head.method.init(key(head.training.seed, Stream.INIT), of.classes)
     if not head.method.keeps:
         return start
@@ -338,7 +341,7 @@ def _params(
     elif any(have):
         twin = have.index(True)
         name = head.trained_alike[twin]
-        log.info("%s has the parameters of %s: it is trained alike", head.name, name)
+        log.info("%s takes the parameters of %s, which is trained alike", head.name, name)
         trained = _kept(weights.load, twins[twin], start)
     else:
         trained = meta_train(
@@ -365,7 +368,7 @@ def _params(
 def _check_same_backbone(given: str, found: Pretrained, path: Path, backbone: Backbone) -> None:
     if _kept(pretrained.load, path, backbone).fingerprint() != found.fingerprint():
         raise ConfigError(
-            f"{path.parent} holds a run with another backbone than {given}; choose another "
+            f"{path.parent} holds a run with a backbone other than {given}; choose another "
             "--workdir, or delete that folder to start anew"
         )
 
@@ -377,13 +380,13 @@ def _check_same_heads(heads: Mapping[str, Any], workdir: Path) -> None:
             kept = _kept(weights.load, path, given)
             if not all(map(np.array_equal, jax.tree.leaves(kept), jax.tree.leaves(given))):
                 raise ConfigError(
-                    f"{workdir} holds a run with another head {name}; choose another --workdir, or "
-                    "delete that folder to start anew"
+                    f"{workdir} holds a run with other parameters of head {name}; choose another "
+                    "--workdir, or delete that folder to start anew"
                 )
 
 
 def _check_reads(experiment: Experiment, mode: str) -> None:
-    """The data are what the methods and `mode` ask for."""
+    """Raises `ConfigError` where the methods or `mode` need other data."""
     if experiment.data.name == "features":
         if mode == "pretrain":
             wanted = "but the data are features already"
@@ -398,7 +401,7 @@ def _check_reads(experiment: Experiment, mode: str) -> None:
 def _check_stages(
     config: Any, experiment: Experiment, workdir: Path, mode: str, heads: Mapping[str, Any]
 ) -> None:
-    """What `mode` builds upon must be there."""
+    """Raises `ConfigError` where something that `mode` builds upon is missing."""
     if mode not in MODES:
         raise ConfigError(f"mode is {mode!r}, but must be one of {', '.join(MODES)}")
     needed: dict[Path, str] = {}
@@ -407,7 +410,7 @@ def _check_stages(
     if not experiment.has_backbone:
         pass
     elif given:
-        # A folder that was moved goes on without the file that it began with, but no other.
+        # A folder that was moved needs its original file no longer, but accepts no other.
         went_on = kept.exists() and run_files.backbone_file(workdir) == config.backbone_file
         if not os.path.isfile(given) and not went_on:
             wanted = f"an existing .npz or .pth file, or one of {', '.join(shipped.weights())}"

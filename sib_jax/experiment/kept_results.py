@@ -1,4 +1,4 @@
-"""What heads reached, kept until the job is done: a stopped evaluation goes on from there."""
+"""Keeps the results of heads until the job is done, so that a stopped evaluation can go on."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from sib_jax.runtime import devices, weights
 from sib_jax.runtime.weights import WeightsError
 
 Reached = dict[str, tuple[Row, Measured]]
-"""By split: a row of results.json, and what is behind it."""
+"""By split: a row of results.json, and the numbers behind it."""
 
 
 def save(workdir: Path, head: str, depends_on: Any, reached: Reached) -> None:
@@ -24,8 +24,8 @@ def save(workdir: Path, head: str, depends_on: Any, reached: Reached) -> None:
     Args:
       workdir: an existing folder.
       head: its name.
-      depends_on: what the result is a function of, of what JSON can hold.
-      reached: to keep.
+      depends_on: what the result is a function of, in types that JSON can hold.
+      reached: the results.
     """
     arrays = {split: measured for split, (_, measured) in reached.items()}
     rows = {split: row for split, (row, _) in reached.items()}
@@ -34,7 +34,7 @@ def save(workdir: Path, head: str, depends_on: Any, reached: Reached) -> None:
 
 
 def load(workdir: Path, head: str, depends_on: Any) -> Reached | None:
-    """What was kept; None where nothing was, or it is of something else or damaged."""
+    """What was kept; None where nothing was, or it is damaged or depends on something else."""
     try:
         stored, about = weights.tree(_path(workdir, head))
         if about["depends_on"] != json.loads(json.dumps(_with_versions(depends_on))):

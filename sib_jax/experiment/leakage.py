@@ -1,4 +1,4 @@
-"""Whether a backbone that was trained elsewhere saw what its accuracy is measured on."""
+"""Checks whether a backbone trained elsewhere has seen what its accuracy is measured on."""
 
 from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.config import ConfigError
@@ -13,7 +13,7 @@ def check(found: Pretrained, file: str, data: DataSet, experiment: Experiment) -
 
     Args:
       found: the backbone.
-      file: where it is from.
+      file: that it was read from.
       data: what heads are evaluated on.
       experiment: with the share of base images that are for base queries.
 
@@ -28,8 +28,8 @@ def check(found: Pretrained, file: str, data: DataSet, experiment: Experiment) -
         return  # of other classes
     if found.base_holdout is None:
         log.warning(
-            "%s does not say which images of the base classes it was trained on: if they were all, "
-            "base queries are among them, and Base and Both are too high",
+            "%s does not say which images of the base classes it was trained on: if on all of "
+            "them, it has seen the base queries, and the Base and Both accuracies are too high",
             file,
         )
         return
@@ -39,9 +39,9 @@ def check(found: Pretrained, file: str, data: DataSet, experiment: Experiment) -
     )
     if (kept & ~left_out).any():
         raise ConfigError(
-            f"{file} was trained with base_holdout={found.base_holdout:g}, so that base queries "
+            f"{file} was trained with base_holdout={found.base_holdout:g}, so base queries "
             f"(config.base_holdout={experiment.base_holdout:g}) would be images that it has seen; "
-            f"take one that was trained with {experiment.base_holdout:g}"
+            f"use a backbone trained with base_holdout={experiment.base_holdout:g}"
         )
 
 
@@ -51,7 +51,7 @@ def tell_of_classes(found: Pretrained, data: DataSet[AnySplit]) -> None:
     if seen := found.seen(new):
         log.warning(
             "%d of the %d validation and test classes have the name of a class that the backbone "
-            "was trained on, such as %s: what it reaches there is not what it reaches on new ones",
+            "was trained on, such as %s: accuracies on these say nothing about new classes",
             len(seen),
             len(new),
             seen[0],

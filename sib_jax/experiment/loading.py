@@ -38,7 +38,7 @@ _CENTRED = ("soft_kmeans", "sinkhorn_kmeans")  # where features are of another m
 _SHIPPED = "sib_plus"  # the method of the heads that ship with backbones
 _MOST_WAYS = 20  # of such a head: it learned from 2 to 20
 _OFFICIAL_SIZES = (32, 80)  # what the official code's backbones see
-_STORED = {80: 84}  # crop -> pixels of the stored images, where a backbone's file does not tell
+_STORED = {80: 84}  # crop -> pixels of the stored images, where a backbone's file does not say
 
 
 def load(
@@ -52,22 +52,22 @@ def load(
     ways: int | None = None,
     encoder: str | os.PathLike[str] | Encode | None = None,
 ) -> Predictor:
-    """A predictor from a finished run, from a backbone or encoder alone, or of features alone.
+    """A predictor from a finished run, from just a backbone or an encoder, or for features.
 
     Args:
       workdir: of a run, by `python -m sib_jax.main`.
-      head: which of its heads. Left out, the one of the best Novel accuracy on validation.
+      head: which of its heads; by default the one with the best Novel accuracy on validation.
       steps: T, which chooses among heads of SIB in place of `head`.
       backbone: without a run: the name of a shipped backbone, such as "mini_imagenet-conv4_128", an
         .npz of ours or an official .pth. Of an official netSIB*.pth, `method="sib"` takes the head.
       method: without a run: one that needs no training, or "sib_plus", for which some shipped
-        backbones have a head for up to 20 classes. Left out, that one where `ways` says that there
-        are no more, and else "soft_kmeans". With neither run, backbone nor encoder it classifies
-        features of any model, which k-means then centres.
-      image_size: without a run: pixels that images are brought to before the backbone's crop.
+        backbones have a head for up to 20 classes. By default "sib_plus" where there is such a head
+        and `ways` is at most 20, and "soft_kmeans" otherwise. Without a run, a backbone or an
+        encoder, the predictor takes features of any model, which k-means then centres.
+      image_size: without a run: pixels that images are scaled to before the backbone's crop.
       ways: how many classes there will be; a head that serves them is preferred.
-      encoder: in place of a backbone, alone or with a run of features that it made: a function of
-        images, a list of Pillow's in RGB, that gives features [n, d]; a Python file that defines
+      encoder: in place of a backbone, without a run or with one on features that it made: a
+        function from a list of Pillow images in RGB to features [n, d]; a Python file that defines
         it as `encode`; or "timm:MODEL".
 
     Returns:
@@ -91,23 +91,24 @@ def load(
         raise ConfigError(f"ways must be 2 or more, got {ways}")
     if workdir is None and backbone is None and encoder is None and method is None:
         raise ConfigError(
-            "which run, or which backbone? Give a workdir, backbone=NAME_OR_FILE, encoder=, or, "
-            "for features, method="
+            "there is nothing to load: give a workdir, backbone=NAME_OR_FILE, encoder=, or, for "
+            "features, method="
         )
     if backbone is not None and encoder is not None:
-        raise ConfigError("encoder takes the place of backbone: give one of them")
+        raise ConfigError("encoder takes the place of backbone: give only one of them")
     if workdir is not None:
         if backbone is not None or method is not None or image_size is not None:
             raise ConfigError(
-                "a run has its own: backbone, method and image_size are for use without one"
+                "backbone, method and image_size are for use without a run, which has its own: "
+                "leave them out"
             )
         return _of_run(Path(os.path.expanduser(workdir)), head, steps, ways, encoder)
     if head is not None:
-        raise ConfigError("head is one of a run: give the run")
+        raise ConfigError("head chooses among the heads of a run: give the run")
     if backbone is not None:
         return _of_backbone(backbone, method, steps, image_size, ways)
     if image_size is not None:
-        raise ConfigError("image_size goes with a backbone")
+        raise ConfigError("image_size is only for use with a backbone")
     untrained = _untrained(method or _DEFAULT, steps, foreign=True)
     return Predictor(untrained, None, 0, encoder=_opened(encoder))
 
@@ -129,8 +130,8 @@ def _of_run(
     found = backbone_of(workdir, config)
     if found is not None and encoder is not None:
         raise ConfigError(
-            f"{shown(workdir)} has a backbone of its own; an encoder goes with a run of the "
-            "features that it made"
+            f"{shown(workdir)} has its own backbone: leave encoder out, or give a run on features "
+            "that the encoder made"
         )
     names = [n for n in names if _is_ready(workdir, n, heads[n])] or names
     if ways is not None:
@@ -142,10 +143,10 @@ def _of_run(
 
 
 def read_config(workdir: Path) -> ml_collections.ConfigDict:
-    """The config of a run; fields that it did not know have their defaults.
+    """The config of a run; fields that its version did not know have their defaults.
 
     Raises:
-      ConfigError: there is no run, or one by a version with other fields.
+      ConfigError: there is no run, or its version had other fields.
     """
     path = workdir / run_files.CONFIG
     if not path.is_file():
@@ -156,7 +157,9 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
         heads = tuple((name, changes) for name, changes in stored["heads"])
         values = {k: _tuples(v) for k, v in flatten_dict(stored, sep=".").items()}
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ConfigError(f"{shown(path)} is no config of a run ({shown(str(error))})") from error
+        raise ConfigError(
+            f"{shown(path)} is not the config of a run ({shown(str(error))})"
+        ) from error
     config = ml_collections.ConfigDict(unflatten_dict(values | {"heads": heads}, sep="."))
     configs.check(config)
     return config
@@ -171,7 +174,7 @@ def _eligible(
 ) -> list[str]:
     """The names of the heads that were asked for; all of them where none was."""
     if name is not None and steps is not None:
-        raise ConfigError("head and steps both choose the head: give one of them")
+        raise ConfigError("head and steps both choose the head: give only one of them")
     if name is not None:
         if name not in heads:
             raise ConfigError(f"{shown(workdir)} has no head {name!r}; it has {', '.join(heads)}")
@@ -189,7 +192,7 @@ def _eligible(
 
 
 def _best(workdir: Path, names: Sequence[str]) -> str:
-    """The head of the best Novel accuracy on validation; the last one where there is none."""
+    """The head with the best Novel accuracy on validation; the last head where none is known."""
     try:
         rows = json.loads((workdir / results.FILE).read_text())
         of_val = {r["head"]: r["novel"]["mean"] for r in rows if r["split"] == "val"}
@@ -203,7 +206,7 @@ def _is_ready(workdir: Path, name: str, config: Any) -> bool:
 
 
 def backbone_of(workdir: Path, config: Any) -> Pretrained | None:
-    """The backbone of a finished run; None where it was one of features.
+    """The backbone of a finished run; None where the run is on features.
 
     Raises:
       ConfigError: the run has none yet.
@@ -213,8 +216,8 @@ def backbone_of(workdir: Path, config: Any) -> Pretrained | None:
     path = workdir / run_files.BACKBONE
     if all(settings.method_of(c).reads == "images" for c in configs.heads(config).values()):
         raise ConfigError(
-            f"all heads of {shown(workdir)} learn from images, which predictions and features are "
-            "not made for; give a run with a head on features"
+            f"all heads of {shown(workdir)} learn from images, but predictions and features need a "
+            "head on features; give a run that has one"
         )
     if not path.is_file():
         raise ConfigError(
@@ -252,7 +255,7 @@ def _head(name: str, config: Any, workdir: Path) -> TrainedHead:
 
 
 def _length(method: Method, shape: tuple[int, ...]) -> int | None:
-    """Of the features that the parameters are for; None for any: shapes are the same then."""
+    """Length of the features that the parameters are for; None where they serve any length."""
     if method.reads == "images":
         return None
     length = shape[0]
@@ -269,7 +272,7 @@ def _ways_of(config: Any) -> int | None:
 
 
 def _remedy(workdir: Path, heads: dict[str, Any], found: Pretrained | None) -> str:
-    """What serves other numbers of classes."""
+    """What to do for other numbers of classes, in words."""
     any_ways = []
     for name, config in heads.items():
         if _is_ready(workdir, name, config) and _ways_of(config) is None:
@@ -278,8 +281,8 @@ def _remedy(workdir: Path, heads: dict[str, Any], found: Pretrained | None) -> s
     choices.append("train one with --config.ways")
     if found is not None:
         choices.append(
-            f"use the backbone alone, {shown(workdir / run_files.BACKBONE)}, with a method that "
-            f"serves any number such as {_DEFAULT}"
+            f"use just the backbone, {shown(workdir / run_files.BACKBONE)}, with a method that "
+            f"serves any number, such as {_DEFAULT}"
         )
     return f"; {', or '.join(choices)}"
 
@@ -287,11 +290,11 @@ def _remedy(workdir: Path, heads: dict[str, Any], found: Pretrained | None) -> s
 def open_backbone(
     backbone: str | os.PathLike[str], size: int | None = None
 ) -> tuple[Pretrained, int]:
-    """A backbone without its run, and the pixels that images are brought to before its crop.
+    """A backbone without its run, and the pixels that images are scaled to before its crop.
 
     Args:
       backbone: see `load`.
-      size: those pixels; as the backbone's crop wants it unless given.
+      size: those pixels; by default what suits the backbone's crop.
 
     Raises:
       UserError: there is no such backbone, or its crop is larger than `size`.
@@ -299,7 +302,10 @@ def open_backbone(
     found = pretrained.open_file(backbone, image_size=min(size or 80, 80))
     crop = found.preprocessing.crop
     if size is not None and size < crop:
-        raise ConfigError(f"the backbone sees images of {crop} pixels, but image_size is {size}")
+        raise ConfigError(
+            f"the backbone takes images of {crop} pixels, but image_size is {size}; give {crop} or "
+            "more"
+        )
     return found, size or _STORED.get(crop, crop)
 
 
@@ -315,7 +321,7 @@ def _of_backbone(
     few = ways is not None and ways <= _MOST_WAYS
     method = method or (_SHIPPED if shipped_head and few else _DEFAULT)
     if method == "sib":
-        remedy = f"; use {backbone} with a method that serves any number such as {_DEFAULT}"
+        remedy = f"; use {backbone} with a method that serves any number, such as {_DEFAULT}"
         return Predictor(_official_head(backbone, steps, found), found, size, lambda: remedy)
     if method == _SHIPPED and shipped_head:
         _check_no_steps(method, steps)
@@ -326,16 +332,16 @@ def _of_backbone(
 
 
 def untrained() -> tuple[str, ...]:
-    """The methods that need no training, only features; asked anew each time for one's own."""
+    """The methods that need no training, only features, including those that the user has added."""
     found = []
     for name in METHODS:
-        with contextlib.suppress(UserError):  # of one's own: told of where it is asked for
+        with contextlib.suppress(UserError):  # of a user's method: raised where that is asked for
             found += [name] if _is_untrained(name) else []
     return tuple(found)
 
 
 def _is_untrained(name: str) -> bool:
-    """Raises `UserError` where a method of the user's cannot be made, or is none."""
+    """Whether a method needs no training; raises `UserError` where a user's cannot be made."""
     if name not in METHODS or name == "sib":
         return False
     try:
@@ -358,7 +364,7 @@ def _untrained(
       method: its name.
       steps: what the user gave.
       beside: what else there is, for a message.
-      foreign: whether the features are of another model than ours, which k-means centres.
+      foreign: whether the features are of a model other than ours; k-means centres these.
     """
     if not _is_untrained(method):
         known = "unknown" if method not in METHODS else "trained, so it needs a run"
@@ -375,7 +381,7 @@ def _untrained(
 
 def _check_no_steps(method: str, steps: int | None) -> None:
     if steps is not None:
-        raise ConfigError(f"steps chooses T of SIB; {method} has no choice of it")
+        raise ConfigError(f"steps chooses T of SIB, but the method is {method}: leave steps out")
 
 
 def _shipped_head(backbone: str | os.PathLike[str]) -> Path | None:
@@ -406,7 +412,7 @@ def check_official_size(path: str | os.PathLike[str], params: Params, backbone: 
 def _official_head(
     path: str | os.PathLike[str], steps: int | None, found: Pretrained
 ) -> TrainedHead:
-    """Of a netSIB*.pth, with its own T unless another is given."""
+    """The head of a netSIB*.pth, with its own T unless another is given."""
     from sib_jax import pytorch
     from sib_jax.methods import sib
 

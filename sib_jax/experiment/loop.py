@@ -16,7 +16,7 @@ from sib_jax.runtime.checkpoint import Checkpoints
 from sib_jax.runtime.console import log, progress
 
 _SECONDS_BETWEEN_CHECKPOINTS = 120.0
-_SECONDS_OF_A_CALL = 0.5  # of one that takes longer, the next takes half the steps
+_SECONDS_OF_A_CALL = 0.5  # after a call that takes longer, the next takes half the steps
 
 
 class DivergedError(UserError):
@@ -29,8 +29,8 @@ class State(NamedTuple):
     Attributes:
       model: what is trained, and what goes with it (such as running statistics).
       optimizer: optax's state.
-      sums: of what is logged, over the items of this epoch so far: {name: scalar}; "loss" and
-        "accuracy" (0 to 1) among them.
+      sums: of what is logged, over the items of this epoch so far: {name: scalar}, including
+        "loss" and "accuracy" (0 to 1).
     """
 
     model: Any
@@ -54,8 +54,8 @@ class Stage(NamedTuple):
       steps_per_epoch: steps of each.
       items: images or episodes of a step.
       unit: what `items` counts, in words.
-      chunk: steps that one call of `advance` may take at most: the loop looks up only between
-        calls, so that a call of slow steps takes fewer.
+      chunk: steps that one call of `advance` may take at most: the loop can stop only between
+        calls, so a call of slow steps takes fewer.
       mesh: the devices that hold the state.
       advance: (state, first step, number of steps) -> state; the state that goes in is donated.
       validate: model -> accuracies of validation tasks in percent, {name: value}; the last one
@@ -84,8 +84,8 @@ def train(
 ) -> Any:
     """Trains, and returns the model of the best epoch on validation, on the host.
 
-    Goes on from the last checkpoint in `directory`. Every step being a function of the state and
-    its number, the result is the same however often it was stopped.
+    Goes on from the last checkpoint in `directory`. Every step is a function of the state and its
+    number, so the result is the same however often the training was stopped.
 
     Args:
       stage: what to do.
@@ -99,7 +99,7 @@ def train(
       Interrupted: the run was asked to stop; a checkpoint is saved.
     """
     total = stage.epochs * stage.steps_per_epoch
-    # On the host: scalars of weak type would have a step compiled anew.
+    # On the host: scalars of weak type would make a step compile again.
     state = devices.to_host(state)
     best = Best(state.model, np.full((), -1.0))
     zeros = jax.tree.map(np.zeros_like, state.sums)
@@ -155,7 +155,10 @@ def _end_epoch(stage: Stage, state: State, best: Best, metrics: Metrics, done: i
     metrics.write(stage.name, done, **means, **{f"val_{k}": v for k, v in found.items()})
     accuracy = list(found.values())[-1]
     if not np.isfinite(accuracy):
-        raise DivergedError(f"{stage.name}: validation before step {done} has no finite answer")
+        raise DivergedError(
+            f"{stage.name}: the validation accuracy is not finite before step {done}; lower "
+            f"{stage.if_diverged}"
+        )
     better = accuracy > float(best.accuracy)
     log.info(
         "%s: epoch %d of %d, loss %.3f, training accuracy %.1f %%, validation %.1f %%%s",

@@ -1,4 +1,4 @@
-"""What a method reaches on each task: its accuracy, and how calibrated its probabilities are."""
+"""Measures a method on each task: its accuracy, and how well calibrated its probabilities are."""
 
 import functools
 import itertools
@@ -12,12 +12,12 @@ import numpy as np
 from sib_jax.experiment.evaluate import Answers
 from sib_jax.tasks import calibration
 
-_FITTED = 500  # tasks that choose a temperature: their logits are held at once ...
-_LOGITS, _FEWEST = 50_000_000, 20  # ... so with thousands of base classes not all of these
+_FITTED = 500  # tasks that choose a temperature: their logits are all in memory at once ...
+_LOGITS, _FEWEST = 50_000_000, 20  # ... so with thousands of base classes fewer tasks are used
 
 
 class Calibration(NamedTuple):
-    """Of all queries among all classes present: "both" in learning without forgetting.
+    """Calibration of all queries among all classes present ("both", without forgetting).
 
     Attributes:
       nll: [tasks], mean over a task's queries of -log p(right class).
@@ -46,7 +46,7 @@ class Fitted(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """Of some tasks.
+    """What was measured on some tasks.
 
     Attributes:
       accuracy: [tasks, len(setting.measures)], 0 to 1.
@@ -81,7 +81,7 @@ def fit(answers: Iterator[Answers], ways: int) -> tuple[Fitted, Iterator[Answers
       ways: k.
 
     Returns:
-      What was found, and the answers again, those that were looked at included.
+      What was found, and all of the answers, including those already read.
     """
     first: list[Answers] = []
     most = _FITTED
@@ -110,7 +110,7 @@ def measure(answers: Iterable[Answers], ways: int, fitted: Fitted | None = None)
     """
     temperatures = (1.0,) if fitted is None else (1.0, fitted.temperature)
     offset = None if fitted is None else fitted.offset
-    # Nothing is read back before all is under way.
+    # Nothing is read back before all batches are under way.
     found = [
         (
             some.accuracy,

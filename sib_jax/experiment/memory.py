@@ -1,4 +1,4 @@
-"""Whether the batches that a config asks for can fit into memory; before any work."""
+"""Checks, before any work, that the batches of a config can fit into memory."""
 
 import contextlib
 import os
@@ -22,12 +22,12 @@ def check(
     features: int | None = None,
     available: Callable[[], int | None] | None = None,
 ) -> None:
-    """Compares what batches need at least with what is there; a default is never refused.
+    """Compares the least memory that batches need with what is free; a default is never refused.
 
     Args:
-      experiment: of images, unless `features` are given.
-      features: size of a feature, where the data are features already.
-      available: gives bytes, or None where it is not known.
+      experiment: on images, unless `features` is given.
+      features: length of a feature, where the data are features already.
+      available: returns free bytes, or None where they are unknown.
 
     Raises:
       ConfigError: a batch needs more than there is.
@@ -42,7 +42,7 @@ def check(
         if need > room:
             raise ConfigError(
                 f"config.{field} is {batch}, which needs at least {need / 1e9:,.1f} GB of memory, "
-                f"but {room / 1e9:,.1f} GB are available; choose at most {most}"
+                f"but only {room / 1e9:,.1f} GB are available; choose at most {most}"
             )
 
 
@@ -66,7 +66,7 @@ def free_bytes() -> int | None:
 def _needs(
     experiment: Experiment, features: int | None, usual: dict[str, Any]
 ) -> dict[str, tuple[int, int]]:
-    """Of each field above its default: the batch, and the bytes that one of it needs at least."""
+    """For each field above its default: the batch, and the least bytes that one item needs."""
     found: dict[str, tuple[int, int]] = {}
     image = 3 * experiment.data.image_size**2
     if features is None:
@@ -89,7 +89,7 @@ def _needs(
 
 
 def _images(setting: Setting) -> int:
-    """Of an episode: support and queries, and those of base classes."""
+    """Images of an episode: support and queries, those of base classes included."""
     task = setting.task
     return task.ways * task.shots + task.all_queries * (2 if setting.has_base else 1)
 
@@ -110,12 +110,12 @@ def of_largest(function: Callable[..., Any], *arguments: Any) -> int:
 
 
 def _bytes(variable: Any) -> int:
-    # Keys of random numbers have no itemsize, and are small.
+    # PRNG keys have no itemsize, and are small.
     return getattr(variable.aval, "size", 0) * getattr(variable.aval.dtype, "itemsize", 0)
 
 
 def _equations(jaxpr: Any) -> Iterator[Any]:
-    """Of all that is nested too."""
+    """All equations, including nested ones."""
     for equation in jaxpr.eqns:
         yield equation
         for inner in jax.tree.leaves(

@@ -1,4 +1,4 @@
-"""Meta-training: a method learns from episodes, whatever it is (section 3)."""
+"""Meta-training: a method of any kind learns from episodes (section 3)."""
 
 import functools
 from collections import Counter
@@ -88,7 +88,7 @@ def make_optimizer(settings: Optimizer, method: Method) -> optax.GradientTransfo
 
     Parameters that the method keeps frozen get no update, weight decay included.
     """
-    drops = Counter(settings.drop_steps)  # one that is named twice drops twice
+    drops = Counter(settings.drop_steps)  # a step that is named twice drops twice
     schedule = optax.piecewise_constant_schedule(
         settings.lr, {step: settings.drop_factor**times for step, times in drops.items()}
     )
@@ -109,7 +109,7 @@ def start_state(
     params: Any,
     table: FeatureTable,
 ) -> loop.State:
-    """The state before the first step; its sums are named as the method's loss names them."""
+    """The state before the first step; its sums have the names that the method's loss gives."""
     draw = functools.partial(_episode_loss, lesson)
     _, logged = jax.eval_shape(draw, params, table, jax.random.key(0))
     return loop.State(params, optimizer.init(params), {name: jnp.zeros(()) for name in logged})
@@ -124,14 +124,14 @@ def compile_steps(
     """Training steps as one compiled loop; nothing is read back.
 
     Args:
-      lessons: what the steps learn from in turn; their methods differ in the number of ways alone.
-      optimizer: what makes updates of gradients.
+      lessons: what the steps learn from in turn; their methods differ only in the number of ways.
+      optimizer: what turns gradients into updates.
       batch: episodes of a step.
 
     Returns:
       run(state, table, key, number of the first step, how many) -> state. The state that goes in is
-      donated. However the steps are divided into calls, the result is the same. Of equal arguments
-      it is always the same function, compiled once.
+      donated. The result does not depend on how the steps are divided into calls. Equal arguments
+      give the same function, compiled once.
     """
     mesh = devices.episode_mesh(batch)
 
@@ -149,7 +149,7 @@ def compile_steps(
         jax.grad(functools.partial(batch_loss, lesson), has_aux=True) for lesson in lessons
     ]
 
-    # What comes out lies where what went in did: the next call is not compiled anew.
+    # Outputs are placed as the inputs were, so that the next call is not compiled again.
     @functools.partial(jax.jit, donate_argnums=0, out_shardings=devices.replicated(mesh))
     def run(
         state: loop.State, table: FeatureTable, key: jax.Array, first: jax.Array, count: jax.Array

@@ -1,4 +1,4 @@
-"""What a report shows and results do not hold: confusions, inner loops, one episode in pictures."""
+"""What a report shows beyond the results: confusions, inner loops, one episode in pictures."""
 
 import dataclasses
 import functools
@@ -26,7 +26,7 @@ from sib_jax.tasks.episode import Episode
 from sib_jax.tasks.setting import Setting, Sources, Task, single
 
 TRACED = 200
-"""Tasks whose inner loop is followed."""
+"""Number of tasks whose inner loop is followed."""
 
 _BATCH = 20  # of them at once
 _SHOWN = 10  # classes of the episode in pictures ...
@@ -59,16 +59,16 @@ def observe(
     predicted: Mapping[str, np.ndarray],
     rows: Sequence[Row],
 ) -> Observed:
-    """Looks at the tasks of a finished run again: those of test, or of validation without these.
+    """Looks again at the tasks of a finished run: those of test, or else of validation.
 
-    One process does it alone, on its first device.
+    Only one process does this, on its first device.
 
     Args:
       experiment: the run.
       data: its data set.
       of: what methods read, by `Method.reads`.
       params: of each head.
-      predicted: of each head the columns of the answers to its test tasks, int [tasks, n].
+      predicted: for each head, the columns of the answers to its test tasks, int [tasks, n].
       rows: of results.json.
     """
     split = split_shown(experiment.evaluation.tasks)
@@ -105,7 +105,7 @@ def observe(
 
 
 def split_shown(splits: Iterable[str]) -> str:
-    """The one that a report looks at again: test, if it is evaluated."""
+    """The split that a report looks at again: test, if it is evaluated."""
     return max(splits, key=("val", "test").index)
 
 
@@ -139,10 +139,10 @@ def confused(drawn: Drawn, labels: np.ndarray, predicted: np.ndarray) -> np.ndar
       predicted: columns of the answers, int [tasks, n].
 
     Returns:
-      int [pairs, 4]: a class, the class that it was taken for (itself where the answer was right),
-      how many queries, and of how many that could have been: those of the first class in tasks with
-      the second. Base classes come after the others; pairs with one for which no query was taken
-      are there if both are `observed.classes_shown`.
+      int [pairs, 4]: a class; the class that it was taken for (itself where the answer was right);
+      how many of its queries were; and how many could have been, which are those in tasks with the
+      second class. Base classes come after the others; a pair with one of them for which no query
+      was taken is included only if both are in `observed.classes_shown`.
     """
     ways, count = _ways(drawn), int(labels.max()) + 1
     present = _classes(drawn, labels)
@@ -163,8 +163,8 @@ def confused(drawn: Drawn, labels: np.ndarray, predicted: np.ndarray) -> np.ndar
         chances = np.where(other < count, met, _looked_up(one, numbers, of_numbers))
         return np.stack([one, other, _looked_up(pairs, *answered), chances], axis=1)
 
-    # Base classes are in every task. Of pairs with one that were never answered there may be
-    # millions: those of the classes that a picture shows are enough.
+    # Base classes are in every task, so millions of pairs with one may never have been answered:
+    # those of the classes that a picture shows are enough.
     shown = observed.classes_shown(rows(answered[0]), classes)
     base, given = shown[shown >= count], np.intersect1d(shown, numbers)
     beside = given[:, None] * classes + base
@@ -190,7 +190,7 @@ def traced(
     tasks, found = len(drawn.query), []
     batch = min(_BATCH, tasks)
     for start in range(0, tasks, batch):
-        # The last one is filled up, so that one compiled program serves all.
+        # The last batch is padded, so that one compiled program serves all.
         indices = np.minimum(start + np.arange(batch), tasks - 1)
         some = jax.tree.map(lambda x, i=indices: x[i], drawn)
         followed = _follow(method, params, key, indices, _gather(some, sources))
@@ -290,7 +290,7 @@ def _typical(
 
 
 def _gather(drawn: Drawn, sources: Sources) -> Episode:
-    """Features in the place of rows; with or without a leading axis of tasks."""
+    """Features in place of rows; with or without a leading axis of tasks."""
     novel = np.asarray(sources.novel.features)
     query = novel[np.minimum(drawn.query, len(novel) - 1)]
     if sources.base is not None and drawn.base is not None:
@@ -308,7 +308,7 @@ def _numbered(table: Any) -> Any:
 
 
 def _looked_up(wanted: np.ndarray, names: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The value of each name; 0 of those that there are not."""
+    """The value of each wanted name; 0 for those that are missing."""
     place = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
     return np.where(names[place] == wanted, values[place], 0)
 

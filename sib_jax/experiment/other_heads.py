@@ -1,4 +1,4 @@
-"""Results of the heads that a job leaves alone: they stay in the tables beside those it does."""
+"""Results of the heads that a job does not run: they stay in the tables beside its own."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -34,7 +34,7 @@ def read(
     tasks: Mapping[str, int],
     about_tasks: Mapping[str, Any],
 ) -> Others:
-    """Those of them that were evaluated on as many tasks of the same data; others are told.
+    """Reads results on as many tasks of the same data; heads with others are named in a warning.
 
     Args:
       workdir: the folder.
@@ -58,8 +58,8 @@ def read(
     kept = [name for name in there if same and counts[name] == dict(tasks)]
     if gone := [name for name in there if name not in kept]:
         log.warning(
-            "%s holds results of other tasks for %s: they leave the tables until these heads are "
-            "evaluated on the tasks of now",
+            "%s holds results on other tasks for %s: the tables leave them out until these heads "
+            "are evaluated on the current tasks",
             workdir,
             ", ".join(gone),
         )

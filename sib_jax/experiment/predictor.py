@@ -32,16 +32,16 @@ from sib_jax.sib.params import Params
 from sib_jax.tasks.episode import Episode
 
 _BATCH = 256  # images at once
-_MANY = 4000  # queries, of which the square takes memory worth a look
-_LARGE_ARRAYS = 3  # of [n, n] at once, at least, where there are such
+_MANY = 4000  # queries, whose square takes enough memory to be checked
+_LARGE_ARRAYS = 3  # [n, n] arrays in memory at once, at least, in methods that make them
 _SAMPLES = 100  # of a Gaussian posterior, for the spread
 
 
 class Prediction(NamedTuple):
-    """What is known of n queries.
+    """The answer to n queries.
 
     Attributes:
-      classes: the k classes, in the order of the columns, and after them base classes if asked.
+      classes: the k classes, in the order of the columns, then the base classes if asked for.
       probabilities: [n, k] or [n, k + b], rows sum to 1.
       spread: standard deviation of each probability over samples of the posterior, of the same
         shape; None where the posterior is a point mass, or the method has none.
@@ -68,7 +68,7 @@ class TrainedHead(NamedTuple):
       features: the only length of features that the parameters are for; None for any.
       base: names of the base classes beside which it was trained; none in the standard setting.
       most_ways: the largest k that it is good for; None for any.
-      input_shape: of one input of its training; None where nothing tells.
+      input_shape: of one input of its training; None where unknown.
     """
 
     name: str
@@ -84,14 +84,14 @@ class TrainedHead(NamedTuple):
 class Predictor:
     """Classifies queries among classes of which a few examples are given. Made by `sib_jax.load`.
 
-    Most methods learn from the queries too, without labels: give those of a task together.
+    Most methods learn from the queries too, without labels: give all queries of a task together.
 
     Attributes:
       head: the method and its parameters.
       pretrained: the backbone; None where an encoder takes its place, or the inputs are features.
-      image_size: pixels that images are brought to before the backbone's own crop.
-      remedy: gives what to do where the head does not serve a number of classes.
-      encoder: what makes features of images where there is no backbone; None for nothing.
+      image_size: pixels that images are scaled to before the backbone's own crop.
+      remedy: returns what to do where the head does not serve a number of classes.
+      encoder: what makes features of images where there is no backbone; None for no encoder.
     """
 
     def __init__(  # noqa: D107
@@ -105,7 +105,7 @@ class Predictor:
         self.head, self.pretrained, self.encoder = head, pretrained, encoder
         self.image_size, self.remedy = image_size, remedy
         self._of_ways = functools.cache(self._compiled)
-        self._sizes: set[Any] = set()  # each was compiled for
+        self._sizes: set[Any] = set()  # that programs were compiled for
 
     @property
     def name(self) -> str:
@@ -133,18 +133,18 @@ class Predictor:
         """Probabilities of the queries.
 
         Args:
-          support: m examples: uint8 images [m, h, w, c] of any size, c 1, 3 or 4, or a list of
-            images [h, w, c] of several sizes or of Pillow's, which are read as files are; or float
-            features [m, d], an array of any library's. Any number of each class.
+          support: m examples, any number of each class: uint8 images [m, h, w, c] of any size, with
+            c = 1, 3 or 4; a list of images [h, w, c] of several sizes, or of Pillow images, which
+            are read as files are; or float features [m, d], an array of any library.
           support_labels: their classes, m whole numbers or strings.
           query: n images or features likewise.
-          seed: of the samples of a Gaussian posterior.
+          seed: for the samples of a Gaussian posterior.
           base_classes: whether a query may also be of a class that the head was trained beside
             (learning without forgetting).
 
         Returns:
-          float32 [n, k], the columns in the order of `classes(support_labels)`: that of numbers, or
-          the alphabet's. With `base_classes` [n, k + b], those of `head.base` after them.
+          float32 [n, k], the columns in the order of `classes(support_labels)`: numerical or
+          alphabetical. With `base_classes` [n, k + b], those of `head.base` after them.
 
         Raises:
           PredictionError: examples, labels or queries that the head or the backbone cannot read or
@@ -162,7 +162,7 @@ class Predictor:
         seed: int = 0,
         base_classes: bool = False,
     ) -> Prediction:
-        """The same with the classes named, and with the spread over a Gaussian posterior.
+        """The same, with the classes named, and with the spread over a Gaussian posterior.
 
         Arguments and errors are those of a call.
         """
@@ -181,7 +181,8 @@ class Predictor:
         classes, rows = np.unique(labels, return_inverse=True)
         if base_classes and (both := set(classes.tolist()) & set(self.head.base)):
             raise PredictionError(
-                f"{', '.join(sorted(both))} is a base class already: name the new class otherwise"
+                f"{', '.join(sorted(both))} is a base class already: give the new class another "
+                "name"
             )
         if len(labels) != len(support):
             raise PredictionError(f"there are {len(support)} examples, but {len(labels)} labels")
@@ -205,7 +206,8 @@ class Predictor:
         probabilities = np.asarray(found)
         if not np.isfinite(probabilities).all():
             raise PredictionError(
-                f"{self.name} has no finite answer to these: their features may be too large for it"
+                f"{self.name} gives probabilities that are not finite: the features may be too "
+                "large for it"
             )
         return Prediction(
             (*classes.tolist(), *(self.head.base if base_classes else ())),
@@ -216,20 +218,20 @@ class Predictor:
     def _check_balanced(self, ways: int, queries: int) -> None:
         if self.method(ways)[0].balances and queries < ways:
             raise PredictionError(
-                f"{self.name} gives every class as many queries, so of {queries} among {ways} "
-                f"classes it tells nothing: give {ways} or more, or choose soft_kmeans"
+                f"{self.name} assigns every class the same number of queries, so {queries} queries "
+                f"among {ways} classes are too few: give {ways} or more, or choose soft_kmeans"
             )
 
     def _check_memory(self, answer: Callable[..., Any], task: Any, queries: int) -> None:
-        """Methods that compare each query with each other one need the square of their number."""
+        """Raises where a method that compares all pairs of queries needs too much memory."""
         if queries < _MANY or (room := memory.free_bytes()) is None:
             return
         need = _LARGE_ARRAYS * memory.of_largest(answer, *task)
         if need > room:
             raise PredictionError(
                 f"for {queries} queries at once {self.name} needs at least {need / 1e9:,.1f} GB of "
-                f"memory, but {room / 1e9:,.1f} GB are available: give fewer at once, or choose "
-                "soft_kmeans or simple_shot"
+                f"memory, but only {room / 1e9:,.1f} GB are available: give fewer at once, or "
+                "choose soft_kmeans or simple_shot"
             )
 
     def classes(self, support_labels: Labels) -> tuple[Any, ...]:
@@ -247,14 +249,14 @@ class Predictor:
         return f"<Predictor: {self.name}, of {reads}>"
 
     def features(self, images: Images) -> np.ndarray:
-        """Features of images, float32 [n, d]; they may take the place of the images.
+        """Features of images, float32 [n, d]; predictions accept them in place of the images.
 
         Args:
           images: uint8 [n, h, w, c] of any size, or a list of [h, w, c].
 
         Raises:
-          PredictionError: there is neither backbone nor encoder, or these are no images.
-          EncoderError: the encoder gives no features.
+          PredictionError: there is neither backbone nor encoder, or these are not images.
+          EncoderError: what the encoder gives are not features.
           DataError: it gives features of several lengths.
         """
         images = on_host(images)
@@ -267,8 +269,8 @@ class Predictor:
             return joined([self.encoder.features(part) for part in parts])
         if self.pretrained is None:
             raise PredictionError(
-                "there is no backbone here: give float features [n, d] of one model, not images, "
-                "or load with encoder=, which makes features of them"
+                "this predictor has no backbone: give float features [n, d] of one model, not "
+                "images, or load with encoder=, which makes features of images"
             )
         stored = prepare(images, self.image_size, self.pretrained.backbone.channels)
         found = [
@@ -287,43 +289,43 @@ class Predictor:
         if self.head.ways not in (None, ways):
             raise PredictionError(
                 f"there are {ways} classes in the support set, but head {self.head.name} was "
-                f"trained for tasks of {self.head.ways}{self.remedy()}"
+                f"trained for tasks of {self.head.ways} classes{self.remedy()}"
             )
         if self.head.most_ways is not None and ways > self.head.most_ways:
             raise PredictionError(
                 f"there are {ways} classes in the support set, but head {self.head.name} is good "
-                f"for {self.head.most_ways} or fewer{self.remedy()}"
+                f"for at most {self.head.most_ways}{self.remedy()}"
             )
         method = self.head.make(ways)
         if method.steps == 0 and isinstance(params, Params):  # SIB's theta^0 serves any number
-            # xi is never asked, but the number of its logits is taken as the number of ways.
+            # xi is never used, but the number of its logits is taken as the number of ways.
             params = params._replace(gradient_net=gradient_net.init(jax.random.key(0), ways=ways))
         return method, params
 
     def input_shape(self) -> tuple[int, ...]:
-        """Of one input: (size, size, channels) of an image as it is stored, or (d,).
+        """Shape of one input: (size, size, channels) of an image as it is stored, or (d,).
 
         Raises:
-          PredictionError: nothing tells d.
+          PredictionError: d is unknown.
         """
         if self.pretrained is not None:
             return (self.image_size, self.image_size, self.pretrained.backbone.channels)
         if self.head.input_shape is None:
             raise PredictionError(
-                "nothing here tells the length of the features: give features=D to export"
+                "the length of the features is unknown: give features=D to export"
             )
         return self.head.input_shape
 
     def export(
         self, path: str | Path, *, ways: int | None = None, features: int | None = None
     ) -> None:
-        """Writes a file that computes probabilities with JAX alone.
+        """Writes a file that computes probabilities with only JAX.
 
         Args:
           path: of the file, for `jax.export.deserialize`, see `experiment.export`.
           ways: k; needed where the head serves any number of classes.
-          features: their length d; needed where neither backbone nor head has one. An encoder is
-            not in the file.
+          features: length d of the features; needed where neither backbone nor head says it. The
+            file does not contain an encoder.
 
         Raises:
           PredictionError: the method or its number of classes cannot be exported.
@@ -331,15 +333,17 @@ class Predictor:
         """
         ways = ways or self.head.ways
         if ways is None:
-            raise PredictionError("for how many classes? This head serves any number: give ways=K")
+            raise PredictionError(
+                "this head serves any number of classes, but a file only one: give ways=K"
+            )
         if not isinstance(ways, int | np.integer) or ways < 2:
             raise PredictionError(f"ways must be a whole number of 2 or more, got {ways!r}")
         if self.head.base:
             raise PredictionError("a head that was trained beside base classes cannot be exported")
         if features is not None and self.pretrained is not None:
-            raise PredictionError("features goes with a predictor that has no backbone")
+            raise PredictionError("features is only for use with a predictor without a backbone")
         if features is not None and not _is_length(features):
-            raise PredictionError(f"features must be their length d, got {features!r}")
+            raise PredictionError(f"features must be the features' length d, got {features!r}")
         method, params = self.method(ways)
         shape = self.input_shape() if features is None else (int(features),)
         export.write(path, method, params, shape, self.pretrained)
@@ -366,7 +370,7 @@ class Predictor:
         if both[0].shape[1] != both[1].shape[1]:
             raise PredictionError(
                 f"support has features of length {both[0].shape[1]}, query of "
-                f"{both[1].shape[1]}: they must be of the same model"
+                f"{both[1].shape[1]}: they must come from the same model"
             )
         return both[0], both[1]
 
@@ -389,7 +393,7 @@ def _probabilities(
     query: jax.Array,
     key: jax.Array,
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Of the first so many classes, and their spread where the posterior is a Gaussian."""
+    """For the first so many classes, and their spread where the posterior is a Gaussian."""
     episode = Episode(support, support_labels, query, base=base)
     logits = method.logits(params, episode, key)
     if np.ndim(logits) != 2 or len(logits) != len(query) or logits.shape[1] < columns:
@@ -405,9 +409,9 @@ def _probabilities(
 
 
 def _batch_features(pretrained: Pretrained, images: np.ndarray) -> np.ndarray:
-    """Of at most `_BATCH` images, filled up to a power of 2: few programs serve every number.
+    """Features of at most `_BATCH` images, padded to a power of 2: few programs serve any number.
 
-    Of one process and one device: whoever predicts may be one of many that do not.
+    On one device of one process, since the other processes may not be predicting.
     """
     filled = np.zeros((1 << (len(images) - 1).bit_length(), *images.shape[1:]), np.uint8)
     filled[: len(images)] = images

@@ -1,4 +1,4 @@
-"""What a predictor is given: images or features, and labels; checked, and brought to one form."""
+"""Checks what a predictor is given (images or features, and labels) and brings it to one form."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from sib_jax.data.reading.decode import fit, pixels_of
 from sib_jax.errors import UserError
 
 Labels = Sequence[int] | Sequence[str] | np.ndarray
-Images = np.ndarray | Sequence[Any]  # of arrays, or of images of Pillow's
+Images = np.ndarray | Sequence[Any]  # of arrays, or of Pillow images
 
 
 class PredictionError(UserError):
@@ -21,7 +21,7 @@ class PredictionError(UserError):
 
 
 def is_features(values: Images) -> bool:
-    """Whether these are features [n, d], and no images."""
+    """Whether these are features [n, d] rather than images."""
     if isinstance(values, np.ndarray | jax.Array) and values.dtype != object:
         return values.ndim == 2
     return all(not isinstance(value, Image.Image) and np.ndim(value) == 1 for value in values)
@@ -31,7 +31,8 @@ def check_many(values: Images, name: str) -> None:
     """Raises `PredictionError` for an image [h, w, c] or a feature [d], where many are wanted."""
     if isinstance(values, str | Path):
         raise PredictionError(
-            f"{name} is a name, {str(values)!r}: give images; python -m sib_jax.predict reads files"
+            f"{name} is a file name, {str(values)!r}: give images, or use python -m "
+            "sib_jax.predict, which reads files"
         )
     if not hasattr(values, "__len__"):  # an image of Pillow, an iterator
         raise PredictionError(
@@ -41,11 +42,14 @@ def check_many(values: Images, name: str) -> None:
     array = isinstance(values, np.ndarray | jax.Array) and values.dtype != object
     shape = np.shape(values) if array else ()
     if len(shape) == 1 or (len(shape) == 3 and shape[-1] <= 4):  # 2 and 4: with alpha
-        raise PredictionError(f"{name} is a single one, of shape {list(shape)}: put it in a list")
+        what = "feature" if len(shape) == 1 else "image"
+        raise PredictionError(
+            f"{name} is a single {what}, of shape {list(shape)}: put it in a list"
+        )
 
 
 def checked_labels(labels: Labels) -> np.ndarray:
-    """Whole numbers or strings [m]; raises `PredictionError` where they are none."""
+    """Whole numbers or strings [m]; raises `PredictionError` where they are neither."""
     if not hasattr(labels, "__len__"):
         raise PredictionError(f"support_labels must be a list, got {type(labels).__name__}")
     array = np.asarray(labels)
@@ -61,7 +65,9 @@ def checked_labels(labels: Labels) -> np.ndarray:
     try:
         return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
     except UnicodeDecodeError as error:
-        raise PredictionError(f"support_labels are bytes that are no UTF-8 text: {error}") from None
+        raise PredictionError(
+            f"support_labels are bytes that are not UTF-8 text: {error}"
+        ) from None
 
 
 def checked_features(features: Images, length: int | None, whose: str) -> np.ndarray:
@@ -98,7 +104,7 @@ def prepare(images: Images, size: int, channels: int) -> np.ndarray:
     """Images as the data sets store them: shorter side scaled, cropped to a square.
 
     Args:
-      images: uint8 [n, h, w, c], or n of [h, w, c] (or [h, w] of gray ones), or n of Pillow's.
+      images: uint8 [n, h, w, c], or n of [h, w, c] (gray ones also [h, w]), or n Pillow images.
       size: height and width of the result.
       channels: 1 or 3, of the result.
 
@@ -112,17 +118,17 @@ def prepare(images: Images, size: int, channels: int) -> np.ndarray:
 
 
 def pictures(images: Images) -> list[Image.Image]:
-    """Images, as above, as Pillow's in RGB and in their own size."""
+    """Images as in `prepare`, as Pillow images in RGB and in their own size."""
     whole = [_pixels(image) for image in images]
     return [Image.fromarray(np.broadcast_to(p, (*p.shape[:2], 3)).copy()) for p in whole]
 
 
 def _pixels(image: Any) -> np.ndarray:
-    """Of one image, uint8 [h, w, 1 or 3]."""
+    """The pixels of one image, uint8 [h, w, 1 or 3]."""
     if isinstance(image, str | Path):
         raise PredictionError(
-            f"{image} is the name of a file: give images, such as "
-            "[Image.open(name) for name in names] of Pillow's"
+            f"{image} is the name of a file: give images, such as Pillow's "
+            "[Image.open(name) for name in names]"
         )
     pixels = _opened(image) if isinstance(image, Image.Image) else np.asarray(image)
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
@@ -139,16 +145,16 @@ def _hint(pixels: np.ndarray) -> str:
     if pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4) and pixels.shape[2] > 4:
         return "; channels come last: images.transpose(0, 2, 3, 1)"
     if pixels.dtype.kind == "f" and pixels.max(initial=0) <= 1:
-        return "; of values 0..1: (255 * images).astype(np.uint8)"
+        return "; for values 0..1: (255 * images).astype(np.uint8)"
     return ""
 
 
 def _opened(image: Image.Image) -> np.ndarray:
     try:
         return pixels_of(image)
-    except AssertionError as error:  # Pillow's own, without words
+    except AssertionError as error:  # Pillow's own, without a message
         raise PredictionError(
-            "an image of Pillow's is closed: load() or copy() it before its file is closed"
+            "a Pillow image is closed: load() or copy() it before its file is closed"
         ) from error
-    except (ValueError, OSError) as error:  # a file that is read now alone, and damaged
-        raise PredictionError(f"an image of Pillow's cannot be read: {error}") from error
+    except (ValueError, OSError) as error:  # a damaged file, which Pillow reads only now
+        raise PredictionError(f"a Pillow image cannot be read: {error}") from error

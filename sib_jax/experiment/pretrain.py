@@ -96,13 +96,13 @@ def pretrain(
       settings: how.
       data: the data set.
       backbone: what to train.
-      base_holdout: share of each training class that is not seen.
+      base_holdout: share of each training class that is left out.
       directory: for checkpoints; training goes on from the last one there.
       metrics: where each epoch is logged.
       trace_to: gets a trace of a few steps.
 
     Raises:
-      ConfigError: the backbone gives no features of the length that it says.
+      ConfigError: the backbone's features do not have the length that it declares.
     """
     _check_features(backbone)
     kept = np.flatnonzero(~holdout.of_training(data, base_holdout))
@@ -120,7 +120,7 @@ def pretrain(
 
 
 def _check_features(backbone: Backbone) -> None:
-    """Of a backbone that a user adds; nothing is computed."""
+    """Checks the length of a user's backbone's features; nothing is computed."""
     size = (2, backbone.image_size, backbone.image_size, backbone.channels)
     variables = jax.eval_shape(backbone.init, jax.random.key(0))
     found = jax.eval_shape(backbone.apply, variables, jax.ShapeDtypeStruct(size, jnp.float32))
@@ -129,15 +129,15 @@ def _check_features(backbone: Backbone) -> None:
         given = f"a {type(found).__name__}" if shape is None else list(shape)
         raise ConfigError(
             f"config.backbone: {backbone.name} gives {given} for 2 images of "
-            f"{backbone.image_size} pixels, but must give [2, {backbone.features}], as many "
-            "features as it says"
+            f"{backbone.image_size} pixels, but must give [2, {backbone.features}], the number of "
+            "features that it declares"
         )
 
 
 def _phases(settings: Pretraining) -> list[_Phase]:
     """Each with its share of the epochs, rounded down: the last one has at least one.
 
-    There are none on images that would not be smaller.
+    Images that would not be smaller get no phase.
     """
     phases: list[_Phase] = []
     before, share = 0, 0.0
@@ -174,11 +174,11 @@ def _train(
     stream = key(settings.seed, Stream.PRETRAINING)
     mesh = devices.episode_mesh(settings.batch)
     images, labels = devices.shared((images_of(data.train, slice(None)), data.train.labels), mesh)
-    # Both sizes were rounded: the crop has to fit all the same.
+    # Both sizes were rounded: the crop still has to fit.
     lacking = math.ceil((phase.crop - images.shape[1]) / 2)
     scaled = settings._replace(padding=max(round(settings.padding * scale), lacking))
     step = _compile(scaled, sized, preprocessing, optimizer)
-    order: dict[int, jax.Array] = {}  # of the epoch at work
+    order: dict[int, jax.Array] = {}  # of the current epoch
 
     def advance(state: loop.State, number: int, count: int) -> loop.State:
         for i in range(first + number, first + number + count):
@@ -209,7 +209,7 @@ def _train(
 
 
 def _kind(backbone: Backbone) -> tuple[object, ...]:
-    """What parameters are of; the precision that they are used in is another matter."""
+    """What decides whether parameters fit; the precision that they are used in does not."""
     return backbone.name, backbone.channels, backbone.final_relu
 
 
@@ -220,7 +220,7 @@ def check_start(start: str, classes: Sequence[str]) -> Pretrained:
     if weights is None or len(weights) != len(classes) or names not in (None, tuple(classes)):
         raise ConfigError(
             f"config.pretrain.start: {start} has no classifier of the {len(classes)} training "
-            f"classes{'' if weights is None else f', but one of {len(weights)} others'}"
+            f"classes{'' if weights is None else f', only one of {len(weights)} other classes'}"
         )
     return found
 
@@ -232,7 +232,7 @@ def _start(work: _Work, backbone: Backbone) -> Model:
         if _kind(found.backbone) != _kind(backbone):
             raise ConfigError(
                 f"config.pretrain.start: {work.settings.start} holds a {found.backbone.name} with "
-                "other settings than this config asks for"
+                "settings other than this config's"
             )
         assert found.weights is not None
         weights = found.backbone.resize(found.weights, backbone.image_size)
@@ -249,7 +249,7 @@ def _start(work: _Work, backbone: Backbone) -> Model:
 
 
 def _averaged(model: Model, settings: Pretraining) -> Model:
-    """With the running average beginning at what the model is now, where there is to be one."""
+    """The model with its running average started, where the settings ask for one."""
     if not settings.average:
         return model
     return model._replace(average=(model.variables["params"], model.weights))
@@ -269,7 +269,7 @@ def _trained(model: Model) -> Any:
 
 @functools.lru_cache(maxsize=_KEPT)
 def _optimizer(settings: Pretraining, total: int, first: int) -> optax.GradientTransformation:
-    """SGD-Nesterov under one cycle of `total` steps, of which `first` lie behind."""
+    """SGD-Nesterov under one cycle of `total` steps, of which `first` are already done."""
     cycle = optax.cosine_onecycle_schedule(
         total, settings.lr, pct_start=0.2, div_factor=10, final_div_factor=1000
     )
@@ -286,10 +286,10 @@ def _compile(
     preprocessing: Preprocessing,
     optimizer: optax.GradientTransformation,
 ) -> Any:
-    """The compiled training step; always the same of equal arguments."""
+    """The compiled training step; always the same one for equal arguments."""
     mesh = devices.episode_mesh(settings.batch)
 
-    # What comes out lies where what went in did: the next step is not compiled anew.
+    # Outputs are placed as the inputs were, so that the next step is not compiled again.
     @functools.partial(jax.jit, donate_argnums=0, out_shardings=devices.replicated(mesh))
     def step(
         state: loop.State, images: jax.Array, labels: jax.Array, rows: jax.Array, key: jax.Array
@@ -337,7 +337,7 @@ def _compile(
 
 def _order(stream: jax.Array, epoch: int, rows: np.ndarray) -> jax.Array:
     """The order in which an epoch goes through the images `rows`."""
-    # Also the key by which step 0 changes image number `epoch`, which has no consequence.
+    # Step 0 also uses this key, to augment image number `epoch`; that does no harm.
     epoch_key = jax.random.fold_in(jax.random.fold_in(stream, 0), epoch)
     return jnp.asarray(rows)[jax.random.permutation(epoch_key, len(rows))]
 

@@ -1,4 +1,4 @@
-"""A folder that holds one experiment: its files, and the check that it is the same experiment."""
+"""The files of a folder that holds one experiment, and the check that it is the same one."""
 
 import contextlib
 import json
@@ -17,14 +17,14 @@ CONFIG = "config.json"
 DATA = "data.json"  # fingerprints of what training sees
 HEADS = "heads/heads.json"  # the fields of each head that was ever run in the folder
 BACKBONE = "backbone.npz"
-CHECKPOINTS = "checkpoints"  # a folder a stage, those of heads below heads/
+CHECKPOINTS = "checkpoints"  # a folder per stage, those of heads in heads/
 
 # What may differ from the experiment that a folder holds: it changes neither backbone nor
 # parameters. A backbone's file is known by its content, and heads are compared one by one.
 _FREE = ("data_dir", "tensorboard", "backbone_file", "heads", "eval.")
 
-# Of these a workdir's name says nothing: a finished run may be evaluated again, on more tasks and
-# with further heads.
+# A workdir's name leaves these out: a finished run may be evaluated again, on more tasks and with
+# further heads.
 _UNNAMED = ("data_dir", "dataset", "eval.", "heads", "seed", "tensorboard")
 _LONGEST = 120  # characters of a name for the fields that were set
 
@@ -32,13 +32,13 @@ _LONGEST = 120  # characters of a name for the fields that were set
 def default_place(
     experiment: str, config: Any, given: Mapping[str, Any], argument: str = ""
 ) -> Path:
-    """Where a run goes that names no workdir: each set of fields has its own folder.
+    """Where a run without a --workdir goes: each set of fields has its own folder.
 
     Args:
       experiment: its name.
       config: the resolved config.
       given: fields that were set on the command line, with their values.
-      argument: of the experiment; mostly it is the data set.
+      argument: of the experiment; usually the data set.
     """
     told = {field: str(value) for field, value in given.items() if not field.startswith(_UNNAMED)}
     plain = {field: _plain(value) for field, value in told.items()}
@@ -61,9 +61,10 @@ def params_file(workdir: Path, head: str) -> Path:
 
 def check_place(workdir: Path, heads: Sequence[str]) -> None:
     """Raises `FileError` where `workdir` cannot be a folder that is written to; makes nothing."""
-    if re.match(r"\w{2,}:/", str(workdir)):  # of gs:// and the like a Path leaves one stroke
+    if re.match(r"\w{2,}:/", str(workdir)):  # a Path leaves one slash of gs:// and the like
         raise files.FileError(
-            f"{workdir} is an address, but a workdir is a folder; a bucket can be mounted as one"
+            f"{workdir} is an address, but a workdir must be a folder; a bucket can be mounted as "
+            "one"
         )
     longest = f"{CHECKPOINTS}/heads/{max(heads, key=len)}"
     files.check_folder(workdir, f"{longest}/damaged-{10**12}/{'-' * 80}")
@@ -78,7 +79,7 @@ def write_config(config: Any, workdir: Path) -> None:
 
 
 def write_data(fingerprints: Mapping[str, str], workdir: Path) -> None:
-    """Writes by what data the folder's experiment is."""
+    """Writes what data the folder's experiment is on."""
     files.write_text(workdir / DATA, json.dumps(dict(fingerprints), indent=1) + "\n")
 
 
@@ -87,7 +88,7 @@ def check_data(fingerprints: Mapping[str, str], workdir: Path) -> None:
 
     Args:
       fingerprints: by split.
-      workdir: the folder; runs of earlier versions have not kept any.
+      workdir: the folder; runs of earlier versions kept no fingerprints.
     """
     with _damage_told(workdir / DATA, "record of the data"):
         before = _object(workdir / DATA) or {}
@@ -153,7 +154,7 @@ def _object(path: Path) -> dict[str, Any] | None:
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(found, Mapping):
-        raise ValueError(f"a {type(found).__name__} and no object")
+        raise ValueError(f"a {type(found).__name__}, not an object")
     return dict(found)
 
 
@@ -163,16 +164,16 @@ def _damage_told(path: Path, what: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(
-            f"{path} is damaged: it is no {what} in JSON ({files.one_line(error)}); if the folder "
-            "holds this experiment, delete the file, and it is written anew; else choose another "
-            "--workdir"
+            f"{path} is damaged: it is not a {what} in JSON ({files.one_line(error)}); if the "
+            "folder holds this experiment, delete the file, and it will be written again; else "
+            "choose another --workdir"
         ) from error
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored config; fields that the version which wrote it did not know have their defaults.
+    """A stored config; fields that the version that wrote it did not know have their defaults.
 
-    Those that they were added with, which change nothing, and not those of a data set.
+    These are the defaults they were added with, which change nothing, not those of a data set.
     """
     if "dataset" not in config:
         raise LookupError("it names no data set")

@@ -18,7 +18,7 @@ class Lock:
     """Keeps a second run out of a folder; it ends with the process, however that ends."""
 
     def __init__(self, workdir: Path):
-        """Nothing is locked yet."""
+        """Locks nothing yet."""
         self._workdir = workdir
         self._held = contextlib.ExitStack()
         self._taken = False
@@ -30,10 +30,10 @@ class Lock:
         self._held.close()
 
     def take(self) -> bool:
-        """Takes the lock, by one process for all of the run; once.
+        """Takes the lock once, by one process for the whole run.
 
         Returns:
-          Whether it was taken now, and not before.
+          Whether it was taken now rather than before.
 
         Raises:
           InUseError: another run has it.

@@ -1,4 +1,4 @@
-"""A config, read once into small static values: below this nobody sees a ConfigDict."""
+"""Reads a config once into small static values; nothing below this file sees a ConfigDict."""
 
 import functools
 import os
@@ -107,9 +107,9 @@ class Head(NamedTuple):
       method: what answers.
       setting: the tasks that it is evaluated on.
       training: how it is meta-trained.
-      learns_from: one or more kinds of episodes, which the steps of that take in turn.
+      learns_from: the kinds of episodes, one or more, that its training steps take in turn.
       chosen_on: the tasks of the validation that chooses its best epoch.
-      trained_alike: other heads that are trained just so, and are evaluated on other queries.
+      trained_alike: other heads that are trained in the same way, but evaluated on other queries.
       is_own: whether the method is the user's.
     """
 
@@ -180,7 +180,7 @@ def read(c: Any) -> Experiment:
 
 
 def equal_heads(heads: Sequence[Head]) -> list[list[str]]:
-    """Names of heads that differ in nothing else, such as those of two T under a method of none."""
+    """Groups of heads that differ only in name, for example with a T that is ignored."""
     alike: dict[Any, list[str]] = {}
     for head in heads:
         alike.setdefault(repr(head._replace(name="", trained_alike=())), []).append(head.name)
@@ -202,7 +202,7 @@ def make_backbone(settings: BackboneSettings, channels: int) -> Backbone:
 
 
 def take_backbone(c: Any, workdir: Path, given: Collection[str]) -> None:
-    """Sets which backbone a config asks for to what its file of weights holds, and says so.
+    """Sets the backbone that a config asks for to what its file of weights holds; logs changes.
 
     Args:
       c: the config; changed in place.
@@ -221,11 +221,11 @@ def take_backbone(c: Any, workdir: Path, given: Collection[str]) -> None:
     told = {
         "backbone": found.backbone.name,
         "final_relu": found.backbone.final_relu,
-        "mirror_features": found.mirror or None,  # a file that does not may well be used so
+        "mirror_features": found.mirror or None,  # one trained without may well be used with it
     }
     for field, held in told.items():
         if held is not None and field not in given and c[field] != held:
-            log.info("config.%s is %s: that of %s", field, held, c.backbone_file)
+            log.info("config.%s is set to %s, as in %s", field, held, c.backbone_file)
             c[field] = held
 
 
@@ -242,7 +242,7 @@ def _pretraining(c: Any) -> Pretraining:
 
 
 def _of_training(c: Any) -> str:
-    """All that the parameters of a head are a function of."""
+    """Everything that the parameters of a head are a function of."""
     queries = _queries_of_training(c)
     fields = config.flat(c) | queries
     fields |= {"optimizer.query_classes": "same", "optimizer.total_queries": 0}
@@ -252,7 +252,7 @@ def _of_training(c: Any) -> str:
 
 
 def _queries_of_training(c: Any) -> dict[str, Any]:
-    """What is told of the queries of training episodes alone, or else of all."""
+    """The fields on the queries of training episodes: their own, or else those of all episodes."""
     classes = c.optimizer.query_classes
     return {
         "query_classes": c.query_classes if classes == "same" else classes,
@@ -312,18 +312,18 @@ def _head(name: str, c: Any, trained_alike: tuple[str, ...]) -> Head:
 
 
 def _of_size(task: Task) -> Task:
-    """The same task, always told in the same way, so that it is compiled once."""
+    """The same task, always written in the same way, so that it is compiled once."""
     return task._replace(total_queries=_unless_usual(task.total_queries, task.ways, task.queries))
 
 
 def _check_program(c: Any, method: Method, task: Task) -> None:
-    """Traces a method of the user's, or of changed settings: what it cannot do is told at once."""
+    """Traces a user's method, or one with changed settings, so that errors are raised at once."""
     entry = METHODS[c.method]
     if c.method == "sib":
         return
     own, length = is_own(c.method), _USUAL
     if own and method.reads == "features":
-        if c.dataset == "features":  # their length is known when they are there: see `job`
+        if c.dataset == "features":  # their length is known once they are loaded: see `job`
             return
         length = make_backbone(_backbone(c), channels=3).features
     if own or entry.settings(**c.get(c.method, {})) != entry.settings():
@@ -342,12 +342,12 @@ def _for_ways(c: Any, method: Method, ways: int) -> Method:
     other = method_of(c, ways)
     if not share_parameters(c, method, other):
         if c.optimizer.sizes_in_turn:
-            said, mend = f"sizes_in_turn has {ways} ways", f"have {c.ways} there"
+            said, mend = f"sizes_in_turn has {ways} ways", f"use {c.ways} there"
         else:
-            said, mend = f"ways is {ways}", "leave it 0"
+            said, mend = f"ways is {ways}", "leave it at 0"
         raise ConfigError(
-            f"config.optimizer.{said}, but {method.name} learns for {c.ways} ways alone: the "
-            f"shapes of its parameters depend on them; {mend}"
+            f"config.optimizer.{said}, but {method.name} can only learn for {c.ways} ways, because "
+            f"the shapes of its parameters depend on the number; {mend}"
         )
     return other
 
@@ -360,7 +360,7 @@ def share_parameters(c: Any, method: Method, other: Method) -> bool:
 
 
 def method_of(c: Any, ways: int | None = None) -> Method:
-    """The method that the config of a head names, for as many ways as it says or for `ways`."""
+    """The method that the config of a head names, for `ways` or as many ways as it says."""
     entry = METHODS[c.method]
     settings = sib_settings(c) if c.method == "sib" else entry.settings(**c.get(c.method, {}))
     try:
@@ -372,7 +372,7 @@ def method_of(c: Any, ways: int | None = None) -> Method:
 
 
 def _made(make: Callable[[Any, int], Method], settings: Any, ways: int) -> Method:
-    """Always the same of equal settings, so that several runs in one process compile it once."""
+    """Always the same for equal settings, so that several runs in one process compile it once."""
     try:
         return _made_once(make, settings, ways)
     except TypeError:  # settings of a user's method that cannot be hashed
@@ -385,7 +385,7 @@ def _made_once(make: Callable[[Any, int], Method], settings: Any, ways: int) -> 
 
 
 def sib_settings(c: Any) -> SibSettings:
-    """SIB's own fields, which stand at the top of a config."""
+    """SIB's own fields, which are at the top level of a config."""
     return SibSettings(
         inner=Inner(beta=c.elbo.beta, base_summary=c.base_summary, **c.inner.to_dict()),
         posterior=c.posterior,

@@ -1,4 +1,4 @@
-"""Whether the processes of one job were started alike: else they would wait for one another."""
+"""Checks that the processes of one job were started alike; else they would wait forever."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from sib_jax.runtime import devices
 def check(
     config: Any, experiment: Experiment, seen: Mapping[str, str], flags: Mapping[str, Any]
 ) -> None:
-    """Compares what each process was given; where its data lie, each may have its own place.
+    """Compares what each process was given; only where its data are may differ.
 
     Args:
       config: the resolved config.
@@ -29,6 +29,6 @@ def check(
     told |= {f"{split} images": fingerprint for split, fingerprint in seen.items()}
     if different := devices.not_alike(told):
         raise ConfigError(
-            f"not all processes have the same {', '.join(different)}: start all of them alike, on "
-            "the same data"
+            f"not all processes have the same {', '.join(different)}: start all of them with the "
+            "same options and data"
         )

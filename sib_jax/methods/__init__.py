@@ -34,11 +34,11 @@ __all__ = ["METHODS", "Classes", "Entry", "Method", "MethodError", "register"]
 
 
 class Entry(NamedTuple):
-    """How a method is made of its config.
+    """How a method is made from its config.
 
     Attributes:
       settings: NamedTuple of its hyper-parameters.
-      make: (settings, ways) -> `Method`; a ValueError, there or of the method's first use, says
+      make: (settings, ways) -> `Method`; a ValueError, here or when the method is first used, says
         which hyper-parameter cannot work.
     """
 
@@ -56,7 +56,7 @@ METHODS: dict[str, Entry] = {
     "meta_lstm": Entry(meta_lstm.Settings, meta_lstm.make),
     "snail": Entry(snail.Settings, snail.make),
     "maml": Entry(maml.Settings, maml.make),
-    # Nothing of these is trained.
+    # None of these is trained.
     "simple_shot": Entry(simple_shot.Settings, simple_shot.make),
     "soft_kmeans": Entry(soft_kmeans.Settings, soft_kmeans.make),
     "sinkhorn_kmeans": Entry(sinkhorn_kmeans.Settings, sinkhorn_kmeans.make),
@@ -72,7 +72,7 @@ _OURS = dict(METHODS)
 
 
 def register(name: str, settings: type, make: Callable[[Any, int], Method]) -> None:
-    """Adds a method of one's own: a config names it, and `sib_jax.load` where it is untrained.
+    """Adds a user's own method, for configs to name, and for `sib_jax.load` if it is untrained.
 
     Args:
       name: a word; settings become the fields `<name>.<setting>` of a config.
@@ -80,16 +80,17 @@ def register(name: str, settings: type, make: Callable[[Any, int], Method]) -> N
       make: (settings, ways) -> `Method`.
 
     Raises:
-      MethodError: these are none, or the name is taken; the message says what is wanted.
+      MethodError: one of these is not as above, or the name is taken; the message says what is
+        wanted.
     """
     from sib_jax import config  # which knows the methods
 
     check_settings(name, settings, make)
     if name in _OURS or name in {field.split(".")[0] for field in config.EXPERIMENT | config.HEAD}:
-        raise MethodError(f"{name} is a name that sib_jax has itself: give the method another")
+        raise MethodError(f"{name} is a name that sib_jax uses itself: give the method another")
     METHODS[name] = Entry(settings, make)
 
 
 def is_own(name: str) -> bool:
-    """Whether a method is the user's, and not one that comes with the package."""
+    """Whether a method is the user's rather than one that comes with the package."""
     return METHODS[name] is not _OURS.get(name)

@@ -1,14 +1,14 @@
-"""alpha-TIM: TIM with Tsallis' alpha-entropies, which ask less for balanced queries.
+"""alpha-TIM: TIM with Tsallis' alpha-entropies, which push less towards balanced queries.
 
-TIM's marginal entropy pulls the predictions to equally frequent classes. The alpha-entropy
+TIM's marginal entropy pulls the predictions towards equally frequent classes. The alpha-entropy
 H_alpha(p) = (1 - sum_k p_k^alpha) / (alpha - 1) does so less for alpha > 1; it replaces both
 entropies of the queries, while the support set keeps Shannon's cross-entropy: the setting of the
 authors' configuration files. alpha = 1 is TIM. Minimized by Adam, 1,000 steps of 1e-4.
 
 Differences from the authors' code: probabilities are in the log domain, where the code adds 1e-12;
 there is one alpha for both entropies, where the code can take two and a third for an
-alpha-cross-entropy. Where `alpha` is None, the code's tuned values stand: 2 with one shot, 7 with
-five or more, 5 in between.
+alpha-cross-entropy. Where `alpha` is None, the code's tuned values are used: 2 with one shot, 7
+with five or more, 5 in between.
 
 References:
   Veilleux et al., "Realistic evaluation of transductive few-shot learning", NeurIPS 2021 (arXiv

@@ -1,6 +1,6 @@
-"""ANIL: MAML that adapts the last layer alone.
+"""ANIL: MAML that adapts only the last layer.
 
-On the frozen features of the job's backbone, or with a network of its own that is learned along
+On the frozen features of the job's backbone, or with a network of its own that is learned with it
 (`end_to_end`), as in the paper.
 
 Differences from the paper: features are brought to unit length and multiplied by a scale, which is
@@ -36,7 +36,7 @@ class Settings(NamedTuple):
       steps: of adaptation, in training.
       test_steps: in evaluation.
       scale: of the features, before training.
-      end_to_end: whether the features are of a Conv4 that is learned along, else frozen.
+      end_to_end: whether the features are of a Conv4 that is learned too, else frozen.
     """
 
     order: int = 2
@@ -98,7 +98,7 @@ def make(settings: Settings, ways: int) -> Method:
 
     def init(key: jax.Array, classes: Classes) -> Anil:
         weights = jax.nn.initializers.glorot_uniform()(key, (classes.shape[0], ways))
-        # Features are of length `scale`, where Glorot's rule thinks of sqrt(d).
+        # Features have the length `scale`, where Glorot's rule assumes sqrt(d).
         return Anil(weights, jnp.asarray(settings.scale, float))
 
     def after(steps: int) -> Callable[[Anil, Episode, jax.Array], jax.Array]:

@@ -1,6 +1,6 @@
 """BD-CSPN: prototypes rectified by pseudo-labelled queries that were shifted to the support set.
 
-The cross-class bias is diminished by adding mean(support) - mean(query) to every query, the
+The cross-class bias is reduced by adding mean(support) - mean(query) to every query, the
 intra-class bias by replacing each class mean p_k with a weighted mean of the class's support
 examples and its most confident pseudo-labelled queries, p'_k = sum_i w_ik x_i, w_ik being a softmax
 over these examples i of 10 cos(x_i, p_k). The shift is right where the classes are as frequent
@@ -8,13 +8,13 @@ among the queries as in the support set; elsewhere it moves queries towards the 
 
 BD-CSPN's authors have no public code that we know. LaplacianShot's authors wrote their own, which
 alpha-TIM's comparison uses too, and it differs; so there are two forms:
-  "code", the default, which published comparisons ran: support examples too count for the class
-    they are nearest to, as do all queries; each is weighted with its softmax over the *classes*,
-    and a plain mean is taken; the score is minus the squared distance to the query that was not
-    shifted. Where no example is nearest to a class, that code fails; here the class mean stays.
+  "code", the default, which published comparisons ran: support examples, like all queries, count
+    for the class they are nearest to; each is weighted with its softmax over the *classes*, and a
+    plain mean is taken; the score is minus the squared distance to the unshifted query. Where no
+    example is nearest to a class, that code fails; here the class mean stays.
   "paper", our reading of it, which no code of the authors confirms: support examples count for
-    their own class, with the at most `pseudo_labels` most confident queries of each class; weights
-    sum to 1 over them; the score is 10 times the cosine to the shifted query.
+    their own class, with at most `pseudo_labels` of the most confident queries of each class;
+    weights sum to 1 over them; the score is 10 times the cosine to the shifted query.
 
 Both centre with the mean of the base classes, as `centre="base"` does in a run (see `simple_shot`).
 The default is the mean of the episode, which needs no base classes.

@@ -1,4 +1,4 @@
-"""What a method of one's own must be and give: told before anything is trained with it."""
+"""Checks what a user's own method is and gives, before anything is trained with it."""
 
 import functools
 from collections.abc import Callable
@@ -16,15 +16,15 @@ from sib_jax.tasks.episode import Episode
 from sib_jax.tasks.setting import SETTINGS, Task, has_base
 
 _READS = ("features", "images")
-_BASE = 3  # base classes for each way, of what is tried
+_BASE = 3  # base classes for each way, when a method is tried
 
 
 class MethodError(UserError):
-    """A method that is none, or gives what no job can use; the message says what is wanted."""
+    """A method is malformed, or gives what no job can use; the message says what is wanted."""
 
 
 def check_settings(name: str, settings: Any, make: Any) -> None:
-    """Whether a method can be an entry of the registry.
+    """Checks that a method can be an entry of the registry.
 
     Raises:
       MethodError: it cannot.
@@ -43,7 +43,7 @@ def check_settings(name: str, settings: Any, make: Any) -> None:
 
 
 def check_method(name: str, method: Any) -> None:
-    """Whether `make` gave a method, of what there is to read and to serve.
+    """Checks that `make` gave a method that reads and serves what there is.
 
     Raises:
       MethodError: it did not.
@@ -69,7 +69,7 @@ def check(
       task: the size of the episode.
       setting: whether it has base classes.
       features: their length.
-      size: pixels of images, where it reads these.
+      size: pixels of images, if it reads images.
 
     Raises:
       MethodError: it fails there, or gives what no job can use; the message says what and where.
@@ -81,7 +81,7 @@ def check(
         jax.eval_shape(functools.partial(_program, name, method, task, base, shape))
     except MethodError:
         raise
-    except Exception as error:  # the user's code fails in any way there is
+    except Exception as error:  # the user's code can fail in any way
         raise MethodError(f"{name} cannot work: {one_line(error)}{where(error)}") from error
 
 
@@ -131,10 +131,10 @@ def _check_params(name: str, method: Method, params: Any) -> None:
     if leaves and not method.keeps:
         raise MethodError(
             f"{name} has parameters, but neither a loss that trains them nor fitted=True, which "
-            "keeps what init computes of the base classes"
+            "keeps what init computes from the base classes"
         )
     if method.trained and not leaves:
-        raise MethodError(f"{name} has a loss, but init gives no parameters that it could train")
+        raise MethodError(f"{name} has a loss, but init gives no parameters for it to train")
 
 
 def _check_loss(
@@ -147,7 +147,7 @@ def _check_loss(
             "sib_jax.methods.method.cross_entropy(logits) makes one"
         )
     if "accuracy" not in found[1]:
-        raise MethodError(f"{name}: what loss gives to log must have 'accuracy', 0 to 1")
+        raise MethodError(f"{name}: what loss gives to log must include 'accuracy', 0 to 1")
     for what, value in {"loss": found[0], **found[1]}.items():
         if np.shape(value) != ():
             raise MethodError(f"{name}: loss must give scalars, but {what} is {_kind(value)}")

@@ -1,22 +1,22 @@
-"""TransCLIP on plain features: a Gaussian mixture with labelled examples, near queries agreeing.
+"""TransCLIP on plain features: a Gaussian mixture with labelled examples; near queries agree.
 
-A Gaussian with its own mean and a shared diagonal variance stands for each class. Soft labels z of
+A Gaussian with its own mean and a shared diagonal variance models each class. Soft labels z of
 the queries and the Gaussians maximize the likelihood of the queries under their labels, plus
 `support_weight` times that of the labelled examples, plus the affinity w_ij z_i . z_j of near
-examples, minus the divergence of z from a first guess. In turns: z_i is proportional to
-guess_i^prior * exp(log p(x_i) / 50 + sum_j w_ij z_j), a few times over; means and variance are
+examples, minus the divergence of z from a first guess. Two updates alternate: z_i is proportional
+to guess_i^prior * exp(log p(x_i) / 50 + sum_j w_ij z_j), a few times over; means and variance are
 weighted moments, and the means are brought to unit length.
 
 Differences from the authors' code:
-  The first guess is a vision-language model's in the paper, from text embeddings. Plain features
-  have none: class means of the support set stand for the text, with a scale of 10 rather than the
+  In the paper, the first guess is a vision-language model's, from text embeddings. Plain features
+  have none: class means of the support set replace the text, with a scale of 10 rather than the
   100 that CLIP has learned.
   The code chooses `support_weight` among 0.002, 0.01, 0.02 and 0.2 by labelled examples that it
   sets aside; here it is a hyper-parameter. With one shot, large ones are worse than no adaptation:
   the variance is then mostly that of single examples about themselves, which is 0.
   The code lists labelled examples before the queries in its affinities and after them in its
   labels, so that affinities meet labels of other examples, and drops the nearest query of each
-  labelled example as if it were the example itself. Both are put right here.
+  labelled example as if it were the example itself. Both are corrected here.
   Affinities are cosines, not below 0; no query is its own neighbour where features are equal.
   The variance is not below 1e-6.
 
@@ -107,7 +107,7 @@ def logits(
     start = normalize(class_means(support, support_labels, ways))
     guess = jax.nn.log_softmax(settings.scale * start @ query.T, axis=0)
 
-    neighbours = max(settings.neighbours, 1)  # a divisor; 0 of them have no say either way
+    neighbours = max(settings.neighbours, 1)  # a divisor; with none the sums are 0 anyway
     among = affinity(query, query, settings.neighbours, same=True)
     among = (among + among.T) / (2 * neighbours)
     to_support = affinity(support, query, settings.neighbours)
@@ -117,7 +117,7 @@ def logits(
     of_support = LIKELIHOOD_TEMPERATURE * settings.support_weight / support.shape[0]
     examples = jnp.concatenate([query, support])
     labelled = of_support * member
-    # Labels of an example sum to 1, so what is summed over classes stays.
+    # Labels of an example sum to 1, so sums over classes stay the same.
     squares = of_query * jnp.sum(query**2, axis=0) + of_support * jnp.sum(support**2, axis=0)
     total = 1 + of_support * support.shape[0]
 

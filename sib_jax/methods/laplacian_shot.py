@@ -2,7 +2,7 @@
 
 Soft labels y minimize sum_q y_q . d_q + (lambda / 2) sum_qp w_qp |y_q - y_p|^2 with an entropy
 barrier, d_q being the squared distances to the prototypes and w_qp = 1 where p is among the nearest
-neighbours of q. Each step minimizes a bound of it, for all queries at once:
+neighbours of q. Each step minimizes a bound on it, for all queries at once:
 y_q = softmax(-d_q + lambda sum_p w_qp y_p). Prototypes are rectified as in `bd_cspn`.
 
 Differences from the authors' code:
@@ -12,7 +12,7 @@ Differences from the authors' code:
   The code centres with the mean of the base classes, as `centre="base"` does in a run. The default
   is the mean of the episode, which needs no base classes.
   The code tunes lambda on validation tasks. Where `weight` is None, the values that Veilleux et al.
-  (see `alpha_tim`) found for mini-ImageNet and ResNet-18 stand.
+  (see `alpha_tim`) found for mini-ImageNet and ResNet-18 are used.
 
 References:
   Ziko et al., "Laplacian regularized few-shot learning", ICML 2020 (arXiv 2006.15486).

@@ -1,17 +1,17 @@
 """MAML: a network whose initial parameters are learned so that a few gradient steps fit a task.
 
-phi_0 = phi;  phi_{t+1} = phi_t - alpha grad L_support(phi_t);  phi is learned by L_query(phi_T),
+phi_0 = phi;  phi_{t+1} = phi_t - alpha grad L_support(phi_t);  phi is learned from L_query(phi_T),
 through the steps (second order), or as if each step's gradient were a constant (first order).
 
-It has a network of its own and reads images. As in the authors' code, batch normalization is by the
-statistics of the batch at hand, the support set or all queries: the queries are answered together.
+It has a network of its own and reads images. As in the authors' code, batch normalization uses the
+statistics of the current batch, the support set or all queries: the queries are answered together.
 
 Differences from the authors' code:
   Scale and bias of the batch normalization are adapted with all else; the code has no scale, and
   learns the bias without adapting it. The convolutions have no bias, which batch normalization
-  would take away again.
+  would cancel.
   Gradients are not clipped to +-10.
-  A step's loss is of the queries after the last inner step, in training after `steps` of them.
+  The training loss is that of the queries after the last of `steps` inner steps.
 
 References:
   Finn et al., "Model-agnostic meta-learning for fast adaptation of deep networks", ICML 2017 (arXiv

@@ -1,8 +1,8 @@
 """Matching networks: attention over the support examples, with or without full context embeddings.
 
-On the frozen features of the job's backbone, or with a network of its own that is learned along
-(`end_to_end`), as in the paper. For full context embeddings features are brought to unit length
-first, and the support set is shuffled, as episodes here list it class after class.
+On the frozen features of the job's backbone, or with a network of its own that is learned with it
+(`end_to_end`), as in the paper. For full context embeddings, features are first brought to unit
+length, and the support set is shuffled, because episodes here list it class by class.
 
 References:
   Vinyals et al., "Matching networks for one shot learning", NeurIPS 2016 (arXiv 1606.04080).
@@ -30,7 +30,7 @@ class Settings(NamedTuple):
       scale: sharpness of the attention, before training.
       full_context: whether examples are embedded in view of one another, see `full_context`.
       steps: K of the full context embeddings.
-      end_to_end: whether the features are of a Conv4 that is learned along, else frozen.
+      end_to_end: whether the features are of a Conv4 that is learned too, else frozen.
     """
 
     scale: float = 10.0

@@ -1,19 +1,19 @@
 """Meta-learner LSTM: an LSTM whose cell state is the learner's parameters.
 
 theta_t = f_t theta_{t-1} - i_t g_t, where g_t is the gradient of the support set's loss. Forget
-gate f and input gate i are computed for every parameter by itself, with weights that all share,
-from what a first LSTM makes of gradient and loss, and from theta_{t-1} and the gate before. theta_0
-is learned, too. Gradients and losses of the learner are taken as constants.
+gate f and input gate i are computed for each parameter separately, with weights that all share,
+from what a first LSTM makes of gradient and loss, and from theta_{t-1} and the previous gate.
+theta_0 is learned too. Gradients and losses of the learner are taken as constants.
 
 The learner is a linear or cosine classifier on frozen features, or the network of the paper on
-images, whose batch normalization is by the statistics of the support set or of all queries.
+images, whose batch normalization uses the statistics of the support set or of all queries.
 
 Differences from the authors' code:
   The gradient is that of the mean loss; the code divides it once more by the number of examples.
-  Every step is on the whole support set, where the code may take a part of it.
+  Every step uses the whole support set, where the code may take a part of it.
   The gradient of meta-training is not clipped to the norm 0.25.
   In evaluation the code normalises queries by running statistics of the support set.
-As in the code, and other than in the paper, the gate before comes in without its sigmoid.
+As in the code, and unlike in the paper, the previous gate enters without its sigmoid.
 
 References:
   Ravi and Larochelle, "Optimization as a model for few-shot learning", ICLR 2017.
@@ -61,7 +61,7 @@ class Settings(NamedTuple):
 
 
 class Gate(NamedTuple):
-    """sigmoid([first LSTM's output, theta, gate before] @ weights + bias).
+    """sigmoid([first LSTM's output, theta, previous gate] @ weights + bias).
 
     Attributes:
       weights: [h + 2].
@@ -76,7 +76,7 @@ class MetaLstm(NamedTuple):
     """Parameters of the meta-learner.
 
     Attributes:
-      start: theta_0, a pytree as the learner has it.
+      start: theta_0, a pytree of the learner's form.
       first: the LSTM that reads gradient and loss.
       forget: gate f.
       enter: gate i.
@@ -91,7 +91,7 @@ class MetaLstm(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a step changes; of each of the learner's p parameters.
+    """What a step changes, for each of the learner's p parameters.
 
     Attributes:
       theta: [p].
@@ -192,13 +192,13 @@ def adapt(params: MetaLstm, loss: Callable[[Any], jax.Array], *, steps: int) -> 
         gradient, value = jax.lax.stop_gradient((gradient, value.astype(gradient.dtype)))
         return update(params, state, gradient, value), None
 
-    # What a step computes is as quickly computed anew as kept and read.
+    # It takes no longer to compute a step again than to store and read it.
     step = jax.checkpoint(step)
     return unravel(jax.lax.scan(step, start_state(params), None, length=steps)[0].theta)
 
 
 def make(settings: Settings, ways: int) -> Method:
-    """The meta-learner LSTM, on features or on images as its learner wants."""
+    """The meta-learner LSTM, on features or on images as its learner needs."""
     if settings.learner not in LEARNERS:
         raise ValueError(f"learner is {settings.learner!r}, but must be one of {LEARNERS}")
     reads = "images" if settings.learner == "conv" else "features"

@@ -12,7 +12,7 @@ from sib_jax.tasks.episode import Episode
 
 
 class Classes(NamedTuple):
-    """What a method is made parameters for.
+    """What a method's parameters are made for.
 
     Attributes:
       shape: of one input: (d,) for features, (height, width, channels) for images.
@@ -34,7 +34,7 @@ class Method(NamedTuple):
     Each is for one episode, of any number of shots and queries; a job vmaps them.
 
     Attributes:
-      name: begins with the system's name, such as "SIB point"; stands in results.json.
+      name: begins with the system's name, such as "SIB point"; results.json has it.
       init: (key, `Classes`) -> parameters, a pytree of float arrays; {} where there are none.
       logits: (parameters, `Episode`, key) -> [n, k], or [n, k + b] where the episode has b base
         classes. The query labels are not read.
@@ -45,13 +45,13 @@ class Method(NamedTuple):
       steps: T of the inner loop of SIB and SIB+; None for others.
       trajectory: (parameters, `Episode`, key) -> `Trajectory`: the steps to what `logits` gives,
         for a report; None for a method without an inner loop of this kind.
-      balances: whether it gives every class as many queries, whatever these show: of fewer queries
-        than classes it tells nothing.
-      samples: (parameters, `Episode`, key, count) -> logits as above of so many samples of the
+      balances: whether it assigns every class the same number of queries, whatever these show:
+        with fewer queries than classes, its answers mean nothing.
+      samples: (parameters, `Episode`, key, count) -> logits as above for so many samples of the
         posterior, [count, n, k]; None where there is none to sample.
-      frozen: parameters -> pytree of bools like it, True where they stay as they start, also under
+      frozen: parameters -> pytree of bools like it, True where they stay as they start, even under
         weight decay; None if all are learned.
-      fitted: whether it has parameters that nothing trains: `init` computes them of the base
+      fitted: whether it has parameters that nothing trains: `init` computes them from the base
         classes.
     """
 
@@ -83,7 +83,7 @@ def parameter_shapes(method: Method, shape: tuple[int, ...], base: int) -> Any:
     """Structure, shapes and types of a method's parameters; nothing is computed.
 
     Args:
-      method: for so many ways.
+      method: for a given number of ways.
       shape: of one input, as in `Classes`.
       base: number of base classes.
     """

@@ -1,8 +1,8 @@
 """Prototypical networks: the nearest class mean, under the squared Euclidean distance.
 
-On the frozen features of the job's backbone, or with a network of its own that is learned along
-(`end_to_end`), as in the paper. There training tasks have more ways than those of the evaluation:
-`config.optimizer.ways`, which is not the default.
+On the frozen features of the job's backbone, or with a network of its own that is learned with it
+(`end_to_end`), as in the paper. There, training tasks have more ways than evaluation tasks; here
+`config.optimizer.ways` does that, but not by default.
 
 References:
   Snell et al., "Prototypical networks for few-shot learning", NeurIPS 2017 (arXiv 1703.05175).
@@ -27,7 +27,7 @@ class Settings(NamedTuple):
 
     Attributes:
       scale: of the distances, before training.
-      end_to_end: whether the features are of a Conv4 that is learned along, else frozen.
+      end_to_end: whether the features are of a Conv4 that is learned too, else frozen.
     """
 
     scale: float = 1.0

@@ -1,4 +1,4 @@
-"""PT-MAP: power-transformed features, balanced assignments and class centres, in turns.
+"""PT-MAP: power-transformed features, then balanced assignments and class centres alternately.
 
 Features are raised to a power, brought to unit length, then support and queries are centred, each
 by its own mean, and brought to unit length again. Then queries are assigned to equally frequent
@@ -6,13 +6,13 @@ classes by optimal transport, exp(-10 |f - c_k|^2) balanced by Sinkhorn, and the
 move by a share of the way to the mean of support examples and assigned queries; 20 times.
 
 Differences from the authors' code:
-  There is no QR decomposition of the features, which is a rotation: what follows does not change
-  under it.
+  There is no QR decomposition of the features: it is a rotation, which changes nothing in what
+  follows.
   Sinkhorn runs a fixed number of iterations, none of which can overflow, where the code goes on
   until all episodes of the batch change by less than 1e-6.
-  The power of a negative feature is minus the power of its size. The code wants features that are
+  The power of a negative feature is minus the power of its size. The code needs features that are
   at least 0, as after a ReLU, and gives NaN otherwise; `power=1` may suit other features better.
-  A query that equals the queries' mean stays at 0 rather than NaN.
+  A query that equals the queries' mean becomes 0 rather than NaN.
 
 References:
   Hu et al., "Leveraging the feature distribution in transfer-based few-shot learning", ICANN 2021
@@ -50,7 +50,7 @@ class Settings(NamedTuple):
 
 
 def power_transform(features: jax.Array, power: float) -> jax.Array:
-    """Features of unit length, after a power that makes them more like Gaussian.
+    """Features of unit length, after a power that makes them more Gaussian.
 
     Args:
       features: [n, d].

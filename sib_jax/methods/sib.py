@@ -1,9 +1,9 @@
 """SIB as a method: theta^0 from the support set, T steps of eq. 9 on the queries, the ELBO as loss.
 
 References:
-  Hu et al., "Empirical Bayes Meta-Learning with Synthetic Gradients", whose equations are meant;
-    its later form is "Empirical Bayes Transductive Meta-Learning with Synthetic Gradients", ICLR
-    2020 (arXiv 2004.12696).
+  Hu et al., "Empirical Bayes Meta-Learning with Synthetic Gradients", whose equation numbers are
+    used; its later form is "Empirical Bayes Transductive Meta-Learning with Synthetic Gradients",
+    ICLR 2020 (arXiv 2004.12696).
 """
 
 import functools
@@ -20,7 +20,7 @@ from sib_jax.tasks.episode import Episode
 
 
 class Settings(NamedTuple):
-    """Hyper-parameters; what each means stands in `sib_jax.init` and `sib_jax.adapt`.
+    """Hyper-parameters; see `sib_jax.init` and `sib_jax.adapt` for what each means.
 
     Attributes:
       inner: the inner loop.
@@ -45,7 +45,7 @@ def make(settings: Settings, ways: int) -> Method:
     """SIB with T = `settings.inner.steps`."""
     inner = settings.inner
 
-    # As one program: one by one, its small steps would take seconds to compile.
+    # As one program: compiled one by one, its small steps would take seconds.
     @functools.partial(jax.jit, static_argnames=("features", "components"))
     def start(
         key: jax.Array, base_weights: jax.Array | None, features: int, components: int
@@ -71,7 +71,7 @@ def make(settings: Settings, ways: int) -> Method:
     def loss(
         parameters: Params, episode: Episode, key: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        # In nats a query: without a KL term the mean cross-entropy of the official code.
+        # In nats per query: without a KL term, the mean cross-entropy of the official code.
         total, aux = elbo.loss(parameters, episode, inner, key)
         queries = len(episode.query)
         logged = {

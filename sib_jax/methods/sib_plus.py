@@ -7,8 +7,8 @@ and learns from there, and serves tasks of any number of ways:
   the fixed labels of the support examples do in k-means. With gamma = 1 a step forgets all but it.
 - xi is one small network for every pair of a query and a class, so it is equivariant to the order
   of the classes. It reads the class's log-probability at this query, at its neighbours and over all
-  queries, and that of the nearest support examples. All are relative to 1 / k, as is what it
-  gives, so that it may learn from tasks of several k and serve them.
+  queries, and that of the nearest support examples. All are relative to 1 / k, as is its output,
+  so that it can learn from tasks of several k and serve them.
 - eta, gamma and the scale of the logits are learned, each step its own.
 - The synthetic gradient is that of unnormalised logits, f(x) . w: dy/dw = f(x).
 
@@ -18,7 +18,7 @@ and learns from there, and serves tasks of any number of ways:
 with m_k support examples of class k. Before training xi gives 0, gamma = eta = 1 and the scale is
 that of the settings: T steps of `soft_kmeans`, or of `sinkhorn_kmeans` where assignments are
 balanced.
-theta moves in the span of theta^0 and the queries, so a step needs their inner products alone and
+theta moves in the span of theta^0 and the queries, so a step needs only their inner products and
 costs n^2 k, whatever d is (see `sib.inner_products`).
 """
 
@@ -35,7 +35,7 @@ from sib_jax.methods.parts.transport import balanced
 from sib_jax.sib.classifier import normalize
 from sib_jax.sib.init_net import class_means
 
-_WAYS = 5  # xi is told of more or fewer classes as if they were so many
+_WAYS = 5  # what xi reads of more or fewer classes is scaled as if there were so many
 _SEEN = 5  # numbers that xi reads of each query and class
 
 
@@ -46,8 +46,8 @@ class Settings(NamedTuple):
       steps: T.
       hidden: width of the gradient network.
       scale: of the cosines, before training.
-      iterations: of Sinkhorn, by which each step's assignment and the answer give every class as
-        many queries; 0 for none.
+      iterations: of Sinkhorn, which gives every class the same number of queries in each step's
+        assignment and in the answer; 0 for none.
     """
 
     steps: int = 10
@@ -91,7 +91,7 @@ def init(key: jax.Array, settings: Settings, features: int) -> Params:
         jax.random.normal(k, (a, b)) * math.sqrt(2 / a)
         for k, a, b in zip(jax.random.split(key, 3), sizes, sizes[1:], strict=False)
     ]
-    kernels[-1] = jnp.zeros_like(kernels[-1])  # at first the network says nothing
+    kernels[-1] = jnp.zeros_like(kernels[-1])  # at first the network gives 0
     steps = settings.steps
     return Params(
         coefficient=jnp.ones(features),
@@ -186,7 +186,7 @@ def _network(params: Params, x: jax.Array) -> jax.Array:
 
 
 def _neighbours(similarity: jax.Array) -> jax.Array:
-    """How much each query listens to each other one; rows sum to 1 (to 0 for a query alone)."""
+    """How much each query listens to each other one; rows sum to 1 (to 0 for a single query)."""
     itself = jnp.eye(similarity.shape[0], dtype=bool)
     lowest = jnp.finfo(similarity.dtype).min
     return jax.nn.softmax(jnp.where(itself, lowest, similarity), axis=1) * ~itself

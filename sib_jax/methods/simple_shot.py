@@ -6,7 +6,7 @@ nearest mean in Euclidean distance.
 
 The paper's CL2N is `normalization="CL2N", centre="base"`, which needs base classes: those of a run.
 Without any, `centre="episode"` subtracts the mean over the support and query examples of the
-episode, which makes the method transductive and is another method than the paper's. So L2N is the
+episode, which makes the method transductive, and different from the paper's. So L2N is the
 default. The score is minus the squared distance, which the paper does not need.
 
 References:
@@ -64,7 +64,7 @@ def logits(
     support, query = centred(support, query, settings.normalization, centre)
     if settings.normalization == "UN":
         return -squared_distances(query, class_means(support, support_labels, ways))
-    # A query's length is divided out of its k products, not of its d entries: half of the time.
+    # A query's length is divided out of its k products, not its d entries, in half the time.
     means = class_means(normalize(support), support_labels, ways)
     inverse = inverse_length(query)
     products = (query @ means.T) * inverse

@@ -1,4 +1,4 @@
-"""Sinkhorn k-means: soft k-means whose assignments give every class as many queries.
+"""Sinkhorn k-means: soft k-means whose assignments give every class the same number of queries.
 
 The assignment of the queries is entropic optimal transport from the queries to the prototypes with
 uniform marginals, found by Sinkhorn's iteration; support examples keep their one-hot labels; a
@@ -30,7 +30,7 @@ class Settings(NamedTuple):
     """Hyper-parameters.
 
     Attributes:
-      steps: how often the prototypes are computed anew; 0 leaves the class means.
+      steps: how often the prototypes are recomputed; 0 leaves the class means.
       scale: of the cosine, or of minus the squared distance.
       distance: "cosine" or "euclidean".
       iterations: of Sinkhorn, for each assignment.

@@ -1,14 +1,14 @@
-"""SNAIL: an episode is read as a sequence, by causal convolutions and attention in turns.
+"""SNAIL: an episode is read as a sequence, by alternating causal convolutions and attention.
 
-The sequence is the support examples with their labels, then one query without; what stands at the
-query's place in the end are its scores. Every query has a sequence of its own. But nothing looks
-ahead, so all sequences agree in what they compute for the support set: it is computed once, and a
-query's place reads from it. (For 25 support examples and 75 queries, 100 places instead of 1950.)
+The sequence is the support examples with their labels, then one query without; the output at the
+query's place is its scores. Every query has a sequence of its own. But nothing looks ahead, so all
+sequences agree in what they compute for the support set: it is computed once, and a query's place
+reads from it. (For 25 support examples and 75 queries, 100 places instead of 1950.)
 
 Differences from the paper:
   It is on frozen features, brought to the length sqrt(d), rather than trained from images; with
-  `end_to_end` a Conv4 is learned along, which is smaller than the paper's residual network.
-  The support set is shuffled for every episode, as episodes here list it class after class.
+  `end_to_end` a Conv4 is learned too, which is smaller than the paper's residual network.
+  The support set is shuffled for every episode, because episodes here list it class by class.
 
 References:
   Mishra et al., "A simple neural attentive meta-learner", ICLR 2018 (arXiv 1707.03141), section 3
@@ -35,9 +35,9 @@ class Settings(NamedTuple):
       filters: of each causal convolution.
       keys: sizes of keys and queries of the three attentions.
       values: sizes of their values.
-      shots: support examples a class that the sequence is made for: the convolutions reach back
-        over as many. Episodes may have others.
-      end_to_end: whether the features are of a Conv4 that is learned along, else frozen.
+      shots: support examples per class that the sequence is made for: the convolutions reach back
+        over as many. Episodes may have other numbers.
+      end_to_end: whether the features are of a Conv4 that is learned too, else frozen.
     """
 
     filters: int = 128
@@ -167,7 +167,7 @@ def convolve(params: Dense, places: Places, dilation: int) -> Places:
     Args:
       params: of the convolution.
       places: c numbers at each.
-      dilation: how far it looks back; before the first place are zeros.
+      dilation: how far it looks back; there are zeros before the first place.
 
     Returns:
       Places of c + filters numbers.
@@ -188,7 +188,7 @@ def convolve(params: Dense, places: Places, dilation: int) -> Places:
 
 
 def run(params: Snail, places: Places) -> Places:
-    """Scores at every place, each of the places up to it alone.
+    """Scores at every place, each from only the places up to it.
 
     Args:
       params: of the network.

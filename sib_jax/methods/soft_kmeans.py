@@ -7,7 +7,7 @@ assignments: p_k = sum_i z_ik x_i / sum_i z_ik.
 Differences from the authors' code: theirs uses the squared Euclidean distance on features learned
 for it, one step, and unlabelled examples other than the queries; that is `distance="euclidean",
 scale=1, steps=1` with the queries as the unlabelled examples. Frozen features of a cosine
-classifier want the cosine, times a scale, and several steps: the default.
+classifier call for the cosine, times a scale, and several steps: the default.
 
 References:
   Ren et al., "Meta-learning for semi-supervised few-shot classification", ICLR 2018 (arXiv
@@ -31,11 +31,11 @@ class Settings(NamedTuple):
     """Hyper-parameters.
 
     Attributes:
-      steps: how often the prototypes are computed anew; 0 leaves the class means.
+      steps: how often the prototypes are recomputed; 0 leaves the class means.
       scale: of the cosine, or of minus the squared distance.
       distance: "cosine" or "euclidean".
-      centre: whether cosines are those of differences from the task's mean. Features of a model
-        that was not trained under a cosine point much the same way; for ours it does nothing.
+      centre: whether cosines are those of differences from the task's mean, since features of a
+        model that was not trained with cosines all point much the same way; ours gain nothing.
     """
 
     steps: int = 10
@@ -63,8 +63,8 @@ def scores(settings: Any, examples: Examples, prototypes: jax.Array, shots: int)
         return settings.scale * examples.cosines(prototypes)[:, shots:]
     if settings.distance == "euclidean":
         distances = examples.squared_distances(prototypes)[:, shots:]
-        # Before they are scaled: XLA may round the product in softmax otherwise than its maximum,
-        # and exp of the difference of two large numbers is infinite then.
+        # Before they are scaled: XLA may round the product in softmax differently from its maximum,
+        # and then exp of the difference of two large numbers is infinite.
         return -settings.scale * (distances - jnp.min(distances, axis=0, keepdims=True))
     raise ValueError(f"unknown distance {settings.distance!r}; known are 'cosine' and 'euclidean'")
 
@@ -78,7 +78,7 @@ def refine(
     *,
     ways: int,
 ) -> jax.Array:
-    """Scores of the queries under prototypes that the queries took part in.
+    """Scores of the queries under prototypes that were refined with them.
 
     Args:
       settings: as in `scores`.

@@ -4,11 +4,11 @@ The classifier is softmax(-scale / 2 |w_k - f(x)|^2) on features of unit length,
 class means. Minimized is lambda CE(support) - marginal * H(Y) + conditional * H(Y | X), the
 entropies being over the queries. Two ways to do so:
   "gradient" (TIM-GD): Adam, 1,000 steps.
-  "adm" (TIM-ADM): auxiliary labels q of the queries and the weights are updated in turns, each in
-    closed form, 150 times.
+  "adm" (TIM-ADM): auxiliary labels q of the queries and the weights are updated alternately, each
+    in closed form, 150 times.
 
 Differences from the authors' code: everything is in the log domain, where the code adds 1e-12
-inside logarithms (and nothing in H(Y), which is not a number where a class has no query at all);
+inside logarithms (and nothing in H(Y), which is NaN where a class has no query at all);
 "adm" has no step length other than 1.
 
 References:
@@ -37,7 +37,7 @@ class Settings(NamedTuple):
       variant: "adm" or "gradient".
       scale: of half the squared distance; the paper's temperature.
       steps: updates; None for 150 ("adm") or 1,000 ("gradient").
-      step_size: of Adam, for "gradient" alone.
+      step_size: of Adam, only for "gradient".
       support_weight: lambda, of the cross-entropy.
       marginal_weight: of H(Y).
       conditional_weight: of H(Y | X), the paper's alpha.
@@ -104,8 +104,8 @@ def descend(
     Returns:
       [k, d].
     """
-    # Under the root something is added, so that whoever differentiates through the steps gets no
-    # 0 / 0 where a gradient is 0, as it is for a dimension that is 0 in all examples.
+    # eps_root keeps 0 / 0 out of derivatives through the steps where a gradient is 0, as it is for
+    # a dimension that is 0 in all examples.
     optimizer = optax.adam(step_size, eps_root=1e-24)
 
     def step(
@@ -134,15 +134,16 @@ def by_gradient(
       support: features of unit length [m, d].
       support_labels: int [m].
       query: features of unit length [n, d].
-      entropy: of log-probabilities, [.., k] -> [..]; both terms of the queries are made of it.
+      entropy: of log-probabilities, [.., k] -> [..]; both terms of the queries use it.
 
     Returns:
       Weights [k, d].
     """
 
     examples = jnp.concatenate([support, query])
-    # Distances stay the same when all is moved. From one of the examples, what does not differ
-    # among them is 0, and so is its gradient: Adam would make whole steps of a rounding error.
+    # Distances stay the same when everything is moved. Relative to one of the examples, dimensions
+    # in which they do not differ are 0, and so are their gradients: otherwise Adam would make whole
+    # steps of rounding errors.
     origin = examples[:1]
     examples = examples - origin
     # With both layouts at hand a step on a CPU takes half to two thirds of the time.
@@ -174,7 +175,7 @@ def by_alternation(
     support_labels: jax.Array,
     query: jax.Array,
 ) -> jax.Array:
-    """TIM-ADM: labels of the queries and weights in closed form, in turns.
+    """TIM-ADM: labels of the queries and weights alternately, each in closed form.
 
     Args:
       settings: hyper-parameters.

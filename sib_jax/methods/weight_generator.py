@@ -161,7 +161,7 @@ def logits(
 def make(settings: Settings, ways: int) -> Method:
     """A weight generator on frozen features, its base weights starting at the backbone's own.
 
-    In the standard setting an episode has no base classes, so "average" alone works there; the
+    In the standard setting an episode has no base classes, so only "average" works there; the
     Novel accuracy of learning without forgetting is that of the standard setting.
     """
     if settings.generator not in GENERATORS:

@@ -1,1 +1,1 @@
-"""What a run tells: progress, metrics, results, tables."""
+"""What a run reports: metrics, results, tables, and report.html."""

@@ -1,4 +1,4 @@
-"""Makes the report of a run anew, or compares runs on the same tasks.
+"""Makes the report of a run again, or compares runs on the same tasks.
 
 python -m sib_jax.report WORKDIR
 python -m sib_jax.report WORKDIR WORKDIR... [--out=comparison.html]
@@ -27,8 +27,8 @@ def run(options: argparse.Namespace) -> None:
         path = page.write(workdir)
         if runs.read(workdir).observed is None:
             print(
-                "the run was evaluated without a report, so parts of it are lacking: for all of "
-                "them run its command again with --mode=evaluate"
+                "the run was evaluated without a report, so parts of it are missing: to get all of "
+                "them, run its command again with --mode=evaluate"
             )
     else:
         found = comparison.compare(
@@ -48,19 +48,19 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add(
         "--against",
         metavar="HEAD",
-        help="of the first run, what all are compared with; default: its best on validation",
+        help="head of the first run to compare all with; default: its best on validation",
     )
-    add("--split", choices=("val", "test"), help="what is compared; default: test")
+    add("--split", choices=("val", "test"), help="split to compare on; default: test")
     add(
         "--out",
         metavar="FILE.html",
         type=path,
-        help="of a comparison; default: comparison.html. A single run has its report.html",
+        help="where a comparison goes; default: comparison.html. A single run has its report.html",
     )
     options = parser.parse_args(argv)
     for name in ("against", "split", "out"):
         if len(options.workdirs) == 1 and getattr(options, name) is not None:
-            parser.error(f"--{name} is of a comparison: give two runs or more")
+            parser.error(f"--{name} is only for comparisons: give two runs or more")
     options.split, options.out = options.split or "test", options.out or "comparison.html"
     if Path(options.out).suffix != ".html":
         parser.error(f"--out is {options.out}, but must end in .html")

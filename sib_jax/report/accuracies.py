@@ -12,7 +12,7 @@ _SPLITS = {"val": "validation", "test": "test"}
 
 
 def section(run: Run) -> Section:
-    """A line a head."""
+    """Tables with a line for each head, and a picture of them."""
     text = [
         "Mean over tasks, in percent, with its 95% interval. NLL is the negative log-likelihood of "
         "the right class in nats, ECE the expected calibration error in percent."
@@ -22,8 +22,8 @@ def section(run: Run) -> Section:
     if differences is not None:
         tables.append(differences)
         text.append(
-            "The last table has differences on the same tasks: means over tasks of the difference, "
-            "in percent points, with their own 95% intervals."
+            "The last table has differences on the same tasks: the mean difference over tasks, in "
+            "percentage points, with its own 95% interval."
         )
     pictures = [Picture("accuracies", "Accuracy of each head", lambda mode: _draw(run, mode))]
     return Section("Accuracy", text, tables, pictures if len(run.heads) > 1 else [])
@@ -53,7 +53,7 @@ def _title(split: str, name: str, shown: list[str]) -> str:
 
 
 def _differences(run: Run) -> Table | None:
-    """Of each head over the first one that answered the same tasks."""
+    """Differences of each head to the first one that answered the same tasks."""
     heads, splits, lines = run.heads, run.splits, []
     for place, head in enumerate(heads):
         for first in heads[:place]:
@@ -81,7 +81,7 @@ def _of_which(run: Run) -> str:
 
 
 def _draw(run: Run, mode: Mode) -> Figure:
-    """Points with their intervals, a row a head."""
+    """Points with their intervals, one row per head."""
     heads, splits = run.heads, run.splits
     made = style.figure(0.9 + 0.28 * len(heads))
     for axes, split in zip(made.subplots(1, len(splits), squeeze=False)[0], splits, strict=True):

@@ -41,18 +41,18 @@ class Compared(NamedTuple):
 
 
 def compare(runs: Sequence[Run], against: str | None = None, split: str = "test") -> list[Compared]:
-    """Every head of every run, and its difference over one of the first run, task by task.
+    """Every head of every run, and its difference to a head of the first run, task by task.
 
-    Heads of unlike tasks, such as 1-shot and 5-shot ones, have baselines of their own.
+    Heads on different tasks, such as 1-shot and 5-shot ones, have different baselines.
 
     Args:
       runs: two or more, or one.
-      against: the head of the first run that those on its tasks are compared with; else, and for
-        other tasks, the best on validation (or on what there is).
+      against: the head of the first run that those on its tasks are compared with; by default, and
+        for other tasks, the best on validation (or else on `split`).
       split: "val" or "test".
 
     Returns:
-      Those of one baseline after those of another.
+      The heads, grouped by baseline.
 
     Raises:
       ReportError: there is no such head or split, or a run has no tasks in common with the first.
@@ -85,7 +85,7 @@ def compare(runs: Sequence[Run], against: str | None = None, split: str = "test"
             paired.check(run, apart[0], first, next(iter(groups)), split)
         elif apart:
             log.info(
-                "left out of %s, on tasks that %s has not: %s",
+                "left out of %s, on tasks that %s does not have: %s",
                 shown(run.workdir),
                 shown(first.workdir),
                 ", ".join(apart),
@@ -138,9 +138,9 @@ def _section(found: Sequence[Compared], split: str, number: int) -> Section:
     ]
     words = [
         f"{row['tasks']:,} {split} tasks, the same for all. The difference to {baseline} is a mean "
-        "over tasks, in percent points, with its own 95% interval: tasks differ more than methods "
-        "do, and that falls out. An interval without 0 is a difference beyond chance, as far as "
-        "one training of each can say."
+        "over tasks, in percentage points, with its own 95% interval: tasks differ more than "
+        "methods do, and that cancels. An interval without 0 is a difference beyond chance, as far "
+        "as one training of each can show."
     ]
     table = Table(["run and head", "method", "T", f"{split}, %", "difference"], lines)
     name = "differences" if number == 0 else f"differences_{number + 1}"
@@ -154,7 +154,7 @@ def _measure(row: Row) -> str:
 
 
 def _best_first(run: Run, against: str | None, split: str) -> list[str]:
-    """Heads of a split by accuracy on validation, or on what there is; `against` before them."""
+    """Heads of a split by accuracy on validation, or else on the split; `against` first."""
     if against is not None and against not in run.heads:
         raise ReportError(
             f"{shown(run.workdir)} has no head {against!r}; it has {', '.join(run.heads)}"
@@ -168,7 +168,7 @@ def _best_first(run: Run, against: str | None, split: str) -> list[str]:
 
 
 def _title(run: Run, runs: Sequence[Run]) -> str:
-    """The folder's name; its path where two have the same; nothing where there is one run."""
+    """The folder's name; its path where two have the same name; "" for a single run."""
     if len(runs) == 1:
         return ""
     names = [r.workdir.absolute().name for r in runs]
@@ -186,5 +186,5 @@ def _draw(found: Sequence[Compared], baseline: str, mode: Mode) -> Figure:
         axes.errorbar(mean, place, xerr=width or None, fmt="o", ms=4, color=color)
     axes.set_yticks(range(len(found)), [style.short(c.name, 40) for c in found])
     axes.set_ylim(len(found) - 0.5, -0.5)
-    axes.set_xlabel(f"difference to {style.short(baseline, 40)}, percent points")
+    axes.set_xlabel(f"difference to {style.short(baseline, 40)}, percentage points")
     return made

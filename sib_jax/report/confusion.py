@@ -1,4 +1,4 @@
-"""Which classes are taken for which, over all evaluation tasks."""
+"""Which classes are taken for which others, over all evaluation tasks."""
 
 from typing import NamedTuple
 
@@ -11,18 +11,18 @@ from sib_jax.report.section import Section, Table
 from sib_jax.report.style import Mode, Picture
 
 _PAIRS = 10
-_FEW = 100  # queries that could have been confused: below that no pair is named ...
-_SHADED = 30  # ... and below that a share says nothing
+_FEW = 100  # queries that could have been confused: pairs with fewer are not named ...
+_SHADED = 30  # ... and shares of fewer than this say nothing
 
 
 class Pair(NamedTuple):
     """Two classes.
 
     Attributes:
-      true: number of the class of the queries.
-      taken: of the class that they were taken for.
-      wrong: how many queries.
-      chances: of how many: those of `true` in tasks with `taken`.
+      true: number of the queries' class.
+      taken: number of the class that they were taken for.
+      wrong: how many queries were taken for it.
+      chances: out of how many: the queries of `true` in tasks with `taken`.
     """
 
     true: int
@@ -32,12 +32,12 @@ class Pair(NamedTuple):
 
     @property
     def share(self) -> float:
-        """0 to 1."""
+        """The share of such queries, 0 to 1."""
         return self.wrong / max(self.chances, 1)
 
 
 def section(run: Run) -> Section | None:
-    """Of the head whose episode is shown."""
+    """The confusions of the head whose episode is shown."""
     if run.observed is None:
         return None
     head, names = run.observed.about["episode"]["head"], run.observed.about["classes"]
@@ -47,12 +47,12 @@ def section(run: Run) -> Section | None:
     worst = most_confused(found)
     shown = observed.classes_shown(found, len(names))
     text = [
-        f"Head {head}, all {run.observed.about['split']} tasks. A share is of the queries of the "
-        "first class in those tasks in which the second one was a choice too; gray are the "
-        f"diagonal and shares of fewer than {_SHADED} queries."
+        f"Head {head}, all {run.observed.about['split']} tasks. A share is among the queries of "
+        "the first class in tasks where the second class was also a choice. The diagonal and "
+        f"shares of fewer than {_SHADED} queries are gray."
     ]
     if len(shown) < len(names):
-        text.append(f"The {len(shown)} classes of {len(names)} that are confused most.")
+        text.append(f"Shown are the {len(shown)} of {len(names)} classes that are confused most.")
     lines = [
         [names[p.true], names[p.taken], f"{100 * p.share:.1f} %", f"{p.wrong} of {p.chances}"]
         for p in worst
@@ -60,7 +60,7 @@ def section(run: Run) -> Section | None:
     tables = [Table(["class", "taken for", "share", "queries"], lines)] if lines else []
     picture = Picture(
         "confusion",
-        f"Which class was taken for which, head {head}",
+        f"Which class was taken for which by head {head}",
         lambda mode: _draw(found, shown, names, mode),
     )
     return Section("Confusion of classes", text, tables, [picture])
@@ -104,7 +104,7 @@ def _draw(confused: np.ndarray, shown: np.ndarray, names: list[str], mode: Mode)
     side = float(np.clip(0.2 * len(shown) + 2.0, 4.0, 8.6))
     made = style.figure(side, side + 0.6)
     axes = made.subplots()
-    # The diagonal would drown the rest: the shades are those of the wrong answers.
+    # The diagonal would drown out the rest: only wrong answers are shaded.
     top = float(np.nanmax(wrong, initial=1.0))
     image = axes.imshow(wrong, cmap=mode.shades, vmin=0, vmax=top)
     axes.set_facecolor(mode.faint)

@@ -1,4 +1,4 @@
-"""A contact sheet: the examples of each class, and beside them what was taken for it, as a PNG."""
+"""A contact sheet: the examples of each class, beside the queries taken for it, as a PNG."""
 
 import functools
 import io
@@ -19,7 +19,7 @@ _INK, _PAPER, _FRAME, _WRONG = "#202020", "white", "#3060c0", "#d02020"
 
 
 class Tile(NamedTuple):
-    """A picture and what stands below it.
+    """A picture and the caption below it.
 
     Attributes:
       image: uint8 [h, w, 3].
@@ -47,7 +47,7 @@ class Section(NamedTuple):
 
 
 def write(path: str | Path, sections: Sequence[Section]) -> None:
-    """Writes the sheet; classes one below the other."""
+    """Writes the sheet, with one class below the other."""
     content = io.BytesIO()
     draw(sections).save(content, "PNG")
     files.write_bytes(path, content.getvalue())
@@ -99,9 +99,9 @@ def _line() -> int:
 
 
 def _font(text: str) -> ImageFont.FreeTypeFont:
-    """matplotlib's own, and for characters that it lacks, such as Chinese, one of this machine.
+    """matplotlib's own font, or one of this machine for characters that it lacks, such as Chinese.
 
-    Where that has none either, boxes stand for them.
+    Where there is none, such characters are drawn as boxes.
     """
     path = str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
     wanted = {ord(c) for c in text if c.isprintable()}
@@ -129,5 +129,5 @@ def _others() -> list[str]:
 def _characters(path: str) -> frozenset[int]:
     try:
         return frozenset(ft2font.FT2Font(path).get_charmap())
-    except (OSError, RuntimeError):  # removed since matplotlib made its list, or not readable
+    except (OSError, RuntimeError):  # removed since matplotlib made its list, or unreadable
         return frozenset()

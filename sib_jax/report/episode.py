@@ -14,14 +14,14 @@ from sib_jax.report.run import Run
 from sib_jax.report.section import Section
 from sib_jax.report.style import Mode, Picture
 
-_TILE = 1.0  # an image's side; all else is in its units
+_TILE = 1.0  # an image's side, which is the unit of all else
 _GAP, _TEXT = 0.12, 0.34
 _LETTERS = string.ascii_uppercase
 _MARKERS = "osD^vPX*<>"
 
 
 def section(run: Run) -> Section | None:
-    """A typical one, of the best head with an inner loop, or else of the best head."""
+    """A typical task, of the best head with an inner loop, or else of the best head."""
     seen = run.observed
     if seen is None or not seen.episode:
         return None
@@ -33,7 +33,7 @@ def section(run: Run) -> Section | None:
         said = f"{before.sum()} of {len(before)} queries right at theta^0, {after.sum()} at theta^T"
     text.append(
         f"Task {about['task']} of {seen.about['split']}, head {about['head']}: {said}. It is the "
-        "first of those whose accuracies are nearest to the mean."
+        "first of the tasks whose accuracies are nearest to the mean."
     )
     if "query_images" in found:
         alt = "Images of one task with their answers"
@@ -48,7 +48,7 @@ def section(run: Run) -> Section | None:
 
 def _words_of_images(found: dict[str, np.ndarray]) -> str:
     text = (
-        "A row a class: its examples, then its queries. Under a query stands what it was taken for"
+        "One row per class: its examples, then its queries. Below a query is what it was taken for"
     )
     star = (
         " A star is a base class." if found["after"].max() > found["support_labels"].max() else ""
@@ -56,7 +56,7 @@ def _words_of_images(found: dict[str, np.ndarray]) -> str:
     if "before" not in found:
         return f"{text}, where that is wrong.{star}"
     return (
-        f"{text}, before → after adaptation, where either is wrong. Frames: green, put right; red, "
+        f"{text}, before → after adaptation, where either is wrong. Frames: green, corrected; red, "
         f"wrong in the end (dashed: it was right before).{star}"
     )
 
@@ -64,14 +64,14 @@ def _words_of_images(found: dict[str, np.ndarray]) -> str:
 def _words_of_plane(found: dict[str, np.ndarray]) -> str:
     share = 100 * found["explained"].sum()
     path = (
-        " Lines are the weights on their way from theta^0 (ring) to theta^T (cross)."
+        " Lines are the paths of the weights from theta^0 (ring) to theta^T (cross)."
         if "path_2d" in found
         else ""
     )
     return (
-        "Features of the queries (points; open where the answer is wrong in the end) and examples "
-        f"(stars), of unit length, in the plane in which the queries vary most ({share:.0f} % of "
-        f"their variance).{path}"
+        "Unit-length features of the queries (points; open where the final answer is wrong) and "
+        f"examples (stars), in the plane in which the queries vary most ({share:.0f} % of their "
+        f"variance).{path}"
     )
 
 
@@ -138,7 +138,7 @@ def _answer(
 
 
 def _letter(column: int, ways: int) -> str:
-    """A class in short; a star for base classes, and of very many classes there are no letters."""
+    """A class in short: a letter, or a number beyond the alphabet; a star for base classes."""
     if column >= ways:
         return "*"
     return _LETTERS[column] if column < len(_LETTERS) else str(column + 1)

@@ -1,4 +1,4 @@
-"""A page in one file: no network, pictures inside, light and dark."""
+"""Makes a page as one HTML file: no network, pictures inside, light and dark."""
 
 import base64
 import html
@@ -108,5 +108,5 @@ def _data(png: bytes) -> str:
 
 
 def _width(png: bytes) -> int:
-    """In pixels of the page."""
+    """Width in pixels of the page."""
     return round(int.from_bytes(png[16:20], "big") / PER_PIXEL)

@@ -11,7 +11,7 @@ from sib_jax.report.style import Mode, Picture
 _PANELS = {
     "accuracy": "accuracy, %",
     "loss": "−log p(right class), nats",
-    "negative_elbo": "negative ELBO, nats a query",
+    "negative_elbo": "negative ELBO, nats per query",
     "entropy": "entropy of answers, nats",
     "cosine": "cosine to the true gradient",
 }
@@ -26,9 +26,9 @@ def section(run: Run) -> Section | None:
     tasks = len(next(iter(traced.values()))["accuracy"])
     text = [
         f"From theta^0 (t = 0) to theta^T, on the unlabelled queries of {tasks} {split} tasks; "
-        "shades are 95% intervals of the means. The last panel compares the synthetic gradient "
+        "shaded are 95% intervals of the means. The last panel compares the synthetic gradient "
         "that a step takes with the true gradient of the query loss, which needs the labels: 1 is "
-        "the same direction, 0 chance."
+        "the same direction, 0 is chance."
     ]
     for head, found in traced.items():
         accuracy, cosine = 100 * found["accuracy"].mean(0), found["cosine"].mean(0)

@@ -22,8 +22,8 @@ def section(run: Run) -> Section | None:
     pictures = []
     if pretraining:
         caption = (
-            "The backbone: accuracy of telling single training images apart (thin), and on "
-            "few-shot tasks of validation classes (thick). The best epoch, marked, is kept."
+            "The backbone: accuracy of classifying training images (thin) and on few-shot tasks of "
+            "validation classes (thick). The best epoch, marked, is kept."
         )
         pictures.append(_picture("pretraining", "Pretraining", caption, pretraining))
     if training:

@@ -1,4 +1,4 @@
-"""The rows of an experiment as Markdown, beside the paper's where it has them."""
+"""Writes the rows of an experiment as Markdown, beside the paper's where it has them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ def write(workdir: Path, rows: Sequence[Row]) -> None:
 
 
 def by_split(rows: Sequence[Row]) -> str:
-    """One table a split, one line a head; rows are those of results.json."""
+    """One table per split, one line per head; rows are those of results.json."""
     return "\n\n".join(
         f"### {_TITLES[split]}\n\n{_tables([row for row in rows if row['split'] == split])}"
         for split in dict.fromkeys(row["split"] for row in rows)

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one object a logged step; and the same for TensorBoard, where asked for."""
+"""Writes metrics.jsonl, one object per logged step; and the same for TensorBoard if asked for."""
 
 import importlib.util
 import json
@@ -13,14 +13,14 @@ FILE = "metrics.jsonl"
 
 
 class TensorBoardError(UserError):
-    """TensorBoard files are asked for, but what writes them is not installed."""
+    """TensorBoard files are asked for, but the package that writes them is not installed."""
 
 
 def check_tensorboard() -> None:
     """Raises `TensorBoardError` where its files cannot be written."""
     try:
         found = importlib.util.find_spec("tensorboardX") is not None
-    except ValueError:  # what is loaded under this name is no module
+    except ValueError:  # what is loaded under this name is not a module
         found = False
     if not found:
         raise TensorBoardError(
@@ -38,7 +38,7 @@ class Metrics:
         Args:
           workdir: an existing folder.
           tensorboard: also write event files below it.
-          silent: write nothing at all: another process of the run does.
+          silent: write nothing at all, as another process of the run does it.
         """
         self._path = workdir / FILE
         self._silent = silent
@@ -58,12 +58,12 @@ class Metrics:
             remedy = "delete it: no result depends on it"
             raise files.FileError(files.unreadable(self._path, error, remedy)) from error
         lines = content.split("\n")
-        # The last line is empty where the file is whole; else it was cut short by a kill.
+        # The last line is empty if the file is whole; otherwise a kill cut it short.
         entries = [(line, entry(line)) for line in lines[:-1] if line]
         damaged = sum(e is None for _, e in entries)
         if damaged:
             log.warning(
-                "%s: %d damaged lines are left out; no result depends on them", self._path, damaged
+                "%s: damaged lines are dropped (%d); no result depends on them", self._path, damaged
             )
         kept = [
             f"{line}\n"

@@ -1,4 +1,4 @@
-"""observed.npz: what a report shows and results do not hold, so that it can be drawn anew."""
+"""observed.npz: what a report shows beyond the results, kept so that it can be drawn again."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,20 +15,21 @@ _MOST = 60  # classes that a matrix shows
 
 
 class Observed(NamedTuple):
-    """What `experiment.observe` finds of the tasks of one split.
+    """What `experiment.observe` finds on the tasks of one split.
 
     Attributes:
-      about: {"split", "results": of which it is, see `results_of`, "classes": names, "episode":
-        {"head", "task", "classes": names}}.
-      confused: by head, [pairs, 4]: a class, the one that it was taken for (itself where the answer
-        was right), how many queries, and of how many: those of the first in tasks with the second;
-        pairs with a base class for which none was taken only where both are `classes_shown`.
+      about: {"split", "results": which results it belongs to, see `results_of`, "classes": names,
+        "episode": {"head", "task", "classes": names}}.
+      confused: by head, [pairs, 4]: a class; the class that it was taken for (itself where the
+        answer was right); how many of its queries were; and out of how many, which are those in
+        tasks with the second class. A pair with a base class for which no query was taken is
+        included only if both are in `classes_shown`.
       traced: by head with an inner loop and by name, [tasks, T + 1]: "accuracy" (0 to 1), "entropy"
-        of the answers, "loss", "negative_elbo" (nats a query); "cosine" [tasks, T].
-      episode: of one task, by name: "labels", "after" and where there is an inner loop "before" of
-        its queries [n]; "support_labels" [m]; "<part>_images" and which of the examples they are,
-        "<part>_shown", of the parts support and query; "<part>_2d" [.., 2] also of the part "path"
-        [T + 1, k, 2]; "explained" [2].
+        of the answers, "loss", "negative_elbo" (nats per query); "cosine" [tasks, T].
+      episode: of one task, by name: "labels", "after" and, with an inner loop, "before" of its
+        queries [n]; "support_labels" [m]; "<part>_images" and which of the examples they are,
+        "<part>_shown", for the parts support and query; "<part>_2d" [.., 2], also for the part
+        "path" [T + 1, k, 2]; "explained" [2].
     """
 
     about: dict[str, Any]
@@ -38,14 +39,12 @@ class Observed(NamedTuple):
 
 
 def results_of(rows: Sequence[Row]) -> list[Any]:
-    """What tells the results of one evaluation from those of another."""
+    """What distinguishes the results of one evaluation from those of another."""
     return [[row[name] for name in ("head", "split", "tasks", "seed", "novel")] for row in rows]
 
 
 def classes_shown(confused: np.ndarray, classes: int) -> np.ndarray:
-    """Those that a matrix of `confused` shows: all in order, of too many those
-    with the most wrong answers, given or taken.
-    """
+    """Classes that a matrix of `confused` shows: all, or those with the most wrong answers."""
     if classes <= _MOST:
         return np.arange(classes)
     wrong = confused[confused[:, 0] != confused[:, 1]]

@@ -1,4 +1,4 @@
-"""report.html of a run, and its pictures."""
+"""Writes report.html of a run, and its pictures."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,10 +34,10 @@ _SECTIONS: tuple[Callable[[Run], Section | None], ...] = (
 
 
 def tell(workdir: Path) -> None:
-    """`write`, and a line that says where the report is, or why there is none."""
+    """Writes the report, and logs where it is, or why there is none."""
     try:
         path = write(workdir)
-    except Exception as error:  # the results stand whatever happens to pictures of them
+    except Exception as error:  # a failed picture must not harm the results
         log.warning("no report: %s", one_line(error))
     else:
         log.info("report: %s", shown(path))
@@ -46,7 +46,7 @@ def tell(workdir: Path) -> None:
 def write(workdir: Path) -> Path:
     """Writes <workdir>/report.html and the PNGs in <workdir>/report/, from the files of the run.
 
-    Each part needs something of the run, and is left out where that is not there. The same files
+    Each part needs something from the run, and is left out where that is missing. The same files
     give the same page.
 
     Returns:
@@ -79,7 +79,7 @@ def save(
     for picture in (picture for section in sections for picture in section.pictures):
         try:
             pictures[picture.name] = {mode.name: style.png(picture, mode) for mode in style.MODES}
-        except Exception as error:  # one picture less, and a line
+        except Exception as error:  # one picture fewer, and a line in the log
             log.warning("report: no picture %s: %s", picture.name, one_line(error))
             continue
         for mode, content in pictures[picture.name].items():
@@ -92,7 +92,7 @@ def save(
 def _made(make: Callable[[Run], Section | None], run: Run) -> Section | None:
     try:
         return make(run)
-    except Exception as error:  # one part less, and a line
+    except Exception as error:  # one part fewer, and a line in the log
         name = make.__module__.rsplit(".", 1)[-1]
         log.warning("report: without %s: %s", name, one_line(error))
         return None

@@ -1,7 +1,7 @@
 """How much better one head is than another on the same tasks, and how sure that is.
 
 Tasks differ more than methods do. The interval of the mean difference, task by task, leaves that
-out, and is several times narrower than those of the two means.
+out, so it is several times narrower than those of the two means.
 """
 
 from typing import Any
@@ -21,12 +21,12 @@ _WORDS = {
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> Interval:
-    """Of `one` over `other`: accuracies of the same tasks in the same order, [tasks], 0 to 1."""
+    """How much better `one` is than `other`: accuracies of the same tasks in order, [tasks]."""
     return interval(np.asarray(one, np.float64) - np.asarray(other, np.float64))
 
 
 def why_not(one: Run, of_one: str, other: Run, of_other: str, split: str) -> str | None:
-    """Why two heads cannot be paired on a split: in words, what differs; None where they can.
+    """Why two heads cannot be paired on a split, in words; None where they can.
 
     Args:
       one: a run.
@@ -37,7 +37,7 @@ def why_not(one: Run, of_one: str, other: Run, of_other: str, split: str) -> str
     """
     for run, head in ((one, of_one), (other, of_other)):
         if split not in run.tasks.get(head, {}):
-            return f"{run.workdir} keeps no accuracies of single {split} tasks of head {head}"
+            return f"{run.workdir} has no accuracies of single {split} tasks for head {head}"
     sizes = [run.of_tasks["heads"][head] for run, head in ((one, of_one), (other, of_other))]
     for field in sorted(sizes[0].keys() | sizes[1].keys()):
         values = [size.get(field) for size in sizes]
@@ -66,7 +66,7 @@ def check(one: Run, of_one: str, other: Run, of_other: str, split: str) -> None:
 
 
 def _drawn_from(run: Run, field: str, setting: str, split: str) -> Any:
-    """Of what tasks are a function of, what those of a setting and split depend on."""
+    """The part of `field` that the tasks of a setting and split depend on."""
     found, base = run.of_tasks.get(field), has_base(setting)
     if field == "base_holdout":
         return found if base else None

@@ -1,4 +1,4 @@
-"""The rows of the paper's Tables 1 and 2 (mini-ImageNet), to stand beside the same system's."""
+"""The rows of the paper's Tables 1 and 2 (mini-ImageNet), to compare ours with."""
 
 from sib_jax.report.results import Row
 
@@ -37,15 +37,15 @@ _CONV4: dict[tuple[str, str, int, int], tuple[str, str, str]] = {
     ("test", "lwof", 1, 3): ("62.02 ± 0.93", "69.45", "53.52"),
     ("test", "lwof", 1, 5): ("61.82 ± 1.00", "68.80", "52.95"),
 }
-# Of the rows with WRN-28-10 the paper has two, both of Table 2.
+# The paper has two rows with WRN-28-10, both in Table 2.
 _WRN: dict[tuple[str, str, int, int], tuple[str, str, str]] = {
     ("test", "standard", 5, 3): ("78.92 ± 0.37", "", ""),
     ("test", "standard", 1, 3): ("67.92 ± 0.55", "", ""),
 }
 
 
-# Of the other systems: (system, split, setting, shots). Their Novel accuracies are those of the
-# standard setting; the paper has them once.
+# The other systems: (system, split, setting, shots). Their Novel accuracies are those of the
+# standard setting; the paper gives them once.
 _SYSTEMS: dict[tuple[str, str, str, int], tuple[str, str, str]] = {
     ("matching", "val", "standard", 5): ("68.87 ± 0.38", "", ""),
     ("matching", "val", "standard", 1): ("55.53 ± 0.48", "", ""),

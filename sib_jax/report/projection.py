@@ -9,7 +9,7 @@ def plane(points: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Points [..., d] in the plane of the first two principal components of all of "query".
 
     Args:
-      points: by name, "query" [n, d] among them.
+      points: by name, including "query" [n, d].
 
     Returns:
       The same names with `_2d` added, [..., 2]; and "explained" [2], the share of the variance of
@@ -17,9 +17,9 @@ def plane(points: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """
     query = np.asarray(points["query"], np.float64)
     centre = query.mean(axis=0)
-    if len(query) == 1:  # in which nothing varies
+    if len(query) == 1:  # nothing varies
         query = np.concatenate([query, query])
-    if query.shape[1] == 1:  # along the other axis nothing varies either
+    if query.shape[1] == 1:  # nothing varies along the other axis
         points = {
             name: np.pad(x, [(0, 0)] * (np.ndim(x) - 1) + [(0, 1)]) for name, x in points.items()
         }

@@ -1,4 +1,4 @@
-"""Reliability diagram: whether the answers are right as often as they say."""
+"""Reliability diagrams: whether answers are right as often as their probabilities say."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,11 +10,11 @@ from sib_jax.report.section import Section, Table
 from sib_jax.report.style import Mode, Picture
 from sib_jax.tasks.calibration import expected_calibration_error
 
-_SHOWN = 8  # heads, of which each has a panel
+_SHOWN = 8  # heads, each with a panel
 
 
 def section(run: Run) -> Section | None:
-    """One diagram a head, of the last split that is evaluated."""
+    """One diagram per head, for test, or else for the first split evaluated."""
     split = "test" if "test" in run.splits else run.splits[0]
     bins = {
         head: run.tasks[head][split]["bins"]
@@ -25,18 +25,18 @@ def section(run: Run) -> Section | None:
         return None
     rows = [row for row in run.rows if row["split"] == split and row["head"] in bins]
     text = [
-        f"Queries of all {split} tasks by how sure the answer is (the largest probability), and "
-        "the share of right answers among them. Where bars end on the diagonal, answers are as "
-        "often right as they say; below it the head is too sure. Under each diagram: how many "
+        f"Queries of all {split} tasks by confidence (the largest probability), and the share of "
+        "right answers among them. Where bars end on the diagonal, answers are right as often as "
+        "their confidence says; below it, the head is overconfident. Below each diagram: how many "
         "queries there are.",
-        "Temperature is the one that fits the validation tasks best; divided by it the logits give "
-        "the scaled figures. NLL in nats a query, ECE in percent.",
+        "The temperature is the one that fits the validation tasks best; dividing the logits by it "
+        "gives the scaled figures. NLL in nats per query, ECE in percent.",
     ]
     pictures = [
         Picture("calibration", "Reliability diagram of each head", lambda mode: _draw(bins, mode))
     ]
     if len(bins) > _SHOWN:
-        text.append(f"The first {_SHOWN} of {len(bins)} heads have a diagram.")
+        text.append(f"Only the first {_SHOWN} of {len(bins)} heads have a diagram.")
     return Section("Calibration", text, [Table(*results.calibration(rows))], pictures)
 
 

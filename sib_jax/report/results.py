@@ -1,4 +1,4 @@
-"""results.json and its summary as text; tasks.npz is the same task by task."""
+"""Writes results.json, and its summary as text; tasks.npz has the same results task by task."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from sib_jax.tasks.interval import Interval
 
 FILE = "results.json"
 TASKS = "tasks.npz"
-"""Of `runtime.weights`: arrays by head, split and measure, and what the tasks are a function of."""
+"""A file of `runtime.weights`: arrays by head, split and measure, and what the tasks depend on."""
 
 ACCURACIES = ("novel", "base", "both")
 
@@ -32,7 +32,7 @@ def write(workdir: Path, rows: Sequence[Row]) -> None:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """The rows as text: one line a head, columns for each split and accuracy."""
+    """The rows as text: one line per head, columns for each split and accuracy."""
     splits = list(dict.fromkeys(row["split"] for row in rows))
     shown = [name for name in ACCURACIES if any(row[name] for row in rows)]
     columns = [(split, name) for split in splits for name in shown]
@@ -52,17 +52,17 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def label(row: Row) -> str:
-    """What a row is of, in words."""
+    """What a row is about, in words."""
     return f"{method(row)}, {task(row)}"
 
 
 def method(row: Row) -> str:
-    """Of a row, with T where it has one."""
+    """The method of a row, with T where it has one."""
     return row["method"] + ("" if row["steps"] is None else f", T = {row['steps']}")
 
 
 def task(row: Row) -> str:
-    """The size of its tasks, in words, and what is not balanced in them."""
+    """The size of a row's tasks, in words, and what is not balanced in them."""
     text = f"{row['ways']}-way {row['shots']}-shot"
     for name, what in (("support_classes", "support"), ("query_classes", "queries")):
         if row.get(name, "balanced") != "balanced":
@@ -79,7 +79,7 @@ def cell(accuracy: dict[str, float] | None) -> str:
 
 
 def calibration(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Titles and cells of a table: how calibrated each row is; empty where it was not measured."""
+    """Titles and cells of a table: how well calibrated each row is; empty where not measured."""
     titles = ["head", *(title for title, _ in _CALIBRATION.values())]
     has_offset = any(row.get("offset") is not None for row in rows)
     if has_offset:

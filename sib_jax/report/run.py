@@ -1,4 +1,4 @@
-"""What a finished run has left, read from its files: all that a report is made of."""
+"""Reads the files of a finished run: everything that a report is made of."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ class Run(NamedTuple):
       tasks: by head, split and measure, [tasks] and reliability's bins [BINS, 3]; {} for runs by
         versions that did not keep them, or where the file is damaged.
       of_tasks: what the tasks are a function of.
-      observed: what a second look at the tasks has shown; None where there was none.
+      observed: what a second look at the tasks showed; None where there was none.
     """
 
     workdir: Path
@@ -52,7 +52,7 @@ class Run(NamedTuple):
 
 
 def read(workdir: Path) -> Run:
-    """Reads what is there.
+    """Reads what the run has left.
 
     Raises:
       ReportError: the run has no results.
@@ -66,24 +66,24 @@ def read(workdir: Path) -> Run:
         of = observed.results_of(rows)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ReportError(
-            f"{shown(path)} is damaged; evaluate again: the command of the run with --mode=evaluate"
+            f"{shown(path)} is damaged; evaluate again: run its command with --mode=evaluate"
         ) from error
     try:
         tasks, of_tasks = weights.tree(workdir / results.TASKS)
     except (WeightsError, ValueError) as error:
         tasks, of_tasks = {}, {}
         if (workdir / results.TASKS).exists():
-            log.warning("%s; evaluate again: the command of the run with --mode=evaluate", error)
+            log.warning("%s; evaluate again: run its command with --mode=evaluate", error)
     try:
         found = observed.read(workdir)
     except (WeightsError, LookupError, AttributeError):
         found = None
     if found is not None and found.about.get("results") != of:
-        found = None  # of an evaluation before this one
+        found = None  # from an earlier evaluation
     return Run(workdir, rows, _epochs(workdir / metrics.FILE), tasks, of_tasks, found)
 
 
 def _epochs(path: Path) -> list[dict[str, Any]]:
-    """Whole lines; what a kill cut short is left out."""
+    """Entries of whole lines; a line that a kill cut short is left out."""
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     return [entry for entry in map(metrics.entry, text.splitlines()) if entry]

@@ -11,7 +11,7 @@ class Table(NamedTuple):
 
     Attributes:
       header: of each column.
-      rows: as many cells each.
+      rows: each with as many cells.
     """
 
     header: Sequence[str]
@@ -23,7 +23,7 @@ class Section(NamedTuple):
 
     Attributes:
       title: what it is about.
-      text: plain text, a paragraph each, above the rest.
+      text: plain-text paragraphs, above the rest.
       tables: below it.
       pictures: below them.
     """

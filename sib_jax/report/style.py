@@ -1,4 +1,4 @@
-"""How pictures look: the same ones on white and on black paper."""
+"""How pictures look, on white and on black paper."""
 
 import io
 import warnings
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 WIDTH = 9.2  # inches of a picture that fills the page
 _DPI = 150
-PER_PIXEL = _DPI / 100  # of the picture to one of the page, for sharp screens
+PER_PIXEL = _DPI / 100  # pixels of the picture for one of the page, for sharp screens
 
 
 class Mode(NamedTuple):
@@ -25,8 +25,8 @@ class Mode(NamedTuple):
       faint: grid, and what is not the point.
       good: a right answer that was wrong before.
       bad: a wrong answer.
-      shades: of matplotlib, from nothing to all.
-      cycle: of lines, told apart also by the colour-blind.
+      shades: a matplotlib colour map, from none to all.
+      cycle: of lines, also distinguishable by the colour-blind.
     """
 
     name: str
@@ -56,8 +56,8 @@ class Picture(NamedTuple):
     Attributes:
       name: of its files.
       alt: what it shows, in words.
-      draw: gives the figure.
-      caption: how to read it; stands above it.
+      draw: makes the figure.
+      caption: how to read it; placed above it.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Picture(NamedTuple):
 
 
 def figure(height: float, width: float = WIDTH) -> Figure:
-    """An empty one, of so many inches."""
+    """An empty figure, of so many inches."""
     made = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(made)
     return made
@@ -86,7 +86,7 @@ def below(axes: Axes, of: Figure) -> None:
 
 
 def short(name: str, most: int = 16) -> str:
-    """A name, cut to fit in its middle: what tells names apart is mostly at an end."""
+    """A name, shortened in its middle to fit: names differ mostly at their ends."""
     if len(name) <= most:
         return name
     end = (most - 1) // 2
@@ -104,7 +104,7 @@ def png(picture: Picture, mode: Mode) -> bytes:
 
 
 def _settings(mode: Mode) -> dict[Any, Any]:
-    """Without what a user's matplotlibrc says: reports look alike everywhere."""
+    """Settings that ignore a user's matplotlibrc, so that reports look the same everywhere."""
     default = matplotlib.rcParamsDefault
     return {
         **{name: value for name, value in default.items() if not name.startswith("backend")},

@@ -1,1 +1,1 @@
-"""The paper: one idea a file."""
+"""The paper, one idea per file."""

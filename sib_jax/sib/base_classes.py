@@ -20,14 +20,14 @@ SUMMARIES = ("none", "max", "logsumexp")
 
 
 def present(params: Params, base: jax.Array) -> Params:
-    """`params` whose prior has the components `base` [b] alone.
+    """`params` whose prior has only the components `base` [b].
 
     A base class that an episode pretends to be novel must not be in its prior: the component would
     give its weights away.
 
     Raises:
-      TypeError: `base` are no integers.
-      ValueError: one is no component, or stands there twice (known outside jit alone).
+      TypeError: `base` are not integers.
+      ValueError: one is not a component, or is given twice (known only outside jit).
     """
     prior = _mixture(params)
     return params._replace(prior=prior._replace(chosen=_components(base, prior.means.shape[0])))
@@ -38,8 +38,8 @@ def logits(params: Params, query: jax.Array) -> jax.Array:
 
     Their weights are the means of the prior's components, where the paper samples them from it.
 
-    The learned bias is left out, so that it is an offset of the novel against the base classes:
-    their weights come from a few examples, those of the base classes from hundreds.
+    The learned bias is left out, so that it is an offset of the novel against the base classes: the
+    novel weights come from a few examples, those of the base classes from hundreds.
 
     Args:
       params: with a mixture prior; its chosen components are the base classes present.
@@ -74,7 +74,7 @@ def summarize(scores: jax.Array, kind: str) -> jax.Array:
 
 
 def check_kind(kind: str) -> None:
-    """Raises `ValueError` where `kind` is none of `SUMMARIES`."""
+    """Raises `ValueError` where `kind` is not one of `SUMMARIES`."""
     if kind not in SUMMARIES:
         raise ValueError(f"unknown base_summary {kind!r}; known are {', '.join(SUMMARIES)}")
 
@@ -83,7 +83,7 @@ def _components(base: ArrayLike, count: int) -> jax.Array:
     values = None if is_traced(base) else np.asarray(base)  # a list inside jit is one of tracers
     array = jnp.asarray(base) if values is None else values
     if not array.size:
-        raise ValueError("the base classes of an episode are none: leave base=None")
+        raise ValueError("the episode's base is empty: leave base=None where no class is present")
     if not jnp.issubdtype(array.dtype, jnp.integer) or array.ndim != 1:
         raise TypeError(
             "the base classes of an episode must be integers [b], the components of the prior that "
@@ -91,18 +91,18 @@ def _components(base: ArrayLike, count: int) -> jax.Array:
         )
     if values is not None and values.size and (values.min() < 0 or values.max() >= count):
         raise ValueError(
-            f"the base classes of an episode must lie in 0..{count - 1}, the prior's components, "
+            f"the base classes of an episode must be in 0..{count - 1}, the prior's components, "
             f"got {values.min()}..{values.max()}"
         )
     if values is not None and len(np.unique(values)) < len(values):
-        raise ValueError("a base class stands twice among those of the episode")
+        raise ValueError("the base classes of an episode must be distinct, but one is given twice")
     return jnp.asarray(array)
 
 
 def _mixture(params: Params) -> Mixture:
     if not isinstance(params.prior, Mixture):
         raise ValueError(
-            "the episode has base classes, but the parameters know none: make them with "
+            "the episode has base classes, but the parameters have none: make parameters with "
             "prior='mixture' and base_weights="
         )
     return params.prior

@@ -1,6 +1,6 @@
-"""Arrays given to the public functions, checked where values are known: inside jit they are not.
+"""Checks arrays given to the public functions; values only outside jit, where they are known.
 
-Constants that a jitted function closes over are known. NumPy reads them, where an operation of
+Constants that a jitted function closes over are known too. NumPy reads them, where an operation of
 jax.numpy on a constant would give a tracer.
 """
 
@@ -72,10 +72,10 @@ def labels(
       known_as: what the number of classes is called, such as "ways=5".
 
     Raises:
-      TypeError: no integers.
-      ValueError: another shape, a label that is no class, or a class without a label.
+      TypeError: they are not integers.
+      ValueError: another shape, a label that is not a class, or a class without a label.
     """
-    # A list that goes through jit is one of tracers.
+    # A list that goes through jit holds tracers.
     values = None if is_traced(given) else np.asarray(given)
     array = jnp.asarray(given) if values is None else values
     if not array.size:  # an empty list has no type of its own
@@ -88,8 +88,7 @@ def labels(
         )
     if values is not None and values.size and (values.min() < 0 or values.max() >= classes):
         raise ValueError(
-            f"{name} must lie in 0..{classes - 1} for {known_as}, "
-            f"got {values.min()}..{values.max()}"
+            f"{name} must be in 0..{classes - 1} for {known_as}, got {values.min()}..{values.max()}"
         )
     if values is not None and (missing := sorted(set(range(every)) - set(values.tolist()))):
         raise ValueError(
@@ -100,7 +99,7 @@ def labels(
 
 
 def episode(given: object) -> None:
-    """Raises TypeError where `given` is no episode."""
+    """Raises TypeError where `given` is not an episode."""
     if not isinstance(given, Episode):
         raise TypeError(
             "the episode must be a sib_jax.Episode(support, support_labels, query, query_labels); "
@@ -109,7 +108,7 @@ def episode(given: object) -> None:
 
 
 def posterior(given: object) -> None:
-    """Raises TypeError where `given` is no posterior."""
+    """Raises TypeError where `given` is not a posterior."""
     if not isinstance(given, Gaussian | PointMass):
         raise TypeError(
             "the posterior must be a PointMass or a Gaussian, such as sib_jax.PointMass(mean); got "

@@ -53,10 +53,10 @@ def at_least_single(x: jax.Array) -> jax.Array:
 
 
 def inverse_length(x: jax.Array) -> jax.Array:
-    """What `normalize` multiplies with: [..., 1], at least float32."""
+    """What `normalize` multiplies by: [..., 1], at least float32."""
     x = at_least_single(x)
     square = jnp.sum(x * x, axis=-1, keepdims=True)
-    # Two choices: derivatives of rsqrt at zero are infinite, also where they are multiplied by 0.
+    # Two `where`s: derivatives of rsqrt at 0 are infinite, and NaN once multiplied by 0.
     short = square < 1e-24
     return jnp.where(short, 1e12, jax.lax.rsqrt(jnp.where(short, 1, square)))
 

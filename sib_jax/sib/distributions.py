@@ -103,10 +103,12 @@ def kl(q: Posterior, p: Prior) -> jax.Array:
     if isinstance(p, Mixture):
         return _kl_to_mixture(q, p)
     if not isinstance(p, Gaussian):
-        raise TypeError(f"p must be a Gaussian or a Mixture (KL is infinite else), got {type(p)}")
+        raise TypeError(
+            f"p must be a Gaussian or a Mixture, else KL is infinite; got {type(p).__name__}"
+        )
     mean = jnp.broadcast_to(p.mean, q.mean.shape)
     log_std = jnp.broadcast_to(p.log_std, q.mean.shape)
-    # Ratios of scales are differences of logs: nothing overflows that the result does not.
+    # Ratios of scales are differences of logs: nothing overflows unless the result does.
     quadratic = 0.5 * jnp.square((q.mean - mean) * jnp.exp(-log_std))
     if isinstance(q, PointMass):
         return jnp.sum(quadratic + log_std + 0.5 * _LOG_2PI, axis=-1)
@@ -122,7 +124,7 @@ def _kl_to_mixture(q: Posterior, p: Mixture) -> jax.Array:
         one = jax.vmap(lambda mean, log_std: kl(q, Gaussian(mean, log_std)), out_axes=-1)
         to_components = one(p.means, p.log_std)
     if p.chosen is not None:
-        # Chosen here and not among the means: the product above serves every episode of a batch.
+        # Chosen here, not among the means: the product above serves every episode of a batch.
         to_components = to_components[..., p.chosen]
     return math.log(to_components.shape[-1]) - jax.nn.logsumexp(-to_components, axis=-1)
 
@@ -130,7 +132,7 @@ def _kl_to_mixture(q: Posterior, p: Mixture) -> jax.Array:
 def _kl_to_shared_scale(q: Posterior, p: Mixture) -> jax.Array:
     """KL(q || p_c) for every component; [..., c].
 
-    All components having one scale, the squared distances are a matrix product: nothing of size
+    All components have one scale, so the squared distances are a matrix product: nothing of size
     [..., c, d] is made, which would cost more than all the rest of an inner step.
     """
     # Distances from the components' centre: they are small there, and the product keeps its digits.

@@ -13,7 +13,7 @@ from sib_jax.sib.inner_loop import Inner, adapt_with_logits
 from sib_jax.sib.params import Params, initial_posterior, logits
 from sib_jax.tasks.episode import Episode
 
-_NO_STEP = 2**32 - 1  # the noise of samples at the end is that of no inner step
+_NO_STEP = 2**32 - 1  # so that the noise of samples at the end is not that of any inner step
 
 
 class Aux(NamedTuple):
@@ -61,8 +61,8 @@ def elbo(
     Raises:
       ValueError: shapes or labels that do not fit, a Gaussian posterior without a key, `samples`
         below 1, a negative `beta`.
-      TypeError: labels are no integers, `samples` is no whole number, `beta` no number,
-        `posterior` none.
+      TypeError: labels are not integers, `samples` is not a whole number, `beta` is not a number,
+        or `posterior` is not a posterior.
     """
     checks.posterior(posterior)
     query = checks.features("query", query, posterior.mean.shape[-1])
@@ -97,7 +97,7 @@ def _bound(
     beta: float | jax.Array,
     key: jax.Array | None,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    """`elbo`, where the logits at the mean are known: a point mass needs no others."""
+    """`elbo`, given the logits at the mean: a point mass needs no others."""
 
     def log_likelihood(scores: jax.Array) -> jax.Array:
         scores = jax.nn.log_softmax(_joined(scores, base))
@@ -136,9 +136,9 @@ def negative_elbo(
 ) -> tuple[jax.Array, Aux]:
     """The training loss of one episode: minus the ELBO at theta^T, summed over its queries.
 
-    To differentiate it put `jax.jit` around the gradient: else each call is compiled anew.
+    To differentiate it, put `jax.jit` around the gradient; otherwise each call compiles again.
 
-    The query labels enter here alone, never theta^T. Where the episode has base classes, the
+    The query labels enter only here, never theta^T. Where the episode has base classes, the
     queries are classified among both kinds (see `base_classes`).
 
     Args:
@@ -160,8 +160,8 @@ def negative_elbo(
       ValueError: the episode's ways, features, labels or base classes do not fit the parameters or
         each other, a Gaussian posterior without a key, no queries or no labels of them, an empty
         support set that is needed, an unknown `base_summary`.
-      TypeError: `episode` is none, labels or base classes are no integers, `steps` or `samples` is
-        no whole number, `step_size` or `beta` no number.
+      TypeError: `episode` is not an episode, labels or base classes are not integers, `steps` or
+        `samples` is not a whole number, `step_size` or `beta` is not a number.
     """
     if key is not None:
         prng_key.check(key)
@@ -174,7 +174,7 @@ def negative_elbo(
 def loss(
     params: Params, episode: Episode, inner: Inner, key: jax.Array | None
 ) -> tuple[jax.Array, Aux]:
-    """`negative_elbo`, its settings in one value."""
+    """`negative_elbo`, with its settings in one value."""
     inner_key, outer_key = (None, None) if key is None else jax.random.split(key)
     params, posterior, novel, base = adapt_to(params, episode, inner, inner_key)
     labelled = episode.query, episode.true_labels, novel, base
@@ -190,8 +190,8 @@ def predict(
 ) -> jax.Array:
     """Logits of the queries at the mean of theta^T: [n, k], or [n, k + b] with b base classes.
 
-    The episode is of arrays, and not checked as `negative_elbo` does it; labels of queries are not
-    read.
+    The episode must hold arrays, and is not checked as in `negative_elbo`; labels of queries are
+    not read.
     """
     _, _, novel, base = adapt_to(params, episode, inner, key)
     return _joined(novel, base)
@@ -200,13 +200,13 @@ def predict(
 def samples(
     params: Params, episode: Episode, inner: Inner, key: jax.Array, count: int
 ) -> jax.Array:
-    """Logits of the queries under samples of theta^T, which `predict` takes the mean of.
+    """Logits of the queries under samples of theta^T, where `predict` takes its mean.
 
     Args:
       params: with a Gaussian posterior.
       episode: as in `predict`.
       inner: as in `predict`.
-      key: as in `predict`; the samples have a noise of their own.
+      key: as in `predict`; the samples have noise of their own.
       count: number of samples.
 
     Returns:
@@ -228,7 +228,7 @@ def adapt_to(
     """theta^T of an episode, from its support set and its queries without their labels.
 
     Returns:
-      `params` with the base classes of this episode alone; theta^T; the logits at its mean of the
+      `params` with only the base classes of this episode; theta^T; the logits at its mean of the
       novel classes [n, k], and of the base classes [n, b], None where there are none.
     """
     params, start, base, seen = begin(params, episode, inner)
@@ -242,7 +242,7 @@ def begin(
     """What adaptation starts from.
 
     Returns:
-      `params` with the base classes of this episode alone; theta^0; of the base classes, where
+      `params` with only the base classes of this episode; theta^0; and for the base classes, where
       there are any, the logits [n, b] and what the gradient network sees of them [n, s].
     """
     base = seen = None
@@ -257,12 +257,12 @@ def begin(
 
 
 def _checked(params: Params, episode: Episode) -> Episode:
-    """With arrays in place of lists; `initial_posterior` looks at its support set."""
+    """The episode with arrays in place of lists; `initial_posterior` checks its support set."""
     checks.episode(episode)
     base = 0 if episode.base is None else len(episode.base)
     query = checks.features("query", episode.query, params.features)
     if not query.shape[0]:
-        raise ValueError("the episode has no queries, which the bound is a sum over")
+        raise ValueError("the episode has no queries, but the bound is a sum over them")
     query_labels = _checked_labels(episode.true_labels, query, params.ways, base)
     return episode._replace(query=query, query_labels=query_labels)
 

@@ -1,7 +1,7 @@
-"""The initialization network lambda: theta^0, from the support set, from x alone, or global.
+"""The initialization network lambda: theta^0, from the support set, from only x, or global.
 
 Each is a small pytree of parameters whose type says which form it is. All give a posterior over the
-k classifier weights, [k, d]: a Gaussian, or where `log_std` is None a point mass.
+k classifier weights, [k, d]: a Gaussian, or a point mass where `log_std` is None.
 """
 
 import math
@@ -110,9 +110,9 @@ def apply(
 
     Args:
       net: its type says which of the three.
-      support: features [m, d]; used by `FromSupport` alone.
+      support: features [m, d]; used only by `FromSupport`.
       support_labels: int [m].
-      query: features [n, d]; used by `FromQuery` alone.
+      query: features [n, d]; used only by `FromQuery`.
       ways: k.
 
     Returns:

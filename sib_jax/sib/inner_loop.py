@@ -73,8 +73,8 @@ def adapt(
       theta^T, of the form of `posterior`; at least float32.
 
     Raises:
-      TypeError: `steps` or `samples` is no whole number, `step_size` or `beta` no number,
-        `posterior` none, or `key` no key.
+      TypeError: `steps` or `samples` is not a whole number, `step_size` or `beta` is not a number,
+        `posterior` is not a posterior, or `key` is not a key.
       ValueError: negative `steps`, `step_size` or `beta`, `samples` below 1, no key for a Gaussian,
         or shapes that do not fit.
     """
@@ -96,7 +96,7 @@ def adapt_with_logits(
     """theta^T, and the logits [n, k] of the queries at its mean; arguments as in `adapt`.
 
     A point mass without a KL term, under the cosine classifier, takes the fast form of
-    `inner_products` where that pays, and then has its logits for nothing.
+    `inner_products` where that pays, and then gets its logits for free.
     """
     inner = inner._replace(
         steps=number.whole("steps", inner.steps, 0),
@@ -137,7 +137,7 @@ def _adapted(
     checkpoint: bool,
     no_kl: bool,
 ) -> tuple[Posterior, jax.Array]:
-    """`adapt_with_logits` of at least one step, once what is given has been checked."""
+    """`adapt_with_logits` of at least one step, after the checks."""
     inner = Inner(steps, step_size, samples, beta, checkpoint)
     posterior = in_one_type(params, posterior, query, inner)
     if no_kl:
@@ -165,7 +165,7 @@ def _adapted(
 
 
 def in_one_type(params: Params, posterior: Posterior, query: jax.Array, inner: Inner) -> Posterior:
-    """`posterior` in the type that steps give, at least float32: a scan keeps the type of it."""
+    """`posterior` in the type that steps give, at least float32: a scan keeps its type."""
     arrays = params, posterior, query, inner.step_size, inner.beta
     dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(arrays)), jnp.float32)
     return jax.tree.map(lambda x: jnp.asarray(x, dtype), posterior)
@@ -271,7 +271,7 @@ def _check(
         return
     if mean.shape[0] != params.ways:
         raise ValueError(
-            f"the posterior is of {mean.shape[0]} ways, but the gradient network of these "
+            f"the posterior has {mean.shape[0]} ways, but the gradient network of these "
             f"parameters is for {params.ways}: make parameters with ways={mean.shape[0]}"
         )
     if summary.shape != (query.shape[0], net.summary_size):

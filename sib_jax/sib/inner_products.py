@@ -1,4 +1,4 @@
-"""Eq. 9 for a point mass under the cosine classifier, in inner products alone: the fast form.
+"""Eq. 9 for a point mass under the cosine classifier, in only inner products: the fast form.
 
 Cosine scores ignore the length of theta, and each synthetic gradient is a combination of the
 normalised queries F [n, d] and of theta itself. So the steps close over
@@ -12,8 +12,8 @@ and with g = s xi(logits), c = sum_n g A (columnwise, as all below), one step is
     A     <- A     - eta (G g   / sqrt r - A     c / r^(3/2))
     r     <- r     + eta^2 (g . G g / r - c^2 / r^2)          (theta is orthogonal to its gradient)
 
-at a cost of n^2 k whatever d is. G is one large matrix product, made once; backbone features being
-frozen, nothing is differentiated through it. `inner_loop` is the general form.
+at a cost of n^2 k whatever d is. G is one large matrix product, made once; backbone features are
+frozen, so nothing is differentiated through it. `inner_loop` is the general form.
 """
 
 from typing import NamedTuple
@@ -41,7 +41,7 @@ def pays(queries: int, ways: int, steps: int) -> bool:
     It trades T products of [n, d] with [k, d], each way, for one of [n, d] with [n, d], which runs
     at several times their rate. In training the two forms cross near n = 15 k T for d = 640. In
     evaluation this one gains only for 5 ways (`benchmarks/forms.py`). Where a program serves any n
-    (`jax.export`), which is then no int, it takes the general form.
+    (`jax.export`), which is then not an int, it takes the general form.
     """
     return isinstance(queries, int) and queries <= 10 * ways * steps
 
@@ -71,8 +71,8 @@ def adapt(
     Args:
       net: xi.
       classifier: scale s and bias b.
-      theta: theta^0, [k, d]; a row shorter than 1e-6 (a class whose
-        support features vanish) is taken to be so long.
+      theta: theta^0, [k, d]; a row shorter than 1e-6 (a class whose support features vanish) is
+        taken to have that length.
       unit_query: F, normalised query features [n, d].
       summary: what xi reads beside the logits, [n, s].
       steps: T, at least 1.
@@ -80,8 +80,8 @@ def adapt(
       checkpoint: recompute each step in the backward pass.
 
     Returns:
-      theta^T [k, d], and the logits there [n, k]. What of the two is not used costs nothing once
-      compiled.
+      theta^T [k, d], and the logits there [n, k]. Whichever of the two is not used costs nothing
+      once compiled.
     """
     gram = unit_query @ unit_query.T
 

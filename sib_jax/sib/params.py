@@ -1,4 +1,4 @@
-"""All that is meta-learned, as one pytree, and the two maps that need only parts of it."""
+"""Everything that is meta-learned, as one pytree, and the two maps that need only parts of it."""
 
 import math
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class Params(NamedTuple):
       init_net: lambda.
       gradient_net: xi.
       prior: psi, a Gaussian with mean [d] (every class alike) or [k, d], or a mixture over [d];
-        None for no prior, that is no KL term anywhere (as in the official code).
+        None for no prior, that is, no KL term anywhere (as in the official code).
       classifier: scale and bias of the likelihood.
     """
 
@@ -70,7 +70,7 @@ def init(
       posterior: "gaussian", or "point" for a point mass.
       prior: "gaussian", "mixture" (for learning without forgetting), or None for no KL term, with
         which a Gaussian posterior would shrink to a point.
-      init_net: where theta^0 comes from: "support", "query" (from x alone) or "global".
+      init_net: where theta^0 comes from: "support", "query" (from only x) or "global".
       classifier: "cosine" or "dot".
       hidden: width of the gradient network's hidden layers, 8k unless given.
       normalize: whether the gradient network normalises over the queries.
@@ -78,8 +78,8 @@ def init(
         normalised, so weights have entries of about 1/sqrt(d).
       prior_std: standard deviation that the prior starts with.
       components: of a mixture prior whose means are random.
-      base_weights: [b, d], the means that a mixture prior starts with instead, one for each of its
-        then b components.
+      base_weights: [b, d], the means that a mixture prior starts with instead; it then has b
+        components.
       summary_size: s, further numbers that the gradient network reads of each query beside its k
         logits; 1 for learning without forgetting (see `sib_jax.sib.base_classes`).
 
@@ -87,7 +87,7 @@ def init(
       `Params`; float32 throughout (float64 with `jax_enable_x64`).
 
     Raises:
-      TypeError: a number that decides shapes is no whole number.
+      TypeError: a number that decides shapes is not a whole number.
       ValueError: one that is too small, an unknown word, base_weights of another shape or beside
         another prior.
 
@@ -109,7 +109,7 @@ def init(
     if posterior not in ("gaussian", "point"):
         raise ValueError(f"unknown posterior {posterior!r}; known are 'gaussian' and 'point'")
     if base_weights is not None and not np.size(base_weights):
-        raise ValueError(f"base_weights are of no class: shape {np.shape(base_weights)}")
+        raise ValueError(f"base_weights are empty: shape {np.shape(base_weights)}")
     prng_key.check(key)
     init_key, gradient_key, prior_key = jax.random.split(key, 3)
     return Params(
@@ -147,7 +147,7 @@ def initial_posterior(
       support: support features [m, d]; None for a zero-shot task.
       support_labels: int [m], in 0..ways-1; any number of each.
       ways: k.
-      query: query features [n, d]; needed by init_net="query" alone.
+      query: query features [n, d]; needed only by init_net="query".
 
     Returns:
       theta^0, a Gaussian with mean and log_std [k, d] or a point mass with mean [k, d].
@@ -155,7 +155,7 @@ def initial_posterior(
     Raises:
       ValueError: the support set is empty but needed, a class has no example in it, shapes or
         labels do not fit.
-      TypeError: labels are no integers.
+      TypeError: labels are not integers.
     """
     ways = number.whole("ways", ways, 1)
     from_support = isinstance(params.init_net, _init_net.FromSupport)
@@ -193,8 +193,8 @@ def logits(params: Params, posterior: Posterior, query: jax.Array) -> jax.Array:
       [n, k].
 
     Raises:
-      TypeError: `posterior` is none.
-      ValueError: the queries are no [n, d] of the posterior's d.
+      TypeError: `posterior` is not a posterior.
+      ValueError: the queries are not [n, d] with the posterior's d.
     """
     checks.posterior(posterior)
     query = checks.features("query", query, posterior.mean.shape[-1])

@@ -1,6 +1,6 @@
-"""What the inner loop does, step by step: theta^0 ... theta^T, and how good its gradients are.
+"""Follows the inner loop step by step: theta^0 ... theta^T, and how good its gradients are.
 
-For looking at, not for training: it reads the query labels, to compare the synthetic gradient with
+For inspection, not for training: it reads the query labels, to compare the synthetic gradient with
 the true one.
 """
 
@@ -17,7 +17,7 @@ from sib_jax.tasks.episode import Episode
 
 
 class Trajectory(NamedTuple):
-    """Of one episode.
+    """The inner loop of one episode.
 
     Attributes:
       weights: mean of theta^t, [T + 1, k, d].

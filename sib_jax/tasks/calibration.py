@@ -1,4 +1,4 @@
-"""Whether the probabilities of an answer are what they say, and what puts them right.
+"""How well calibrated probabilities are, and what corrects them: a temperature, an offset.
 
 References:
   "On Calibration of Modern Neural Networks" (ICML 2017, arXiv 1706.04599).
@@ -12,24 +12,24 @@ import numpy as np
 import optax
 
 BINS = 15
-_LARGEST = 1e3  # temperatures are sought up to it, and down to one over it
+_LARGEST = 1e3  # temperatures are searched up to it, and down to its inverse
 _STEPS = 40
 
 
 def negative_log_likelihood(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Mean of -log p(right class), nats a query: logits [n, k], int labels [n] -> scalar."""
+    """Mean of -log p(right class), nats per query: logits [n, k], int labels [n] -> scalar."""
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
 
 
 def reliability(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Sums over queries, by how sure their most likely class is; sums of episodes may be added.
+    """Sums over queries, by the probability of their likeliest class; episodes' sums may be added.
 
     Args:
       logits: [n, k].
       labels: int [n].
 
     Returns:
-      [BINS, 3]: of each bin of equal width in 0..1 the number of queries, the sum of the largest
+      [BINS, 3]: for each bin of equal width in 0..1, the number of queries, the sum of the largest
       probabilities, and the number of right answers.
     """
     sure = jnp.max(jax.nn.softmax(logits), axis=1)
@@ -55,22 +55,22 @@ def expected_calibration_error(bins: jax.Array | np.ndarray) -> jax.Array:
 def temperature(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """The T at which logits / T have the least negative log-likelihood (section 4.2).
 
-    That is convex in 1 / T; Newton's method on log T, with bisection where a step would leave the
-    bracket.
+    It is convex in 1 / T, and minimized by Newton's method on log T, with bisection where a step
+    would leave the bracket.
 
     Args:
       logits: [n, k], finite.
       labels: int [n].
 
     Returns:
-      Scalar from 1e-3 to 1e3, also where the minimum lies beyond.
+      Scalar from 1e-3 to 1e3, even where the minimum is outside.
     """
     # Queries last: sums over few classes are slow where they run along the last axis.
     logits = (logits - jnp.max(logits, axis=1, keepdims=True)).T
     right = jnp.take_along_axis(logits, labels[None], axis=0)[0]
 
     def derivatives(sharpness: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Of the negative log-likelihood, the first and second in log sharpness."""
+        """The first and second of the negative log-likelihood in log sharpness."""
         scale = jnp.exp(sharpness)
         p = jnp.exp(scale * logits)  # at most 1
         total = jnp.sum(p, axis=0)
@@ -97,7 +97,7 @@ def temperature(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def novel_offset(logits: np.ndarray, labels: np.ndarray, ways: int) -> float:
-    """What to add to the logits of the novel classes for the most right answers among all classes.
+    """What to add to the novel classes' logits for the most right answers among all classes.
 
     Training sees images of the base classes that the backbone knows, evaluation sees new ones, so
     one of the two kinds of classes is favoured. A query changes sides where the offset passes the
@@ -109,8 +109,8 @@ def novel_offset(logits: np.ndarray, labels: np.ndarray, ways: int) -> float:
       ways: k, the novel classes, which come first.
 
     Returns:
-      The middle of the interval of the best offsets, the one nearest to 0 of several; 0 where no
-      offset is better than none.
+      The middle of the interval of the best offsets, of several intervals the middle nearest to 0;
+      0 where no offset is better than none.
     """
     novel, base = logits[:, :ways], logits[:, ways:]
     gap = base.max(axis=1).astype(float) - novel.max(axis=1)
@@ -121,7 +121,7 @@ def novel_offset(logits: np.ndarray, labels: np.ndarray, ways: int) -> float:
     edges, gains = edges[gains != 0], gains[gains != 0]
     if not len(edges):
         return 0.0
-    right = np.append(0, np.cumsum(gains))  # above each edge, but for a constant
+    right = np.append(0, np.cumsum(gains))  # above each edge, up to a constant
     middles = np.concatenate([[edges[0] - 1], (edges[:-1] + edges[1:]) / 2, [edges[-1] + 1]])
     # An offset that equals the gap leaves a tie, which argmax gives to the novel class.
     if right[np.searchsorted(edges, 0, side="right")] == right.max():
@@ -131,7 +131,7 @@ def novel_offset(logits: np.ndarray, labels: np.ndarray, ways: int) -> float:
 
 
 class _Search(NamedTuple):
-    """The minimum lies between `low` and `high`, in log sharpness; `at` is the last guess."""
+    """The minimum is between `low` and `high`, in log sharpness; `at` is the last guess."""
 
     low: jax.Array
     high: jax.Array

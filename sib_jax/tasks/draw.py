@@ -8,7 +8,7 @@ def distinct(key: jax.Array, size: int | jax.Array, draws: int) -> jax.Array:
     """Draws distinct numbers from 0..size-1, every ordered choice equally likely.
 
     The first `draws` swaps of a Fisher-Yates shuffle, on an array of which only the swapped places
-    are stored: cost draws^2 whatever the size, where a permutation sorts `size` random keys.
+    are stored: it costs draws^2 whatever the size, while a permutation sorts `size` random keys.
 
     Args:
       key: PRNG key.
@@ -46,7 +46,7 @@ def distinct_in_blocks(
     targets = starts + shifts  # swapped with `places`
 
     def value_at(place: jax.Array, swaps: jax.Array, moved: jax.Array) -> jax.Array:
-        # What stands at `place` after the first `swaps` swaps: what the last one put there.
+        # What is at `place` after the first `swaps` swaps: what the last one put there.
         last = jnp.max(jnp.where((targets == place) & (number < swaps), number, -1))
         return jnp.where(last < 0, place, moved[last])
 

@@ -1,4 +1,4 @@
-"""What an episode is: one task, in every setting."""
+"""Defines an episode: one task, in every setting."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ class Episode(NamedTuple):
       support_labels: int [m], in 0..k-1.
       query: features [n, d], unlabelled for the method: of the k classes, and where there are base
         classes also of those.
-      query_labels: int [n]; only the loss and the accuracy read them, None where nobody knows them.
+      query_labels: int [n]; only the loss and the accuracy read them, None where they are unknown.
         0..k-1 are the classes of the support set, k..k+b-1 the base classes in the order of `base`.
       base: int [b], which of the base classes are present, by their row among the training classes;
         None where there are none (the standard setting).
@@ -30,14 +30,14 @@ class Episode(NamedTuple):
 
     @property
     def true_labels(self) -> jax.Array:
-        """`query_labels`, for what needs them.
+        """`query_labels`, which must be there.
 
         Raises:
           ValueError: there are none.
         """
         if self.query_labels is None:
             raise ValueError(
-                "the episode has no query_labels, which a loss and an accuracy are taken of: "
+                "the episode has no query_labels, which loss and accuracy need: give "
                 "sib_jax.Episode(support, support_labels, query, query_labels)"
             )
         return self.query_labels

@@ -1,4 +1,4 @@
-"""A mean over tasks, and how sure it is."""
+"""A mean over tasks, with its 95% interval."""
 
 import math
 from typing import NamedTuple
@@ -13,7 +13,7 @@ class Interval(NamedTuple):
     ci95: float
 
     def text(self, sign: str = "") -> str:
-        """As "74.12 ± 0.63"; with `sign` "+" a gain has its sign too."""
+        """As "74.12 ± 0.63"; with `sign` "+", a gain has its sign too."""
         return f"{self.mean:{sign}.2f} ± {self.ci95:.2f}"
 
 
@@ -21,7 +21,7 @@ def interval(of_task: np.ndarray) -> Interval:
     """Mean and 1.96 std / sqrt(tasks) of shares in 0..1, or differences of these (section 3).
 
     Args:
-      of_task: one for each task, [tasks].
+      of_task: one number for each task, [tasks].
     """
     percent = 100 * np.asarray(of_task, np.float64)
     return Interval(

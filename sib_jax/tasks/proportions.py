@@ -1,4 +1,4 @@
-"""How many examples of an episode are of each class: as many of all, or not.
+"""How many examples of an episode are of each class: the same number of each, or not.
 
 References:
   Veilleux et al., "Realistic evaluation of transductive few-shot learning", NeurIPS 2021 (arXiv
@@ -17,13 +17,13 @@ WANTED = "balanced, missing, or dirichlet:<alpha> such as dirichlet:2"
 
 
 def check(name: str, shares: str) -> None:
-    """Raises ValueError where `shares` is none of those that `counts` knows."""
+    """Raises ValueError where `shares` is not one that `counts` knows."""
     if not isinstance(shares, str) or not re.fullmatch(PATTERN, shares):
         raise ValueError(f"{name} must be {WANTED}; got {shares!r}")
 
 
 def counts(key: jax.Array, shares: str, classes: int, total: int) -> jax.Array:
-    """Numbers of examples that are `total` together.
+    """Numbers of examples of each class that add up to `total`.
 
     Args:
       key: PRNG key.
@@ -35,7 +35,7 @@ def counts(key: jax.Array, shares: str, classes: int, total: int) -> jax.Array:
     Returns:
       int32 [k], at least 0.
     """
-    if shares == BALANCED:  # which classes have one more, where total is no multiple, is random
+    if shares == BALANCED:  # which classes have one more is random, if total is not a multiple
         return jax.random.permutation(key, apportion(jnp.full(classes, 1 / classes), total))
     if shares == MISSING:
         others = apportion(jnp.full(classes - 1, 1 / (classes - 1)), total)
@@ -53,12 +53,12 @@ def apportion(shares: jax.Array, total: int) -> jax.Array:
 
 
 def uneven(key: jax.Array, classes: int, total: int) -> jax.Array:
-    """At least one example of each class, the others divided at random: int32 [k]."""
+    """Numbers with at least one example of each class, the rest divided at random: int32 [k]."""
     return 1 + counts(key, f"{DIRICHLET}1", classes, total - classes)
 
 
 def most_shots(shares: str, classes: int, each: int) -> int:
-    """The most support examples that one class can have where there are classes * each."""
+    """The most support examples that one class can have when there are classes * each in all."""
     return each if shares == BALANCED else classes * (each - 1) + 1
 
 

@@ -85,7 +85,7 @@ class Setting(NamedTuple):
 
 
 def single(episode: Episode) -> Episode:
-    """Of features in half precision, which saves room in a table: squares would overflow."""
+    """The episode in float32 where a table is in half precision, whose squares would overflow."""
     if episode.query.dtype not in (jnp.float16, jnp.bfloat16):
         return episode
     support, query = (x.astype(jnp.float32) for x in (episode.support, episode.query))
@@ -122,7 +122,7 @@ SETTINGS: dict[str, Callable[[Task], Setting]] = {
 
 @functools.cache
 def make(name: str, task: Task) -> Setting:
-    """The setting of this name, for episodes of this size; always the same, so compiled once."""
+    """The setting of this name, for episodes of this size; always the same one, to compile once."""
     return SETTINGS[name](task)
 
 

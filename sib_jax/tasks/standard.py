@@ -1,4 +1,4 @@
-"""The standard setting: k novel classes, and queries of these alone (section 3, (a))."""
+"""The standard setting: k novel classes, and queries of only these (section 3, (a))."""
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +27,8 @@ def sample(
 
     Args:
       key: PRNG key; the episode is a function of it and of the table.
-      table: features of a split with at least `ways` classes, each of which has an episode's
-        images, of balanced ones `shots + queries`.
+      table: features of a split with at least `ways` classes, each with enough images for an
+        episode: `shots + queries` if it is balanced.
       ways: k.
       shots: support examples of each class; 0 for a zero-shot task.
       queries: queries of each class; may be 0.
@@ -38,13 +38,12 @@ def sample(
       total_queries: queries in all; 0 for ways * queries.
 
     Returns:
-      Episode with m = ways * shots and n = ways * queries or `total_queries`, both class after
-      class.
+      Episode with m = ways * shots and n = ways * queries or `total_queries`, both class by class.
 
     Raises:
-      TypeError: a number of them is no whole number.
-      ValueError: one is negative, shares are of an unknown kind or cannot be had, the table has too
-        few classes, or one with too few images.
+      TypeError: one of the numbers is not whole.
+      ValueError: one is negative, shares are of an unknown kind or impossible, the table has too
+        few classes, or one of them has too few images.
     """
     prng_key.check(key)
     ways, shots = number.whole("ways", ways, 1), number.whole("shots", shots, 0)
@@ -54,16 +53,18 @@ def sample(
     if support_classes not in (BALANCED, UNEVEN):
         raise ValueError(f"support_classes must be {BALANCED} or {UNEVEN}; got {support_classes!r}")
     if support_classes == UNEVEN and not shots:
-        raise ValueError("support_classes is uneven, at least one example a class, but shots is 0")
+        raise ValueError(
+            "support_classes is uneven, with at least one example of each class, but shots is 0"
+        )
     if query_classes == MISSING and ways == 1:
-        raise ValueError("query_classes is missing, but then the one class has no query: ways is 1")
+        raise ValueError("query_classes is missing, but ways is 1, and the one class needs queries")
     if ways > table.classes:
         raise ValueError(f"ways is {ways}, but must be 1 to {table.classes}, the table's classes")
     most = proportions.most_shots(support_classes, ways, shots)
     n = total_queries or ways * queries
     most += proportions.most(query_classes, ways, n)
     if most > table.smallest:
-        may = "" if most == shots + queries else f", of one class up to {most}"
+        may = "" if most == shots + queries else f", up to {most} of one class"
         field = "total_queries" if total_queries else "queries"
         raise ValueError(
             f"shots + {field} is {shots} + {total_queries or queries}{may}, but the smallest of "
@@ -118,7 +119,7 @@ def _unbalanced(
     support: tuple[int, str],
     query: tuple[int, str],
 ) -> Episode:
-    """Numbers of a class are random, but not those of all: shapes stay the same."""
+    """Numbers of each class are random, but not their sum: shapes stay the same."""
     ways = classes.shape[0]
     m, n = ways * support[0], query[0]
     support_key, query_key, image_key = jax.random.split(key, 3)
@@ -136,6 +137,6 @@ def _unbalanced(
 
 
 def _blocks(counts: jax.Array, total: int) -> tuple[jax.Array, jax.Array]:
-    """Labels class after class, and the number of each example in its class; both int [total]."""
+    """Labels class by class, and the number of each example in its class; both int [total]."""
     labels = jnp.repeat(jnp.arange(counts.shape[0]), counts, total_repeat_length=total)
     return labels, jnp.arange(total) - (jnp.cumsum(counts) - counts)[labels]

@@ -1,4 +1,4 @@
-"""What episodes are drawn from: the features of a split, class after class."""
+"""What episodes are drawn from: the features of a split, class by class."""
 
 import dataclasses
 
@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_ROWS = 4096  # that are looked at together
-_MOST_CLASSES = 1_000_000  # a label beyond these, and beyond the images, is no number of a class
+_ROWS = 4096  # that are checked together
+_MOST_CLASSES = 1_000_000  # a label beyond this, and beyond the images, cannot number a class
 
 
 @jax.tree_util.register_dataclass
@@ -33,10 +33,10 @@ class FeatureTable:
         return self.counts.shape[0]
 
     def parted(self, held: np.ndarray) -> "tuple[FeatureTable, FeatureTable]":
-        """Two tables of the same features: without the last images of each class, and of these.
+        """Two tables of the same features: one without the last images of each class, one of these.
 
         Args:
-          held: int [classes], how many of each class; at least one less than it has.
+          held: int [classes], how many images of each class; fewer than it has.
         """
         starts, counts = np.asarray(self.starts), np.asarray(self.counts)
         kept = counts - held
@@ -54,9 +54,9 @@ def feature_table(features: np.ndarray | jax.Array, labels: np.ndarray) -> Featu
       The table, on the default device.
 
     Raises:
-      TypeError: features are no numbers, or labels no integers.
-      ValueError: there are no images, features that are NaN or infinite, as many labels as features
-        are not given, or labels are negative or do not ascend.
+      TypeError: features are not numbers, or labels are not integers.
+      ValueError: there are no images, features are NaN or infinite, there are not as many labels as
+        features, or labels are negative or do not ascend.
     """
     features, labels = _checked(features, labels)
     counts = np.bincount(labels)
@@ -85,10 +85,10 @@ def _checked(
         raise ValueError(f"got {len(features)} features but {len(labels)} labels")
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(
-            f"labels must be integers from 0, got dtype {labels.dtype}; of names, "
-            "np.unique(names, return_inverse=True) makes such"
+            f"labels must be integers from 0, got dtype {labels.dtype}; "
+            "np.unique(names, return_inverse=True) makes them from names"
         )
-    # Not np.diff, which of unsigned numbers is never below 0.
+    # Not np.diff, which is never below 0 for unsigned numbers.
     if labels[0] < 0 or np.any(labels[1:] < labels[:-1]):
         raise ValueError(
             "labels must ascend from 0 or more, one for each image: each class is one contiguous "
@@ -97,7 +97,7 @@ def _checked(
     if labels[-1] >= max(len(labels), _MOST_CLASSES):
         raise ValueError(
             f"labels must number the classes from 0, but the last is {labels[-1]}; "
-            "np.unique(labels, return_inverse=True) numbers them so"
+            "np.unique(labels, return_inverse=True) numbers them that way"
         )
     if not (jnp.issubdtype(features.dtype, jnp.number) or features.dtype == bool):
         raise TypeError(f"features must be numbers, got dtype {features.dtype}")
@@ -113,7 +113,7 @@ def _checked(
 
 
 def _finite(features: np.ndarray | jax.Array) -> np.ndarray:
-    """Of each row; of some at a time, as a mask of all would be large."""
+    """Whether each row is finite; some rows at a time, as a mask of all would be large."""
     on = np if isinstance(features, np.ndarray) else jnp
     blocks = (features[start : start + _ROWS] for start in range(0, len(features), _ROWS))
     found = [np.asarray(on.isfinite(b).reshape(len(b), -1).all(axis=1)) for b in blocks]

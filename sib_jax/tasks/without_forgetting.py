@@ -30,7 +30,7 @@ def sample_training(
       table: features of the base classes, in the order of the prior's components.
       ways: k.
       shots: support examples of each pretended novel class.
-      queries: queries of each; and as many of all base classes together as of all novel ones.
+      queries: queries of each; all base classes together have as many as all novel ones.
       **others: how many are of each novel class, or in all, see `standard.sample`.
 
     Returns:
@@ -38,13 +38,13 @@ def sample_training(
 
     Raises:
       TypeError, ValueError: as `standard.sample`, or no class or too few images are left as base
-        (numbers of images are not known where the table is an argument of a jitted function).
+        (numbers of images are unknown where the table is an argument of a jitted function).
     """
     ways = number.whole("ways", ways, 1)
     if ways >= table.classes:
         raise ValueError(
-            f"ways is {ways}, but must be below {table.classes}, the table's classes: others stay "
-            "base classes"
+            f"ways is {ways}, but must be below {table.classes}, the table's classes: some must "
+            "remain base classes"
         )
     class_key, novel_key, base_key = jax.random.split(key, 3)
     order = jax.random.permutation(class_key, table.classes)
@@ -80,12 +80,12 @@ def sample_evaluation(
         prior's components.
       ways: k.
       shots: support examples of each novel class.
-      queries: queries of each; and as many of all base classes together as of all novel ones.
+      queries: queries of each; all base classes together have as many as all novel ones.
       **others: how many are of each novel class, or in all, see `standard.sample`.
 
     Raises:
       TypeError, ValueError: as `standard.sample`, or the base table has too few images (numbers are
-        not known where it is an argument of a jitted function).
+        unknown where it is an argument of a jitted function).
     """
     ways = number.whole("ways", ways, 1)
     if ways > novel_table.classes:
@@ -112,7 +112,7 @@ def _classes(table: FeatureTable, classes: jax.Array) -> FeatureTable:
 
 
 def _fewest(table: FeatureTable, classes: int) -> int:
-    """Images of so many classes, of any choice; of all rows where numbers are not known."""
+    """The fewest images that so many classes have; all rows where numbers are unknown."""
     if isinstance(table.counts, jax.core.Tracer):
         return table.features.shape[0]
     return int(np.sort(np.asarray(table.counts))[:classes].sum())

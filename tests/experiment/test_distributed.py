@@ -127,7 +127,7 @@ def test_a_workdir_that_not_all_see_is_told_before_any_work(command, tmp_path):
     places = [(f"--workdir={tmp_path / name}",) for name in ("mine", "yours")]
     codes, said = wait(start(command, tmp_path, places), tmp_path)
     assert codes == [1, 1], said
-    assert all("is not one folder for all processes" in text for text in said)
+    assert all("is not the same folder for all processes" in text for text in said)
     assert not (tmp_path / "mine" / "checkpoints").exists()
 
 

@@ -73,7 +73,7 @@ def test_the_mean_of_the_base_classes_is_subtracted_and_kept(config, tmp_path, m
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"simple_shot.centre": "base"}, "centre is 'base', but L2N subtracts none: set"),
+        ({"simple_shot.centre": "base"}, "centre is 'base', but L2N subtracts no mean: set"),
         ({"simple_shot.centre": "all"}, "unknown centre 'all'; known are 'episode' and 'base'"),
     ],
 )
@@ -93,7 +93,7 @@ def test_too_few_of_a_class_are_told(config, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"ways": 5}, "ways is 5, but must be below 5, the training classes, some of which stay"),
+        ({"ways": 5}, "ways is 5, but must be below 5, the number of training classes: some re"),
         ({"ways": 4}, r"12 queries of base classes, .*but there are only 5 images"),
         ({"base_holdout": 0.1}, r"9 queries of base classes, .*but there are only 5 images"),
     ],

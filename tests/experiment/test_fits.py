@@ -34,7 +34,7 @@ def _experiment(**fields):
 def test_a_split_that_nothing_uses_may_be_small():
     tested = _experiment(method="soft_kmeans", eval__splits=("test",))
     _check(tested, _data(train=3, val=2), [])
-    with pytest.raises(ConfigError, match="at most 2, the classes of the val split"):
+    with pytest.raises(ConfigError, match="at most 2, the number of classes in the val split"):
         _check(_experiment(method="soft_kmeans"), _data(val=2), [])
 
 
@@ -42,7 +42,7 @@ def test_training_asks_for_its_classes_and_for_those_that_choose_the_epoch():
     sib = _experiment(eval__splits=("test",))
     _check(sib, _data(train=3, val=2), [])  # trained elsewhere
     for small in ({"train": 3}, {"val": 2}):
-        with pytest.raises(ConfigError, match=f"classes of the {next(iter(small))} split"):
+        with pytest.raises(ConfigError, match=f"classes in the {next(iter(small))} split"):
             _check(sib, _data(**small), sib.heads)
 
 

@@ -96,7 +96,7 @@ def test_started_again_nothing_is_trained_again(rows, workdir, config):
 def test_a_file_that_is_of_no_head_is_refused(rows, workdir, tmp_path):
     other = shutil.copytree(workdir, tmp_path / "other")
     shutil.copy(other / "backbone.npz", other / "heads" / "standard.npz")
-    with pytest.raises(UserError, match=r"standard\.npz does not say .*: it is no file of a head"):
+    with pytest.raises(UserError, match=r"standard\.npz does not say .* is not the file of a head"):
         sib_jax.load(other, "standard")
 
 
@@ -123,7 +123,7 @@ def test_another_backbone_in_the_same_folder_is_refused(rows, workdir, config, t
     job.run(config, tmp_path / "other", "pretrain")
     config.pretrain.epochs = 2
     config.backbone_file = str(tmp_path / "other" / "backbone.npz")
-    with pytest.raises(UserError, match="with another backbone than"):
+    with pytest.raises(UserError, match="with a backbone other than"):
         job.run(config, tmp_path / "run")
 
 
@@ -277,7 +277,7 @@ def test_results_of_other_tasks_leave_the_tables_and_are_told(
     with caplog.at_level("WARNING"):
         found = job.run(config, tmp_path / "run", only=["matching"])
     assert {row["head"] for row in found} == {"matching"}
-    assert "holds results of other tasks for standard, lwof, attention" in caplog.text
+    assert "holds results on other tasks for standard, lwof, attention" in caplog.text
 
 
 def test_what_is_trained_alike_is_trained_once_in_any_order(config, tmp_path, monkeypatch):

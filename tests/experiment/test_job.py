@@ -302,7 +302,7 @@ def test_the_backbone_of_a_run_from_python_is_that_of_its_file(config, tmp_path)
 
 
 def test_what_is_no_config_and_a_single_name(config, tmp_path):
-    with pytest.raises(ConfigError, match=r"a config is what sib_jax\.config\.default"):
+    with pytest.raises(ConfigError, match=r"config must be what sib_jax\.config\.default"):
         sib_jax.run({}, tmp_path)
     with pytest.raises(ConfigError, match="heads: none is named 'T9'"):
         sib_jax.run(config, tmp_path, heads="T9")

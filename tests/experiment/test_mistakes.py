@@ -15,7 +15,7 @@ from sib_jax.experiment import job
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("ways", 5, "config.ways is 5, but must be at most 4, the classes of the val split"),
+        ("ways", 5, "config.ways is 5, but must be at most 4, the number of classes in the val"),
         ("ways", 1, "config.ways is 1, but must be a whole number from 2"),
         ("shots", 0, "config.shots is 0, but must be a whole number from 1"),
         ("queries", 12, "config.shots + config.queries is 1 + 12, but class 'train0'"),
@@ -40,7 +40,7 @@ from sib_jax.experiment import job
         (
             "pretrain.batch",
             73,
-            "config.pretrain.batch is 73, but must be at most 72, the images",
+            "config.pretrain.batch is 73, but must be at most 72, the number of images",
         ),
         ("backbone_file", "no.npz", "config.backbone_file is 'no.npz', but must be an existing"),
         ("data_dir", "/nowhere", "/nowhere"),
@@ -155,5 +155,5 @@ def test_glyphs_have_one_size(config, tmp_path):
 
 def test_a_folder_of_another_program(tmp_path):
     (tmp_path / "config.json").write_text('{"architectures": ["BertModel"]}')
-    with pytest.raises(UserError, match=r"is no config of a run .it names no data set"):
+    with pytest.raises(UserError, match=r"is not the config of a run .it names no data set"):
         sib_jax.load(tmp_path)

@@ -163,7 +163,7 @@ def test_a_run_of_which_nothing_can_be_drawn_still_ends(workdir, config, monkeyp
     rows = job.run(config, workdir, "evaluate", report=True)
     assert [row["novel"] for row in rows] == [row["novel"] for row in json.loads(before)]
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert said[0] == "report: without what a second look at the tasks shows: no typeface"
+    assert said[0] == "report: the parts from a second look at the tasks failed: no typeface"
     assert "report: no picture accuracies: no typeface" in said
     assert not any("\n" in line for line in said)
     assert "<img" not in (workdir / "report.html").read_text()

@@ -75,7 +75,7 @@ def test_damaged_weights_are_named_with_a_remedy(run, config, monkeypatch, name,
     OTHER[damage](path)
     found = refused(config, run)
     assert str(path) in found
-    assert "delete it, and its stage is done again from the last checkpoint" in found
+    assert "delete it, and its stage will be repeated from the last checkpoint" in found
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_damaged_weights_are_named_with_a_remedy(run, config, monkeypatch, name,
 def test_a_damaged_config_is_named_with_a_remedy(run, config, content):
     (run / "config.json").write_bytes(content)
     found = refused(config, run)
-    assert f"{run / 'config.json'} is damaged: it is no config in JSON" in found
+    assert f"{run / 'config.json'} is damaged: it is not a config in JSON" in found
     assert "delete the file" in found
 
 

@@ -46,11 +46,11 @@ def test_heads_that_differ_in_the_queries_of_evaluation_alone_are_trained_once(c
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (DIRICHLET, "is 1 + 4 a class, unbalanced up to 13, but class 'train0'"),
-        ({"optimizer.query_classes": "dirichlet:2"}, "is 1 + 4 a class, unbalanced up to 13, but"),
+        (DIRICHLET, "is 1 + 4, up to 13 of a class if unbalanced, but class"),
+        ({"optimizer.query_classes": "dirichlet:2"}, "is 1 + 4, up to 13 of a class if"),
         (
             {"total_queries": 60},
-            "config.shots is 1, with 60 queries in all up to 21 images",
+            "config.shots is 1, with 60 queries in all: up to 21 images",
         ),
         ({"query_classes": "dirichlet:0"}, "config.query_classes is 'dirichlet:0', but must be"),
         ({"support_classes": "missing"}, "config.support_classes is 'missing', but must be one of"),

@@ -87,7 +87,7 @@ def test_a_class_without_an_example_is_refused_by_all(logits):
 @pytest.mark.parametrize(
     ("labels", "error", "message"),
     [
-        ((1, 2, 3, 1), ValueError, r"must lie in 0\.\.2 for ways=3, got 1\.\.3"),
+        ((1, 2, 3, 1), ValueError, r"must be in 0\.\.2 for ways=3, got 1\.\.3"),
         ((0, 2, 2, 0), ValueError, r"holds 2 of the 3 classes of ways=3; without an example: 1"),
         ((0.0, 1.0, 2.0, 0.0), TypeError, "must be integers"),
         ((0, 1, 2), ValueError, "must be one label for each of 4 rows"),

@@ -92,7 +92,7 @@ def test_a_good_one_is_taken_and_again():
         (GOOD._replace(init=lambda k, c: None), "neither|has a loss, but init gives no parameters"),
         (GOOD._replace(loss=None), "neither a loss that trains them nor fitted=True"),
         (GOOD._replace(loss=lambda p, e, k: jnp.zeros(())), r"loss must give \(loss, \{name: sc"),
-        (GOOD._replace(loss=lambda p, e, k: (jnp.zeros(()), {})), "must have 'accuracy', 0 to 1"),
+        (GOOD._replace(loss=lambda p, e, k: (jnp.zeros(()), {})), "must include 'accuracy', 0 to"),
         (
             GOOD._replace(loss=lambda p, e, k: (jnp.ones(3), {"accuracy": jnp.ones(())})),
             r"loss must give scalars, but loss is float32 \[3\]",
@@ -117,8 +117,8 @@ class Bare(NamedTuple):
     ("name", "given", "make", "message"),
     [
         ("my method", Settings, scores, "name must be a word such as my_method, got 'my method'"),
-        ("soft_kmeans", Settings, scores, "is a name that sib_jax has itself"),
-        ("inner", Settings, scores, "is a name that sib_jax has itself"),
+        ("soft_kmeans", Settings, scores, "is a name that sib_jax uses itself"),
+        ("inner", Settings, scores, "is a name that sib_jax uses itself"),
         ("mine", dict, scores, "must be a class of typing.NamedTuple, got <class 'dict'>"),
         ("mine", Bare, scores, "settings of mine must all have defaults; scale has none"),
         ("mine", Settings, None, r"make of mine must be a function \(settings, ways\), got None"),

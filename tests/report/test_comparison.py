@@ -148,7 +148,7 @@ def test_what_the_tasks_do_not_depend_on_may_differ():
 def test_other_numbers_of_tasks_and_runs_without_them_are_refused():
     with pytest.raises(ReportError, match="different numbers of test tasks, 40 and 50"):
         comparison.compare([_run(), _run("other", tasks=40)])
-    with pytest.raises(ReportError, match="keeps no accuracies of single test tasks of head T3"):
+    with pytest.raises(ReportError, match="has no accuracies of single test tasks for head T3"):
         comparison.compare([_run(), _run("other")._replace(tasks={})])
     with pytest.raises(ReportError, match="has no head 'T9'; it has T3"):
         comparison.compare([_run()], against="T9")

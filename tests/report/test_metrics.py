@@ -49,7 +49,7 @@ def test_damaged_lines_are_left_out_and_counted(tmp_path, caplog, damage):
     metrics.rewind("b", 0)
     assert [(e["stage"], e["step"]) for e in entries(tmp_path)] == [("a", 1), ("a", 2)]
     (line,) = caplog.messages
-    assert "metrics.jsonl: 1 damaged lines are left out; no result depends on them" in line
+    assert "metrics.jsonl: damaged lines are dropped (1); no result depends on them" in line
 
 
 def test_metrics_that_cannot_be_read(tmp_path):

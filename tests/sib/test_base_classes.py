@@ -129,10 +129,10 @@ def test_a_summary_that_the_gradient_network_was_not_made_for_is_refused(episode
 @pytest.mark.parametrize(
     ("base", "error", "message"),
     [
-        ([0, CLASSES], ValueError, r"must lie in 0..7, the prior's components, got 0..8"),
-        ([-1, 0], ValueError, r"must lie in 0..7, the prior's components, got -1..0"),
-        ([1, 1], ValueError, "a base class stands twice"),
-        ([], ValueError, "the base classes of an episode are none: leave base=None"),
+        ([0, CLASSES], ValueError, r"must be in 0..7, the prior's components, got 0..8"),
+        ([-1, 0], ValueError, r"must be in 0..7, the prior's components, got -1..0"),
+        ([1, 1], ValueError, "must be distinct, but one is given twice"),
+        ([], ValueError, "the episode's base is empty: leave base=None"),
         ([0.0, 1.0], TypeError, r"must be integers \[b\], the components .* got float"),
     ],
 )
@@ -156,7 +156,7 @@ def test_a_list_of_base_classes_goes_through_jit(episode):
 
 
 def test_base_weights_of_no_class_are_refused():
-    with pytest.raises(ValueError, match=r"base_weights are of no class: shape \(0, 6\)"):
+    with pytest.raises(ValueError, match=r"base_weights are empty: shape \(0, 6\)"):
         sib_jax.init(
             jax.random.key(0), ways=3, features=6, prior="mixture", base_weights=np.zeros((0, 6))
         )

@@ -1,4 +1,4 @@
-"""An episode as users write one: lists in place of arrays, and labels that may be wrong."""
+"""Checks an episode as users write one: with lists in place of arrays, and perhaps wrong labels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from sib_jax.tasks.episode import Episode
 
 
 def checked(episode: Episode, ways: int, reads: str = "features") -> Episode:
-    """The episode with arrays in place of lists; the labels of its queries are not looked at.
+    """The episode with arrays in place of lists; the labels of its queries are not checked.
 
     Args:
       episode: of features or of images.
@@ -18,10 +18,10 @@ def checked(episode: Episode, ways: int, reads: str = "features") -> Episode:
       reads: which of the two, as in `Method`.
 
     Raises:
-      TypeError: no Episode, or labels of the support set are no integers.
+      TypeError: it is not an Episode, or labels of the support set are not integers.
       ValueError: features are not [m, d] and [n, d], images not [m, height, width, channels] and
         [n, ..], or labels are not of the classes 0 to k - 1, each of which has an example. Inside
-        jit values are not known, and shapes alone checked.
+        jit, values are unknown and only shapes are checked.
     """
     checks.episode(episode)
     read = checks.features if reads == "features" else checks.images

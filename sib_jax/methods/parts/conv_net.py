@@ -1,12 +1,12 @@
 """A small convolutional classifier as pure functions, to be adapted to each task as a whole.
 
 Blocks of 3x3 convolution, batch normalization, ReLU and 2x2 max pooling, then a linear layer. The
-batch is normalised by its own statistics always, so there is no state beside the parameters.
+batch is always normalised by its own statistics, so there is no state beside the parameters.
 
 `backbones.conv4` is the same network, but is not used here: its convolution has a gradient rule of
-its own, which can be differentiated no further, and second-order MAML needs that. And where each
-task has other kernels, `vmap` makes one grouped convolution of all tasks, which XLA is slow at on
-the CPU. A matrix product over image patches has neither trouble.
+its own, which cannot be differentiated again, as second-order MAML needs. And where each task has
+its own kernels, `vmap` makes one grouped convolution of all tasks, which is slow in XLA on the CPU.
+A matrix product over image patches has neither problem.
 """
 
 from collections.abc import Sequence
@@ -99,8 +99,8 @@ def _block(block: Block, x: jax.Array) -> jax.Array:
 def _max_pool(x: jax.Array) -> jax.Array:
     """2x2, a last odd row or column dropped: [n, h, w, c] -> [n, h // 2, w // 2, c].
 
-    Of equal entries the first has the gradient. That of `jnp.max` asks which entry equals the
-    maximum, and is NaN where a compiler computes the entries twice and rounds them in two ways.
+    Of equal entries, the first gets the gradient. That of `jnp.max` asks which entry equals the
+    maximum, and is NaN where a compiler computes the entries twice and rounds them differently.
     """
     h, w = (size // 2 * 2 for size in x.shape[1:3])
     one, two, three, four = (x[:, i:h:2, j:w:2] for i in range(2) for j in range(2))
@@ -119,5 +119,5 @@ def _patches(x: jax.Array) -> jax.Array:
 
 
 def _pooled(height: int, width: int) -> tuple[int, int]:
-    """The size after a block; what is a single row or column already is left as it is."""
+    """The size after a block; a single row or column is left as it is."""
     return (height // 2, width // 2) if min(height, width) > 1 else (height, width)

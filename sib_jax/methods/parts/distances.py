@@ -1,4 +1,4 @@
-"""Features brought to the form that distances are taken in, and Euclidean distances."""
+"""Centres and normalises features before distances are taken, and takes Euclidean distances."""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ def transform(
 def centred(
     support: jax.Array, query: jax.Array, normalization: str, centre: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-    """Of `transform`, what comes before lengths are divided out; at least float32."""
+    """The part of `transform` that comes before lengths are divided out; at least float32."""
     support, query = at_least_single(support), at_least_single(query)
     if normalization not in NORMALIZATIONS:
         raise ValueError(

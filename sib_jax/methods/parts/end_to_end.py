@@ -1,8 +1,8 @@
-"""Any method on features as one on images, with a Conv4 of its own that is learned along with it.
+"""Turns any method on features into one on images, with a Conv4 of its own that is learned with it.
 
-Batch normalization is by the statistics of the episode, support set and queries together, in
-training and evaluation: so a method stays a pure function of parameters and episode. It makes every
-such method transductive; the papers keep running statistics for evaluation instead.
+Batch normalization uses the statistics of the episode, support set and queries together, in both
+training and evaluation, so a method stays a pure function of parameters and episode. This makes
+every such method transductive; the papers keep running statistics for evaluation instead.
 """
 
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ def embed(network: Any, images: jax.Array) -> jax.Array:
       [n, d].
     """
     backbone = backbones.make(BACKBONE, image_size=images.shape[1], channels=images.shape[3])
-    # Running statistics are asked for, but not read in training.
+    # Running statistics are required, but not read in training.
     stats = {
         name: {"mean": jnp.zeros_like(layer["bias"]), "var": jnp.ones_like(layer["bias"])}
         for name, layer in network.items()

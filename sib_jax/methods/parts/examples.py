@@ -2,8 +2,8 @@
 
 An untrained method moves points that stay sums of the examples, and asks for their inner products
 with these. Where examples are few, coefficients [k, n] and the products [n, n] of the examples
-stand for points [k, d]: one large matrix product is made once, and what follows costs nothing that
-grows with d. Where they are many, points are vectors.
+represent points [k, d]: one large matrix product is made once, and the cost of what follows does
+not grow with d. Where they are many, points are vectors.
 """
 
 from typing import NamedTuple
@@ -13,11 +13,11 @@ import jax.numpy as jnp
 
 from sib_jax.sib.classifier import at_least_single
 
-_RATE = 8  # of one large product, against the thin ones that it saves
+_RATE = 8  # how much faster one large product runs than the thin ones that it saves
 
 
 class Examples(NamedTuple):
-    """Vectors, and their inner products where these stand for them; make them by `prepare`.
+    """Vectors, and their inner products where these represent them; make them with `prepare`.
 
     Attributes:
       vectors: [n, d].
@@ -87,7 +87,7 @@ def mean_weights(examples: Examples, support_labels: jax.Array, ways: int) -> ja
 def cosines(inner: jax.Array, of_points: jax.Array, of_examples: jax.Array) -> jax.Array:
     """[k, n], of inner products [k, n] and the squares of lengths, [k] and [n].
 
-    What is a millionth as long as the longest example, or less, is rounding and no direction.
+    What is at most a millionth as long as the longest example is rounding, not a direction.
     """
     least = 1e-12 * jnp.max(of_examples) + 1e-24
     of_points, of_examples = jnp.maximum(of_points, least), jnp.maximum(of_examples, least)

@@ -40,7 +40,7 @@ def init(key: jax.Array, *, inputs: int, hidden: int, recurrent: int | None = No
 def step(
     params: Lstm, inputs: jax.Array, recurrent: jax.Array, cell: jax.Array, *, axis: int = 1
 ) -> tuple[jax.Array, jax.Array]:
-    """One step, of rows that do not see one another.
+    """One step, for rows that do not see one another.
 
     Args:
       params: see `Lstm`.

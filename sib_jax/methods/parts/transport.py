@@ -17,16 +17,16 @@ _ABSORB = 10  # scalings between two exponentials, or fewer
 
 
 def balanced(scores: jax.Array, iterations: int) -> jax.Array:
-    """Log of the assignment nearest to exp(scores) that gives every class as much.
+    """Log of the assignment nearest to exp(scores) that gives every class an equal share.
 
-    exp(scores) is scaled by rows to sum to 1 and by columns to sum to n / k, in turns. The last
+    exp(scores) is scaled by rows to sum to 1 and by columns to sum to n / k, alternately. The last
     scaling is by columns, so rows sum to 1 up to what the iterations left. The first turn is in the
     log domain, whatever the size of the scores; after it every row and column has an entry that is
     not small, and some turns at a time are taken on the matrix itself, without exponentials.
 
     Args:
       scores: [n, k].
-      iterations: how many times both are scaled; the count is fixed. With 0 rows alone are, once.
+      iterations: how many times both are scaled; the count is fixed. With 0, only rows are, once.
 
     Returns:
       [n, k].
@@ -48,7 +48,7 @@ def balanced(scores: jax.Array, iterations: int) -> jax.Array:
         return log_assignment + jnp.log(of_queries[-1])[None] + jnp.log(of_classes)[:, None]
 
     found = jax.nn.log_softmax(found, axis=1) + math.log(share)
-    # A turn changes a factor by n or k at most: none overflows, or underflows, in these.
+    # A turn changes a factor by n or k at most: none overflows or underflows in so many turns.
     turns = max(1, min(_ABSORB, int(60 / math.log(max(*scores.shape, 2)))))
     whole, rest = divmod(iterations - 1, turns)
     found = jax.lax.scan(lambda x, _: (scale(x, turns), None), found, None, length=whole)[0]

@@ -24,7 +24,7 @@ def untrained(
     """The method that scores the queries by `logits`.
 
     Args:
-      name: as it stands in results.json.
+      name: as in results.json.
       logits: (settings, support, support_labels, query, *, ways) -> [n, k].
       settings: hyper-parameters.
       ways: k.
@@ -51,13 +51,13 @@ def centred_untrained(
     """The same for features from which CL2N subtracts a mean: an episode's, or the base classes'.
 
     Args:
-      name: as it stands in results.json; whose mean is added to it where it is the base classes'.
+      name: as in results.json, but without "base mean", which is added where it applies.
       logits: as in `untrained`, and with `centre`, [d] or None for the episode's mean.
       settings: with the fields `normalization` and `centre`, "episode" or "base".
       ways: k.
 
     Raises:
-      ValueError: `centre` is neither, or the normalization subtracts none.
+      ValueError: `centre` is neither, or the normalization subtracts no mean.
     """
     if settings.centre not in CENTRES:
         raise ValueError(f"unknown centre {settings.centre!r}; known are 'episode' and 'base'")
@@ -65,7 +65,7 @@ def centred_untrained(
         return untrained(name, logits, settings, ways)
     if settings.normalization != "CL2N":
         raise ValueError(
-            f"centre is 'base', but {settings.normalization} subtracts none: set "
+            f"centre is 'base', but {settings.normalization} subtracts no mean: set "
             "normalization='CL2N'"
         )
 
