@@ -2,11 +2,11 @@
 
 python -m sib_jax.main --config=experiments/any_task.py:mini_imagenet --data_dir=DIR
 
-Meta-trained on tasks of 1 to 75 queries, the shares of the classes drawn from Dirichlet(2), and of
-1, 3 or 10 examples a class on average, of which some classes have more than others: most of them
-5-way, some of 2, 10 and 20 classes. Training needs 20 classes, and every class of the data 156
-images for that; on other data sets than mini-ImageNet and CIFAR-FS tasks are smaller, and 41 images
-suffice. Evaluated beside soft k-means, which learns nothing, on tasks of `config.ways` classes;
+Meta-trained on tasks of 1 to 75 queries, with shares of the classes drawn from Dirichlet(2), and of
+1, 3 or 10 examples a class on average, some classes having more than others. Most tasks are 5-way,
+some have 2, 10 or 20 classes, so training needs 20 classes, and 156 images of every class of the
+data. On data sets other than mini-ImageNet and CIFAR-FS tasks are smaller, and 41 images suffice.
+Evaluated beside soft k-means, which learns nothing, on tasks of `config.ways` classes;
 results/queries.md has the others. `sib_jax.predict` uses what this gave for a shipped backbone.
 """
 

@@ -30,7 +30,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "average_lwof": GENERATOR,
     "attention_lwof": {**GENERATOR, "weight_generator.generator": "attention"},
     "sib_T3_lwof": {"inner.steps": 3, **WITHOUT_FORGETTING},
-    # Nothing of these is trained.
+    # These are not trained.
     "simple_shot": {"method": "simple_shot"},
     "soft_kmeans": {"method": "soft_kmeans"},
     "sinkhorn_kmeans": {"method": "sinkhorn_kmeans"},

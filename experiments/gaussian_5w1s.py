@@ -3,8 +3,7 @@
 python -m sib_jax.main --config=experiments/gaussian_5w1s.py
 
 The closed-form KL term counts in the inner loop and in the loss, with a weight of 1e-4 (the paper's
-bound has 1: --config.elbo.beta=1). results/formulation.md compares it with a
-point mass.
+bound has 1: --config.elbo.beta=1). results/formulation.md compares it with a point mass.
 """
 
 import ml_collections

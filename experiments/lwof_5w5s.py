@@ -10,7 +10,7 @@ from sib_jax.config import default
 
 
 def get_config(dataset: str = "glyphs") -> ml_collections.ConfigDict:
-    """Every field at its default for `dataset`; theta^0 alone beside T steps."""
+    """Every field at its default for `dataset`; theta^0 on its own beside T steps."""
     config = default(dataset, "lwof")
     config.ways = 5
     config.shots = 5

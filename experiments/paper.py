@@ -3,13 +3,13 @@
 python -m sib_jax.main --config=experiments/paper.py:mini_imagenet --data_dir=DIR
 
 One backbone, trained on five sixths of the images of each training class, serves both settings; the
-last sixth are the base queries. A backbone that you have goes in with --config.backbone_file=FILE.
-Untrained soft and balanced k-means stand beside SIB: what adaptation is worth without learning it.
+last sixth are the base queries. To use a backbone that you have, add --config.backbone_file=FILE.
+Untrained soft and balanced k-means show beside SIB what adaptation is worth without learning it.
 
 On 2 CPU cores (AMD EPYC) mini-ImageNet takes 5 to 9 minutes for a standard head of the paper's
-480,000 episodes and 16 to 28 for one without forgetting; reckoned from the rates of shorter runs,
-2 hours for the backbone before that. RESULTS.md has the command of a shorter schedule, which is as
-good to 0.3 points in the standard setting; without forgetting, Both needs the long one.
+480,000 episodes and 16 to 28 for one without forgetting; the backbone before that takes 2 hours,
+estimated from shorter runs. RESULTS.md has the command of a shorter schedule, which is as good to
+0.3 points in the standard setting; without forgetting, Both needs the long one.
 """
 
 import ml_collections

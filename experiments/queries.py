@@ -15,7 +15,7 @@ QUERIES = (1, 5, 15, 40, 75, 150)
 METHODS: dict[str, dict[str, Any]] = {
     "sib_T0": {"inner.steps": 0},
     "sib_T3": {"inner.steps": 3},
-    # Nothing of these is trained.
+    # These are not trained.
     "simple_shot": {"method": "simple_shot"},
     "soft_kmeans": {"method": "soft_kmeans"},
     "sinkhorn_kmeans": {"method": "sinkhorn_kmeans"},

@@ -29,7 +29,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "sib_plus.steps": 5,
         "optimizer.query_classes": "dirichlet:2",
     },
-    # Nothing of these is trained.
+    # These are not trained.
     "simple_shot": {"method": "simple_shot"},
     "soft_kmeans": {"method": "soft_kmeans"},
     "sinkhorn_kmeans": {"method": "sinkhorn_kmeans"},

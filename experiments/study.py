@@ -1,9 +1,9 @@
-"""Which parts of the Bayesian formulation pay: variants of T = 3, on validation tasks alone.
+"""Which parts of the Bayesian formulation pay: variants of T = 3, on validation tasks only.
 
 python -m sib_jax.main --config=experiments/study.py:mini_imagenet --data_dir=DIR
 
 Every head starts from the first one and changes the fields shown; all share one backbone and a
-short schedule of 40,000 episodes. results/formulation.md has what came out.
+short schedule of 40,000 episodes. results/formulation.md has the results.
 """
 
 import ml_collections

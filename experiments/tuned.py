@@ -3,9 +3,9 @@
 python -m sib_jax.main --config=experiments/tuned.py:mini_imagenet --data_dir=DIR
 
 5-way, 1-shot and 5-shot, 75 queries in shares from Dirichlet(2). Each of a method's settings is a
-head; the one of the best validation accuracy is what the method has on test, beside SIB+ of
-experiments/unbalanced.py, whose T was chosen so too. alpha-TIM takes a tenth of its steps, which
-are ten times as long: at its own 1,000 it would take an hour.
+head; the one with the best validation accuracy counts for the method on test, beside SIB+ of
+experiments/unbalanced.py, whose T was chosen in the same way. alpha-TIM takes a tenth of its steps,
+which are ten times as long: at its own 1,000 it would take an hour.
 """
 
 import itertools

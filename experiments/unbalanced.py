@@ -31,7 +31,7 @@ METHODS: dict[str, dict[str, Any]] = {
     },
     "sib_gaussian": GAUSSIAN,
     "sib_gaussian_kl": {**GAUSSIAN, "elbo.beta": 1e-2},
-    # Nothing of these is trained.
+    # These are not trained.
     "simple_shot": {"method": "simple_shot"},
     "soft_kmeans": {"method": "soft_kmeans"},
     "sinkhorn_kmeans": {"method": "sinkhorn_kmeans"},

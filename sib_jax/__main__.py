@@ -14,7 +14,7 @@ sib_jax learns new classes from a few examples and the unlabelled images to be c
   sib_jax predict --run=WORKDIR --support=DIR --query=DIR
                                                      sort images by a few examples of each class
   sib_jax predict --backbone=mini_imagenet-conv4_128 --support=DIR --query=DIR
-                                                     the same at once, without any training
+                                                     the same right away, without any training
   sib_jax features --backbone=mini_imagenet-conv4_128 --data_dir=DIR --out=FILE.npz
                                                      features of your images, for your own code
   sib_jax report WORKDIR WORKDIR                     compare runs on the same tasks
@@ -34,7 +34,7 @@ _MODULES = {  # each is imported when it is asked for
 
 
 def script() -> None:
-    """The console script `sib_jax`; training gains from huge pages, which need a new start."""
+    """The console script `sib_jax`; training gains from huge pages, which need a restart."""
     if sys.argv[1:2] == ["train"]:
         huge_pages.restart_with("sib_jax", script=True)
     main()
@@ -60,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _train(words[1:] if command == "train" else words)
     else:
         sys.exit(
-            f"sib_jax: unknown command {command!r}; there are train, {', '.join(_MODULES)} and "
-            "version"
+            f"sib_jax: unknown command {command!r}; the commands are train, {', '.join(_MODULES)} "
+            "and version"
         )
 
 

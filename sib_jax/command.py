@@ -1,4 +1,4 @@
-"""What the commands share: a mistake of the user ends one with a line, not with a traceback."""
+"""What the commands share: a user's mistake ends one with a line, not with a traceback."""
 
 import argparse
 import contextlib
@@ -34,41 +34,41 @@ class Parser(argparse.ArgumentParser):
         )
 
     def add_import(self) -> None:
-        """Adds the option --import, of which `take_methods` gets what is given as `methods`."""
+        """Adds the option --import, whose value `methods` is meant for `take_methods`."""
         self.add_argument(
             "--import",
             metavar="FILE.py",
             type=path,
             dest="methods",
-            help="run it first: it registers methods of your own, see docs/add_a_method.md",
+            help="a file to run first, which registers methods of yours: see docs/add_a_method.md",
         )
 
     def error(self, message: str) -> NoReturn:
         """Ends the process."""
-        fail(f"{message}; --help tells more")
+        fail(f"{message}; see --help")
 
 
 def path(given: str) -> str:
-    """Of a file or folder. A ~ is the home folder, which shells leave in --x=~/y as it is."""
+    """The path of a file or folder. ~ is the home folder: shells leave it as it is in --x=~/y."""
     if not given:
-        raise argparse.ArgumentTypeError("is empty: is a variable of the shell unset?")
+        raise argparse.ArgumentTypeError("is empty: is a shell variable unset?")
     return os.path.expanduser(given)
 
 
 def seed(given: str) -> int:
-    """A number that random keys can be made of."""
+    """A number that random keys can be made from."""
     if not given.isdecimal() or int(given) > seeds.LARGEST:
         raise argparse.ArgumentTypeError(
-            f"must be a whole number in 0..{seeds.LARGEST}, got {given}"
+            f"must be a whole number from 0 to {seeds.LARGEST}, got {given}"
         )
     return int(given)
 
 
 def take_methods(file: str | None) -> None:
-    """Runs a Python file of the user's, which registers methods; None for none.
+    """Runs a user's Python file, which registers methods; None for none.
 
     Raises:
-      UserError: there is none, or it fails; the message says where.
+      UserError: there is no such file, or it fails; the message says where.
     """
     if file is None:
         return
@@ -76,11 +76,11 @@ def take_methods(file: str | None) -> None:
 
     programs.keep()  # the file may compile some
     place = Path(file).absolute()
-    name = f"_sib_jax_import_{place.stem}"  # no module has it that others import
+    name = f"_sib_jax_import_{place.stem}"  # no other module is imported by it
     spec = importlib.util.spec_from_file_location(name, place)
     if spec is None or spec.loader is None or not place.is_file():
-        raise UserError(f"--import={file} is no Python file that is there")
-    sys.path.append(str(place.parent))  # what it imports may lie beside it
+        raise UserError(f"--import={file} is not an existing Python file")
+    sys.path.append(str(place.parent))  # what it imports may be beside it
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -92,7 +92,7 @@ def take_methods(file: str | None) -> None:
 
 
 def start(run: Callable[[argparse.Namespace], object], options: argparse.Namespace) -> None:
-    """Runs a command whose log is shown; a mistake of the user ends it with one line."""
+    """Runs a command whose log is shown; a user's mistake ends it with one line."""
     console.start()
     with mistakes_told():
         run(options)
@@ -103,7 +103,7 @@ def mistakes_told() -> Iterator[None]:
     """A `UserError` within it ends the process with its message."""
     try:
         yield
-        if console.output_lost():  # that was told when it was met
+        if console.output_lost():  # that was reported when it happened
             sys.exit(1)
     except UserError as error:
         fail(str(error))
@@ -124,7 +124,7 @@ def mistakes_told() -> Iterator[None]:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         asked = re.search(r"allocat\w+ (\d+) bytes", str(error))
-        said = f" ({int(asked[1]):,} bytes more were asked for)" if asked else ""
+        said = f" ({int(asked[1]):,} more bytes were requested)" if asked else ""
         fail(f"memory ran out{said}: {_LESS}")
     except interrupt.Interrupted:
         interrupt.tell()

@@ -1,4 +1,4 @@
-"""Functions that a user may call outside jit: compiled there, once for all calls of some shapes."""
+"""Functions that a user may call outside jit: compiled there, once for each set of shapes."""
 
 import functools
 import inspect
@@ -11,17 +11,17 @@ Result = TypeVar("Result")
 
 
 def is_traced(tree: object) -> bool:
-    """Whether something in it is known inside a transformation alone."""
+    """Whether anything in it is known only inside a transformation."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def compiled_once(function: Callable[..., Result]) -> Callable[..., Result]:
-    """`function` as it is where an argument is traced, and else compiled.
+    """`function` itself where an argument is traced, and otherwise compiled.
 
     Outside jit a scan, and a vmap of a new function, would be compiled anew in every call.
 
     Args:
-      function: of pytrees by position, and of what is static by keyword alone.
+      function: takes pytrees by position, and what is static by keyword only.
     """
     of = inspect.signature(function).parameters.values()
     static = [parameter.name for parameter in of if parameter.kind is parameter.KEYWORD_ONLY]

@@ -1,4 +1,4 @@
-"""Every hyper-parameter with its default, and the check that ends a mistaken config early."""
+"""Every hyper-parameter with its default, and the check that rejects a wrong config early."""
 
 import difflib
 import fnmatch
@@ -35,20 +35,20 @@ from sib_jax.tasks.setting import SETTINGS, has_base
 DATASETS = ("glyphs", "mini_imagenet", "cifar_fs", "omniglot", "folder", "features")
 _BACKBONES = "conv4_64, conv4_128, or wrn_<depth>_<width> such as wrn_28_10"
 _SPLITS = several(
-    choice("val", "test"), "val, test or both, each once, as a tuple", least=1, distinct=True
+    choice("val", "test"), "a tuple of val, test or both, each once", least=1, distinct=True
 )
 _EPOCHS = several(whole(0, 10**6), "a tuple of epochs, each 0 or more")
 _RATIOS = several(number(0, 1e6, above=True), "a tuple of three numbers above 0", least=3, most=3)
 _SIZES = several(
     each(whole(2, 10**4), whole(1, 10**5), whole(1, 10**5)),
-    "a tuple of triples (ways, 2 or more, shots and queries in all, 1 or more)",
+    "a tuple of triples: ways (2 or more), shots and queries in all (1 or more)",
 )
 _COUNT = whole(1, 10**6)
 _PIXELS = whole(1, 4096)
 _SMALLER = whole(16, 4096)  # Conv4 halves an image four times
 _GROWTH = several(
     each(_SMALLER, number(0, 1, above=True)),
-    "a tuple of pairs (pixels, 16 or more, and a share of the epochs)",
+    "a tuple of pairs: pixels (16 or more) and a share of the epochs",
 )
 _TASKS = whole(2, 10**7)
 _POSITIVE = number(0, 1e6, above=True)
@@ -62,17 +62,23 @@ _HEADS = several(
 # What all heads of an experiment share.
 EXPERIMENT: dict[str, Field] = {
     "seed": Field(
-        0, whole(0, seeds.LARGEST), "every random choice but `split_seed`'s is a function of it"
+        0, whole(0, seeds.LARGEST), "decides every random choice but that of `split_seed`"
     ),
     "dataset": Field("glyphs", choice(*DATASETS), "the data set"),
-    "data_dir": Field("", text(), "where the user's data lie; the flag --data_dir fills it"),
+    "data_dir": Field("", text(), "where the user's data are; the flag --data_dir sets it"),
     "image_size": Field(84, _PIXELS, "pixels; images are stored as squares of this size"),
-    "crop": Field(80, _PIXELS, "pixels that the backbone sees: random in training, else central"),
+    "crop": Field(
+        80,
+        _PIXELS,
+        "pixels of the backbone's input: a random crop in training, else the central one",
+    ),
     "split_ratios": Field(
-        (0.64, 0.16, 0.20), _RATIOS, "train, val, test by class, for data without splits"
+        (0.64, 0.16, 0.20),
+        _RATIOS,
+        "shares of classes in train, val, test, for data without splits",
     ),
     "split_seed": Field(
-        0, whole(0, seeds.LARGEST), "chooses those classes; other seeds leave them as they are"
+        0, whole(0, seeds.LARGEST), "chooses those classes; no other seed changes them"
     ),
     "base_holdout": Field(
         0.0, _SHARE, "share of each training class's images kept as queries of base classes"
@@ -81,15 +87,15 @@ EXPERIMENT: dict[str, Field] = {
         "conv4_64", matching(r"conv4_(64|128)|wrn_\d{1,2}_\d{1,2}", _BACKBONES), _BACKBONES
     ),
     "final_relu": Field(
-        False, flag(), "of the backbone: the official code has it, Gidaris's Conv4 does not"
+        False, flag(), "end the backbone in a ReLU, as in the official code but not Gidaris's Conv4"
     ),
     "dtype": Field(
         "float32",
         choice("float32", "bfloat16"),
-        "of the backbone's computation; bfloat16 on accelerators",
+        "type of the backbone's computation; bfloat16 is for accelerators",
     ),
     "mirror_features": Field(
-        False, flag(), "features are the mean of those of an image and of its mirror image"
+        False, flag(), "average the features of an image and of its mirror image"
     ),
     "backbone_file": Field(
         "", text(), "a backbone .npz of ours or an official .pth: skips pretraining"
@@ -101,14 +107,14 @@ EXPERIMENT: dict[str, Field] = {
     "pretrain.growth": Field(
         (),
         _GROWTH,
-        "pairs (pixels, share): first that share of the epochs, on images smaller than crop",
+        "pairs (pixels, share): a first share of the epochs on images smaller than crop",
     ),
     "pretrain.average": Field(
         0.0, _SHARE, "share of a running average of the weights that each step keeps; 0 for none"
     ),
     "pretrain.batch": Field(128, whole(2, 10**5), "images a step"),
     "pretrain.lr": Field(0.1, _POSITIVE, "peak of the one-cycle schedule"),
-    "pretrain.momentum": Field(0.9, _SHARE, "Nesterov"),
+    "pretrain.momentum": Field(0.9, _SHARE, "Nesterov momentum"),
     "pretrain.weight_decay": Field(5e-4, _NOT_NEGATIVE, "added to the gradient"),
     "pretrain.padding": Field(4, whole(0, 4096), "pixels around the image before the crop"),
     "pretrain.flip": Field(True, flag(), "mirror half of the images"),
@@ -128,11 +134,11 @@ EXPERIMENT: dict[str, Field] = {
     ),
     # Each is trained and evaluated, on the same tasks; none means one head, of the fields below.
     "heads": Field(
-        (), _HEADS, "pairs of a head's name and a dict of the fields below in which it differs"
+        (), _HEADS, "pairs of a head's name and a dict of the fields below that it changes"
     ),
 }
 
-# What a head may have for itself. Those of other methods than SIB are in `of_methods`.
+# What each head may set for itself. Settings of methods other than SIB are in `of_methods`.
 HEAD: dict[str, Field] = {
     "method": Field(
         "sib",
@@ -151,31 +157,29 @@ HEAD: dict[str, Field] = {
     "query_classes": Field(
         "balanced",
         matching(proportions.PATTERN, proportions.WANTED),
-        "shares of the classes among all queries: equal, one has none, or from a Dirichlet",
+        "shares of the classes among all queries: equal, one class missing, or from a Dirichlet",
     ),
-    "total_queries": Field(
-        0, whole(0, 10**6), "queries of a task in all, 1 or more; 0 for ways * queries"
-    ),
+    "total_queries": Field(0, whole(0, 10**6), "queries of a task in all; 0 for ways * queries"),
     "support_classes": Field(
         "balanced",
         choice(proportions.BALANCED, proportions.UNEVEN),
-        "shots: of each class, or uneven: ways * shots in all, at least one of each",
+        "balanced: shots of each class; uneven: ways * shots in all, at least one of each",
     ),
     "posterior": Field("point", choice("gaussian", "point"), "q(w): point is a point mass"),
     "prior": Field(
         "none",
         choice("gaussian", "none", "mixture"),
-        "p(w): none for no KL term, gaussian; lwof: mixture of the base classes",
+        "p(w): none for no KL term, or gaussian; lwof: a mixture of the base classes",
     ),
     "learn_prior": Field(True, flag(), "False keeps the prior as it starts"),
     "classifier": Field("cosine", choice("cosine", "dot"), "form of the likelihood"),
-    "initial_std": Field(0.01, _POSITIVE, "of a Gaussian posterior, before training"),
-    "prior_std": Field(1.0, _POSITIVE, "of the prior, before training"),
+    "initial_std": Field(0.01, _POSITIVE, "std of a Gaussian posterior, before training"),
+    "prior_std": Field(1.0, _POSITIVE, "std of the prior, before training"),
     "base_summary": Field(
-        "none", choice("none", "max", "logsumexp"), "lwof: what xi sees of the base logits"
+        "none", choice("none", "max", "logsumexp"), "lwof: what xi gets of the base logits"
     ),
     "inner.steps": Field(3, whole(0, 10**5), "T of eq. 9"),
-    "inner.step_size": Field(1e-3, _POSITIVE, "eta"),
+    "inner.step_size": Field(1e-3, _POSITIVE, "eta, the size of a step"),
     "inner.samples": Field(1, whole(1, 10**4), "S, samples of a Gaussian posterior in each step"),
     "inner.checkpoint": Field(
         False, flag(), "recompute each step in the backward pass: for large T"
@@ -185,13 +189,13 @@ HEAD: dict[str, Field] = {
     ),
     "optimizer.name": Field("adam", choice("adam", "sgd"), "adam, or sgd for SGD-Nesterov"),
     "optimizer.lr": Field(1e-3, _POSITIVE, "learning rate"),
-    "optimizer.momentum": Field(0.9, _SHARE, "of sgd"),
+    "optimizer.momentum": Field(0.9, _SHARE, "momentum of sgd"),
     "optimizer.weight_decay": Field(0.0, _NOT_NEGATIVE, "added to the gradient"),
     "optimizer.batch": Field(8, whole(1, 10**5), "episodes a step"),
     "optimizer.ways": Field(
         0,
         Kind("0, or a whole number from 2 to 10,000", lambda v: v == 0 or whole(2, 10**4).fits(v)),
-        "classes of training episodes, for what learns the same for any number; 0 for ways",
+        "classes of training episodes, for methods that work with any number; 0 for ways",
     ),
     "optimizer.query_classes": Field(
         "same",
@@ -206,8 +210,10 @@ HEAD: dict[str, Field] = {
     ),
     "optimizer.epochs": Field(60, _COUNT, "epochs of meta-training"),
     "optimizer.steps_per_epoch": Field(1000, _COUNT, "steps of an epoch"),
-    "optimizer.drop_epochs": Field((10, 25, 50), _EPOCHS, "where lr is multiplied ..."),
-    "optimizer.drop_factor": Field(0.1, _POSITIVE, "... by this"),
+    "optimizer.drop_epochs": Field((10, 25, 50), _EPOCHS, "epochs at which lr drops"),
+    "optimizer.drop_factor": Field(
+        0.1, _POSITIVE, "what lr is multiplied by at each of drop_epochs"
+    ),
     "optimizer.val_tasks": Field(500, _TASKS, "tasks of validation classes that choose the epoch"),
 }
 
@@ -306,7 +312,7 @@ def default(dataset: str = "glyphs", setting: str = "standard") -> ml_collection
       A config that `check` accepts; experiments change a few of its fields.
 
     Raises:
-      ConfigError: `dataset` is none of these.
+      ConfigError: `dataset` is not one of these.
     """
     if dataset not in DATASETS:
         raise ConfigError(f"unknown data set {dataset!r}; known are {', '.join(DATASETS)}")
@@ -323,7 +329,7 @@ def fields() -> dict[str, Field]:
 
 
 def steps(*values: int) -> tuple[tuple[str, dict[str, Any]], ...]:
-    """Heads of SIB that differ in T alone, named T0, T1, ..."""
+    """Heads of SIB that differ only in T, named T0, T1, ..."""
     return tuple((f"T{t}", {"inner.steps": t}) for t in values)
 
 
@@ -346,7 +352,7 @@ def heads(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigD
         if twins := [other for other in found if other.casefold() == name.casefold()]:
             raise ConfigError(
                 f"config.heads has heads named {twins[0]!r} and {name!r}: on some disks these are "
-                "one file; let their names differ in more than capitals"
+                "one file; give them names that differ in more than capitals"
             )
         if not isinstance(changes, Mapping):
             raise ConfigError(
@@ -381,7 +387,7 @@ def named(config: ml_collections.ConfigDict, wanted: Sequence[str]) -> list[str]
     """
     names, wanted = list(heads(config)), [pattern for pattern in wanted if pattern]
     if not wanted:
-        raise ConfigError("heads is empty: name one at least, or leave it out for all")
+        raise ConfigError("heads is empty: name at least one, or leave it out for all")
     for pattern in wanted:
         if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
             raise ConfigError(
@@ -395,7 +401,7 @@ def _flat_fields(head: str, changes: Mapping[Any, Any]) -> dict[str, Any]:
         return flatten_dict(dict(changes), sep=".")
     except TypeError:
         raise ConfigError(
-            f"config.heads: {head} has a field that is no name: {_brief(dict(changes))}"
+            f"config.heads: {head} has a field that is not a name: {_brief(dict(changes))}"
         ) from None
 
 
@@ -413,7 +419,7 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 
 def describe(field: str, value: object, wanted: str) -> str:
-    """The one form of message for a mistaken field."""
+    """The one form of message for a wrong field."""
     return f"config.{field} is {_brief(value)}, but must be {wanted}"
 
 
@@ -445,18 +451,18 @@ def _check_values(config: ml_collections.ConfigDict, known: Mapping[str, Field])
 def _check_together(c: ml_collections.ConfigDict) -> None:
     base = has_base(c.setting)
     if sum(share for _, share in c.pretrain.growth) >= 1 - 1e-6:
-        wanted = "shares of less than 1 in all: the last epochs see whole crops"
+        wanted = "shares that sum to less than 1: the last epochs use whole crops"
         raise ConfigError(describe("pretrain.growth", c.pretrain.growth, wanted))
     if c.dataset == "glyphs" and c.image_size != 32:
-        raise ConfigError(describe("image_size", c.image_size, "32: glyphs are drawn so"))
+        raise ConfigError(describe("image_size", c.image_size, "32: glyphs are drawn in that size"))
     if c.crop > c.image_size + 2 * c.pretrain.padding:
         wanted = f"no larger than image_size={c.image_size} and its padding"
         raise ConfigError(describe("crop", c.crop, wanted))
     if base and not c.base_holdout:
-        wanted = f"above 0 where setting={c.setting}: base images that training does not see"
+        wanted = f"above 0 where setting={c.setting}, to keep base images out of training"
         raise ConfigError(describe("base_holdout", c.base_holdout, wanted))
     if c.optimizer.sizes_in_turn and c.optimizer.ways:
-        raise ConfigError(describe("optimizer.ways", c.optimizer.ways, "0 beside sizes_in_turn"))
+        raise ConfigError(describe("optimizer.ways", c.optimizer.ways, "0 with sizes_in_turn"))
     if c.method != "sib":
         return
     if base != (c.prior == "mixture"):
@@ -473,7 +479,7 @@ def _check_together(c: ml_collections.ConfigDict) -> None:
 def of_methods() -> dict[str, Field]:
     """The fields of methods other than SIB, with their meaning, from their own files.
 
-    Their types say what they may be; the rest is said by the method where it is made, see
+    Their types say what they may be; the method checks the rest when it is made, see
     `experiment.settings`.
     """
     return {
@@ -490,7 +496,7 @@ def _said(settings: Any) -> tuple[dict[str, str], dict[str, Any]]:
     """Meanings and types of the fields of a method's settings."""
     try:
         types = typing.get_type_hints(settings)
-    except Exception:  # a name in quotes that is imported for type checkers alone, or wrong
+    except Exception:  # a name in quotes that is imported only for type checkers, or wrong
         types = dict(settings.__annotations__)
     return meanings(settings), types
 
@@ -499,8 +505,8 @@ def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, fields(), 3) or [
         known for known in fields() if known.split(".")[0] == name.split(".")[0]
     ]
-    hint = f"; close to it: {', '.join(near)}" if near else ""
+    hint = f"; similar: {', '.join(near)}" if near else ""
     if "." in name and not near:
-        own = "; that of a method of your own is known once the file that adds it is imported"
-        hint = f"{own}: by the config file, or --import=FILE.py of predict and features"
+        own = "; fields of a method of your own are known once the file that adds it is imported"
+        hint = f"{own}: by the config file, or by --import=FILE.py of predict and features"
     return f"unknown field config.{shown(name)}{hint}"

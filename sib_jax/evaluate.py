@@ -13,12 +13,12 @@ from sib_jax.command import Parser, path, start
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command; a mistake of the user ends it with one line."""
+    """Runs the command; a user's mistake ends it with one line."""
     start(run, _parse(sys.argv[1:] if argv is None else argv))
 
 
 def run(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Makes a run of the checkpoint's backbone and head, and evaluates it; its results.json."""
+    """Makes a run of the checkpoint's backbone and head, evaluates it and gives its results."""
     from sib_jax import pytorch
     from sib_jax.experiment import job, loading
     from sib_jax.official import checkpoint
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _config(options: argparse.Namespace, ways: int, inner: Any) -> Any:
-    """The official recipe, as far as evaluation knows it."""
+    """The official recipe, as far as evaluation needs it."""
     from sib_jax.config import default
 
     config = default(options.dataset)
@@ -59,9 +59,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("sib_jax.evaluate", __doc__)
     add = parser.add_argument
     add("--checkpoint", metavar="FILE", type=path, required=True, help="a netSIB*.pth")
-    add("--data_dir", metavar="DIR", required=True, help="where the data set lies")
+    add("--data_dir", metavar="DIR", required=True, help="where the data set is")
     add("--dataset", default="mini_imagenet", choices=("mini_imagenet", "cifar_fs", "folder"))
-    size = "pixels that images are brought to: 32 for a checkpoint of CIFAR-FS; default: 84 or 32"
+    size = "pixels that images are scaled to: 32 for a checkpoint of CIFAR-FS; default: 84 or 32"
     add("--image_size", metavar="N", type=int, help=size)
     add("--shots", type=int, default=1, help="examples of each class; default: 1")
     add("--steps", metavar="T", type=int, help="default: what the checkpoint says")

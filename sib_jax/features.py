@@ -21,7 +21,7 @@ from sib_jax.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command; a mistake of the user ends it with one line."""
+    """Runs the command; a user's mistake ends it with one line."""
     start(run, _parse(sys.argv[1:] if argv is None else argv))
 
 
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     from sib_jax.runtime import files
     from sib_jax.runtime.console import log
 
-    files.check_file(options.out)  # before what takes long to import
+    files.check_file(options.out)  # before slow imports
     from sib_jax.runtime import programs
 
     programs.keep()
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _by_backbone(options: argparse.Namespace) -> Iterator[Part]:
-    """Of a data set, prepared as runs do."""
+    """Features of a data set, prepared as runs do."""
     from sib_jax.config import ConfigError
     from sib_jax.data.load import load
     from sib_jax.data.split import SPLITS
@@ -99,14 +99,14 @@ def _by_backbone(options: argparse.Namespace) -> Iterator[Part]:
             run_files.check_data(seen, Path(options.run))
         except ConfigError:
             raise UserError(
-                f"the data of {options.run} have changed, so that its training classes may be "
-                f"others; for features of other data give --backbone={options.run}/backbone.npz"
+                f"the data of {options.run} have changed, so its training classes may differ; "
+                f"for features of other data give --backbone={options.run}/backbone.npz"
             ) from None
     leakage.tell_of_classes(found, data)
     if channels != data.train.images.shape[-1]:
         raise UserError(
-            f"the backbone is for images of {channels} channels, but those of {config.dataset} "
-            f"have {data.train.images.shape[-1]}"
+            f"the backbone is for {channels}-channel images, but those of {config.dataset} are "
+            f"{data.train.images.shape[-1]}-channel"
         )
     if data.base:
         log.info("further images of the training classes, for base queries, are left out")
@@ -117,7 +117,7 @@ def _by_backbone(options: argparse.Namespace) -> Iterator[Part]:
 
 
 def _by_encoder(options: argparse.Namespace) -> Iterator[Part]:
-    """Of a folder of class folders, whose images the encoder sees in their own size."""
+    """Features of a folder of class folders, whose images the encoder gets in their own size."""
     from sib_jax.backbones.encoder import open_encoder
     from sib_jax.config import default
     from sib_jax.data import folder
@@ -132,19 +132,19 @@ def _by_encoder(options: argparse.Namespace) -> Iterator[Part]:
         names = tuple(str(root / image) for images in classes.values() for image in images)
         of_class = tuple(name for name, images in classes.items() for _ in images)
         log.info("%s: %d images", split, len(names))
-        # What took an encoder hours is not lost to one damaged file.
+        # Hours of an encoder's work are not lost to one damaged file.
         found, rows, refused = read_readable(Found(names, of_class), reader)
         for reason in refused:
             log.warning("left out: %s", shown(reason))
         kept = dict.fromkeys(found.folders)  # in their order
         if lost := [name for name in classes if name not in kept]:
-            log.warning("left out: class %s, of which no image can be read", listed(lost))
+            log.warning("left out: class %s, as none of its images can be read", listed(lost))
         number = {name: label for label, name in enumerate(kept)}
         yield Part(split, rows, np.array([number[n] for n in found.folders]), list(kept))
 
 
 def _of_run(options: argparse.Namespace) -> tuple[Any, Any]:
-    """The backbone of a run and its config: classes are divided as they were there."""
+    """The backbone of a run and its config: classes are divided as in the run."""
     from sib_jax.experiment import loading
 
     config = loading.read_config(Path(options.run))
@@ -171,7 +171,7 @@ def _as(dtype: str, features: np.ndarray) -> np.ndarray:
     largest, limit = float(np.abs(features).max(initial=0)), float(np.finfo(dtype).max)
     if largest > limit:
         raise UserError(
-            f"a feature is {largest:g}, and {dtype} ends at {limit:g}: use --dtype=float32"
+            f"a feature is {largest:g}, but {dtype} ends at {limit:g}: use --dtype=float32"
         )
     return features.astype(dtype)
 
@@ -184,48 +184,54 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--run",
         metavar="WORKDIR",
         type=path,
-        help="its backbone on its data set, classes divided as there",
+        help="the run's backbone on its data set, with classes divided as in the run",
     )
     source.add_argument(
         "--backbone",
         metavar="FILE",
         type=path,
-        help="a shipped one, an .npz of ours or an official .pth",
+        help="a shipped backbone, an .npz of ours or an official .pth",
     )
     source.add_argument(
         "--encoder",
         metavar="FILE.py|timm:MODEL",
-        help="a file with a function encode(images) that gives features, or a model of timm's",
+        help="a file with a function encode(images) that gives features, or a timm model",
     )
-    add("--data_dir", metavar="DIR", default="", help="where the data set lies; of a run, if moved")
+    add(
+        "--data_dir",
+        metavar="DIR",
+        default="",
+        help="where the data set is; with --run, only if it has moved",
+    )
     sets = ("mini_imagenet", "cifar_fs", "omniglot", "folder", "glyphs")
-    add("--dataset", choices=sets, help="with --backbone; default: folder, which an encoder reads")
+    add("--dataset", choices=sets, help="with --backbone; default: folder, as for an encoder")
     add("--out", metavar="FILE.npz", type=path, required=True, help="the file to write")
     add("--dtype", default="float32", choices=("float32", "float16"), help="default: float32")
     add(
         "--mirror",
         action="store_true",
-        help="with --backbone: means over an image and its mirror image",
+        help="with --backbone: average the features of an image and its mirror image",
     )
     add(
         "--image_size",
         metavar="N",
         type=int,
-        help="with --backbone: pixels that images are brought to before its crop",
+        help="with --backbone: pixels that images are scaled to before its crop",
     )
     add(
         "--split_seed",
         type=seed,
-        help="without --run: divides the classes of a folder without train, val and test",
+        help="without --run: the seed that divides classes, for a folder without train, val and "
+        "test",
     )
     parser.add_import()
     options = parser.parse_args(argv)
     for name in ("dataset", "mirror", "image_size", "split_seed"):
         given = getattr(options, name) is not None and getattr(options, name) is not False
         if given and options.run is not None:
-            parser.error(f"--{name} goes with --backbone; a run has its own")
+            parser.error(f"--{name} is for --backbone; a run has its own")
         if given and options.encoder is not None and name != "split_seed":
-            parser.error(f"--{name} goes with --backbone; an encoder reads a folder of images")
+            parser.error(f"--{name} is for --backbone; an encoder reads a folder of images")
     options.dataset, options.split_seed = options.dataset or "folder", options.split_seed or 0
     if Path(options.out).suffix != ".npz":
         parser.error(f"--out is {options.out}, but must end in .npz")

@@ -1,4 +1,4 @@
-"""A field of the config: its default, what values it may have, and what it means; said once."""
+"""A field of the config: its default, what values it may have, and what it means, in one place."""
 
 import inspect
 import re
@@ -23,7 +23,7 @@ class Field(NamedTuple):
     """One hyper-parameter.
 
     Attributes:
-      default: its value where nothing else is said.
+      default: its value unless another is given.
       kind: what values it may have.
       help: what it means, a clause without a full stop.
     """
@@ -47,16 +47,16 @@ def _is_number(value: Any) -> bool:
 def whole(least: int, most: int) -> Kind:
     """An integer from `least` to `most`."""
     return Kind(
-        f"{least} or more, a whole number (at most {most:,})",
+        f"a whole number from {least} to {most:,}",
         lambda v: _is_number(v) and isinstance(v, int) and least <= v <= most,
     )
 
 
 def number(least: float, most: float, *, above: bool = False) -> Kind:
     """A number from `least` to `most`; with `above`, greater than `least`."""
-    wanted = f"above {least:g}" if above else f"{least:g} or more"
+    wanted = f"above {least:g}, at most {most:g}" if above else f"from {least:g} to {most:g}"
     return Kind(
-        f"{wanted}, a number (at most {most:g})",
+        f"a number {wanted}",
         lambda v: _is_number(v) and (least < v if above else least <= v) and v <= most,
     )
 
@@ -82,11 +82,11 @@ def matching(pattern: str, wanted: str) -> Kind:
 
 
 def of_type(annotation: Any, default: Any = None) -> Kind:
-    """What a type allows, within what a run can end with; what no other kind knows is let through.
+    """What a type allows, within what a run can finish with; unknown types allow all but a dict.
 
     Args:
       annotation: of a field of a method's settings: `int`, `float | None`, `tuple[int, int]`.
-      default: its value; one below 0 says that others may be.
+      default: its value; one below 0 allows others below 0.
     """
     parts = typing.get_args(annotation)
     if type(None) in parts:
@@ -103,11 +103,11 @@ def of_type(annotation: Any, default: Any = None) -> Kind:
     below = isinstance(default, int | float) and default < 0
     least = -1e6 if below else 0.0
     known = {bool: flag(), int: whole(0, 10**5), float: number(least, 1e6), str: text()}
-    return known.get(annotation) or Kind("no dict", lambda v: not isinstance(v, dict))
+    return known.get(annotation) or Kind("anything but a dict", lambda v: not isinstance(v, dict))
 
 
 def each(*kinds: Kind) -> Kind:
-    """A tuple of one value of each kind; what is wanted in words, `several` of them say."""
+    """A tuple of one value of each kind; `several` of them say what is wanted in words."""
 
     def fits(values: Any) -> bool:
         there = isinstance(values, list | tuple) and len(values) == len(kinds)

@@ -27,17 +27,17 @@ def text(doc: str, module: str) -> str:
 
 def _fields() -> list[str]:
     shared = (
-        "What all heads of an experiment share (defaults of glyphs; experiments and other data "
-        "sets change some):"
+        "What all heads of an experiment share (defaults are those of glyphs; experiments and "
+        "other data sets change some):"
     )
     return [
         *textwrap.wrap(shared, _WIDTH),
         *_table(_rows(config.EXPERIMENT, ranges=True)),
         "",
-        "What a head may have for itself:",
+        "What each head may set for itself:",
         *_table(_rows(config.HEAD, ranges=True)),
         "",
-        "Of methods other than sib:",
+        "Settings of methods other than sib:",
         *_table(_rows(config.of_methods(), ranges=False)),
     ]
 

@@ -1,4 +1,4 @@
-"""Trains few-shot learners, or goes on with a run, and prints a table of their accuracies.
+"""Trains few-shot learners, or resumes a run, and prints a table of their accuracies.
 
 python -m sib_jax.main --config=5w1s                        embedded data, minutes
 python -m sib_jax.main --config=5w1s:folder --data_dir=DIR  your images, one folder a class
@@ -27,45 +27,47 @@ _WORKDIR = flags.DEFINE_string(
     None,
     "Where results go. Default: runs/<experiment>-<its argument>-seed<seed>-<fields that were set>",
 )
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where your data lie (not needed for glyphs)")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where your data are (not needed for glyphs)")
 _MODE = flags.DEFINE_enum(
     "mode", "all", ["all", "pretrain", "train", "evaluate"], "All stages, or one of them"
 )
 _HEADS = flags.DEFINE_list(
     "heads",
     None,
-    "Only these heads of the config, such as 'T0,snail_*': names with commas between, * for any "
-    "characters. What the workdir holds of the others stays, in its tables too",
+    "Only these heads of the config, such as 'T0,snail_*': names separated by commas, * for any "
+    "characters. What the workdir holds of other heads stays, also in its tables",
 )
 _PROFILE = flags.DEFINE_string(
     "profile",
     None,
-    "Folder for jax.profiler traces of 10 steps of each training that this run does, once they are "
-    "compiled; results stay the same",
+    "Folder for jax.profiler traces: 10 steps of each training stage of this run, after "
+    "compilation. Results stay the same",
 )
 _REPORT = flags.DEFINE_bool(
-    "report", True, "Leave report.html, with pictures, in the workdir; --noreport for none"
+    "report", True, "Write report.html, with pictures, to the workdir; --noreport for none"
 )
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
     False,
-    "This process is one of several that run the job together, in one --workdir that all of them "
-    "see: one for each host of a TPU slice, or for each GPU. Start all alike",
+    "This process is one of several that run the job together, in a --workdir that all of them "
+    "can see: one for each host of a TPU slice, or for each GPU. Start them all alike",
 )
 _ADDRESS = flags.DEFINE_string(
     "coordinator_address",
     None,
-    "With --distributed, HOST:PORT of the first process. This and the next two are found out on a "
-    "TPU slice and under Slurm, Open MPI or Kubernetes",
+    "With --distributed, HOST:PORT of the first process. This and the next two are detected "
+    "automatically on a TPU slice and under Slurm, Open MPI or Kubernetes",
 )
-_COUNT = flags.DEFINE_integer("process_count", None, "With --distributed, how many there are")
-_INDEX = flags.DEFINE_integer("process_id", None, "With --distributed, which one this is, from 0")
+_COUNT = flags.DEFINE_integer("process_count", None, "With --distributed, the number of processes")
+_INDEX = flags.DEFINE_integer(
+    "process_id", None, "With --distributed, the number of this process, from 0"
+)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the job that the flags ask for; a mistake of the user ends it with one line."""
+    """Runs the job that the flags ask for; a user's mistake ends it with one line."""
     _check_flags(argv)
-    # Imported here: a mistaken flag is answered at once.
+    # Imported here, so that a wrong flag is reported at once.
     from sib_jax.config import check, named
     from sib_jax.experiment import job, settings
     from sib_jax.runtime import console, devices, programs
@@ -85,12 +87,12 @@ def main(argv: Sequence[str]) -> None:
         if _DISTRIBUTED.value:
             devices.join(_ADDRESS.value, _COUNT.value, _INDEX.value)
             if not devices.is_main():
-                console.only_warnings()  # the main process tells the rest
+                console.only_warnings()  # the main process logs the rest
         settings.take_backbone(config, folder, given)
         job.run(config, folder, _MODE.value, trace, _REPORT.value, only=only)
         if trace and devices.is_main() and not trace.exists():
             console.log.warning(
-                "all that trains was done before, so there is no trace: a new --workdir gives one"
+                "all training was done before, so there is no trace: use a new --workdir to get one"
             )
 
 
@@ -106,26 +108,28 @@ def _check_flags(argv: Sequence[str]) -> None:
         fail(f"unexpected arguments {argv[1:]}; every option starts with --")
     if _CONFIG.value is None:
         if flags.FLAGS["config"].present:
-            fail("get_config() of the file in --config returned nothing: let it return the config")
+            fail("get_config() in the file of --config returned nothing: it must return the config")
         fail(
-            "which experiment? For example: --config=experiments/5w1s.py. There are "
+            "which experiment? Give one, for example: --config=experiments/5w1s.py. There are "
             f"{', '.join(shipped.experiments())}"
         )
     if _PROFILE.value and _MODE.value == "evaluate":
-        fail("--profile traces training, of which --mode=evaluate does none")
+        fail("--profile traces training, but --mode=evaluate does not train")
     if _ADDRESS.value and not re.fullmatch(r".+:\d{1,5}", _ADDRESS.value):
-        fail(f"--coordinator_address is {_ADDRESS.value}, but must be HOST:PORT, as 10.0.0.1:1234")
+        fail(
+            f"--coordinator_address must be HOST:PORT, such as 10.0.0.1:1234, got {_ADDRESS.value}"
+        )
     cluster = (_ADDRESS.value, _COUNT.value, _INDEX.value)
     if cluster != (None, None, None) and not _DISTRIBUTED.value:
-        fail("--coordinator_address, --process_count and --process_id go with --distributed")
+        fail("--coordinator_address, --process_count and --process_id need --distributed")
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-    """Reads the flags; a mistake in them ends with one line and not with a traceback."""
+    """Reads the flags; a mistake in them ends the command with one line, not a traceback."""
     from sib_jax.errors import UserError
 
     if os.path.isfile(file := shipped.parted(shipped.named_config(argv))[0]):
-        # What a config file imports may lie beside it, wherever the command is started.
+        # What a config file imports may be beside it, wherever the command is started.
         sys.path.append(os.path.dirname(os.path.abspath(file)))
     if "--help" in argv or "-help" in argv or "-h" in argv:
         _help()
@@ -168,7 +172,7 @@ def _mistake(argv: Sequence[str], error: Exception) -> str:
         hint = re.search(r'Did you mean "\w+" instead of "\w+"\?', str(error))
         known = config.fields()
         of = [a for a in given if a.split("=")[0].removeprefix("--config.") not in known] or given
-        said = f"unknown field in {' '.join(of)}; --help lists them."
+        said = f"unknown field in {' '.join(of)}; --help lists all fields."
         return f"{said} {hint[0]}" if hint else said
     if isinstance(error, flags.Error):
         return one_line(error)
@@ -179,13 +183,13 @@ def _mistake(argv: Sequence[str], error: Exception) -> str:
         return f"{file} cannot be read: {reason}; for example: --config=experiments/5w1s.py"
     kind = type(error).__name__
     if isinstance(error, SyntaxError):
-        return f"{file} is no Python ({kind}: {error.msg}, {error.filename}, line {error.lineno})"
+        return f"{file} is not Python ({kind}: {error.msg}, {error.filename}, line {error.lineno})"
     said, place = one_line(error), where(error)
     if kept := re.search(r"of an earlier failure to load: (.*)", said):  # ml_collections' words
         said, place = kept[1], place or " "
     if place and not lacks_config:
         return f"{file} fails: {kind}: {said}{place}".rstrip()
-    return f"{file} is no config file, one that defines get_config() ({kind}: {said})"
+    return f"{file} is not a config file, which must define get_config() ({kind}: {said})"
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ def whole(name: str, given: object, least: int) -> int:
     Args:
       name: what the user calls it.
       given: an int, or a number of NumPy or JAX that stands for one.
-      least: the smallest that may be.
+      least: the smallest allowed.
 
     Raises:
-      TypeError: no whole number, such as 5.0, or a value inside jit: it decides shapes.
+      TypeError: not a whole number, such as 5.0, or a value inside jit: it decides shapes.
       ValueError: below `least`.
     """
     try:
@@ -34,13 +34,13 @@ def whole(name: str, given: object, least: int) -> int:
 
 
 def positive(name: str, given: ArrayLike) -> None:
-    """Raises ValueError where `given` is known, and 0, negative or NaN somewhere; or TypeError."""
+    """Raises ValueError if `given` is known and somewhere 0, negative or NaN; or TypeError."""
     if not isinstance(given, jax.core.Tracer) and not np.all(_number(name, given) > 0):
         raise ValueError(f"{name} must be above 0, got {given}")
 
 
 def not_negative(name: str, given: ArrayLike) -> None:
-    """Raises ValueError where `given` is no single number or, if known, below 0; or TypeError."""
+    """Raises ValueError if `given` is not a single number or, if known, below 0; or TypeError."""
     if not isinstance(given, jax.core.Tracer) and not np.all(_number(name, given) >= 0):
         raise ValueError(f"{name} must be 0 or more, got {given}")
     if np.ndim(given):

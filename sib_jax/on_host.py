@@ -1,4 +1,4 @@
-"""Arrays of any library as numpy's: tensors of torch, maybe on a GPU; columns of tables."""
+"""Arrays of any library as numpy's: torch tensors, perhaps on a GPU; columns of tables."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Sorts your images into classes of which you give a few examples each.
+"""Sorts your images into classes, given a few examples of each.
 
 python -m sib_jax.predict --run=WORKDIR --support=DIR --query=DIR
 python -m sib_jax.predict --backbone=mini_imagenet-conv4_128 --support=DIR --query='DIR/*.jpg'
@@ -38,7 +38,7 @@ from sib_jax.data.given_images import (
 )
 from sib_jax.errors import UserError
 from sib_jax.runtime import console
-from sib_jax.runtime.files import listed
+from sib_jax.runtime.files import counted, listed
 
 if TYPE_CHECKING:
     from sib_jax.experiment.predictor import Prediction, Predictor
@@ -52,11 +52,11 @@ _COLUMNS = ("image", "label", "probability")
 
 
 class PredictError(UserError):
-    """What cannot be predicted from, or written; the message says what is wanted."""
+    """Something cannot be predicted from, or written; the message says what is wanted."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command; a mistake of the user ends it with one line."""
+    """Runs the command; a user's mistake ends it with one line."""
     options = _parse(sys.argv[1:] if argv is None else argv)
     console.write_any_character()
     with mistakes_told():
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Predicts and writes what the options ask for."""
-    # 1. The images are found, and mistakes in paths told, before anything slow is imported.
+    # 1. The images are found, and wrong paths reported, before anything slow is imported.
     take_methods(options.methods)
     support, query = find_support(options.support), find_query(options.query)
     _check_outputs(options, support, query)
@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> None:
         encoder=options.encoder,
     )
     reader = _reader(predictor, options.run)
-    predictor.method(len(set(support.folders)))  # an error of numbers comes before decoding
+    predictor.method(len(set(support.folders)))  # wrong numbers are reported before decoding
     # 2. Decoded as the data sets are, or encoded.
     for name, images in (("support", support), ("query", query)):
         if images.others:
@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         base_classes=options.base_classes,
     )
-    # 4. Told. Copies come first: other files may be meant to lie beside them.
+    # 4. Written and reported. Copies come first: other files may be meant to go beside them.
     folders = sorted_into(found, options.sure)
     if options.copy_to:
         sorted_copies.write(options.copy_to, query.names, folders)
@@ -128,7 +128,7 @@ def run(options: argparse.Namespace) -> None:
     if options.copy_to:
         unsure = folders.count(sorted_copies.UNSURE)
         said = f", {unsure} of them to {sorted_copies.UNSURE}" if options.sure else ""
-        tell(f"copied {len(folders)} images to {files.shown(options.copy_to)}{said}")
+        tell(f"copied {counted(len(folders), 'image')} to {files.shown(options.copy_to)}{said}")
 
 
 def _reader(predictor: "Predictor", run: str | None) -> Reader:
@@ -137,8 +137,8 @@ def _reader(predictor: "Predictor", run: str | None) -> Reader:
         return encoded(predictor.encoder.features)
     if predictor.pretrained is None:
         raise PredictError(
-            f"{run} was a run on features; images need one with a backbone, or the encoder that "
-            "made them: --encoder"
+            f"{run} was a run on features; images need a run with a backbone, or --encoder with "
+            "the encoder that made the features"
         )
     return stored(predictor.image_size, predictor.pretrained.backbone.channels)
 
@@ -160,21 +160,21 @@ def _check_outputs(options: argparse.Namespace, support: Found, query: Found) ->
 
 
 def _check_names(support: Found, sure: float) -> None:
-    """Raises `PredictError` where a class is named like a column or a folder of the answer."""
+    """Raises `PredictError` if a class has the name of a column or a folder of the answer."""
     if sure and sorted_copies.UNSURE in support.folders:
         raise PredictError(
-            f"--support has a class {sorted_copies.UNSURE}, where --sure puts images of no class: "
-            "name it otherwise"
+            f"--support has a class named {sorted_copies.UNSURE}, the folder where --sure puts "
+            "images of no class: give it another name"
         )
     if taken := set(_COLUMNS) & set(support.folders):
         raise PredictError(
-            f"--support has a class {taken.pop()}, which is a column of the answer already: "
-            "name it otherwise"
+            f"--support has a class named {taken.pop()}, which is already a column of the answer: "
+            "give it another name"
         )
 
 
 def true_classes(folders: Sequence[str], classes: Sequence[str]) -> list[str | None]:
-    """Of each query, the class that its folder is named like; None for no class.
+    """For each query, the class that its folder is named after; None for no class.
 
     A name is the same in both forms of Unicode: file systems differ in which they keep.
     """
@@ -183,7 +183,7 @@ def true_classes(folders: Sequence[str], classes: Sequence[str]) -> list[str | N
 
 
 def sorted_into(found: "Prediction", sure: float) -> list[str]:
-    """Of each query, the folder for its copy: its class, or none where it is less probable."""
+    """For each query, the folder for its copy: its class, or `UNSURE` if it is less probable."""
     likely = found.probabilities.max(axis=1) >= sure
     return [
         str(label) if enough else sorted_copies.UNSURE
@@ -215,8 +215,8 @@ def summary(
     labels, sure = np.array(found.labels), found.probabilities.max(axis=1)
     base = set(predictor.head.base)
     lines = [
-        f"{len(labels)} images among {len(found.classes)} classes by {len(support.names)} "
-        f"examples, {predictor.name}"
+        f"{counted(len(labels), 'image')} sorted into {len(found.classes)} classes from "
+        f"{len(support.names)} examples, by {predictor.name}"
     ]
     width = max(len(str(name)) for name in found.classes)
     for name in found.classes:
@@ -224,13 +224,16 @@ def summary(
         if name in base and not len(of):
             continue  # there may be many
         said = f", {of.mean():.0%} sure" if len(of) else ""
-        lines.append(f"  {name:<{width}} {len(of):5d} images{said}")
-    lines.append(f"on average {sure.mean():.0%} sure; {np.sum(sure < 0.5)} images below 50%")
+        noun = "image" if len(of) == 1 else "images"
+        lines.append(f"  {name:<{width}} {len(of):5d} {noun}{said}")
+    low = counted(np.sum(sure < 0.5), "image")
+    lines.append(f"on average {sure.mean():.0%} sure; {low} below 50%")
     known = [(label, t) for label, t in zip(found.labels, truth, strict=True) if t is not None]
     if known:
         right = sum(label == t for label, t in known)
-        which = "" if len(known) == len(truth) else " that lie in a folder of a class"
-        lines.append(f"accuracy {right / len(known):.1%}: {right} of {len(known)} images{which}")
+        of_all = counted(len(known), "image")
+        which = "" if len(known) == len(truth) else " in folders named after a class"
+        lines.append(f"accuracy {right / len(known):.1%}: {right} of {of_all}{which}")
     almost = {str(name).casefold(): name for name in found.classes}
     for folder in sorted({f for f, t in zip(query.folders, truth, strict=True) if t is None}):
         if folder.casefold() in almost:
@@ -238,12 +241,12 @@ def summary(
     of_class = set(collections.Counter(support.folders).values())
     if len(of_class) > 1 and predictor.name.startswith(_BY_DISTANCE):
         lines.append(
-            f"{predictor.name} rarely chooses a class of fewer examples than the others have; "
+            f"{predictor.name} rarely chooses a class with fewer examples than the others; "
             "soft_kmeans takes any number"
         )
     both = {os.path.realpath(n) for n in support.names} & {os.path.realpath(n) for n in query.names}
     if both:
-        lines.append(f"{len(both)} of the images are among the examples too")
+        lines.append(f"images that are also among the examples: {len(both)}")
     return lines
 
 
@@ -261,7 +264,7 @@ def write_sheet(
         examples_of[folder].append(name)
     for row in np.argsort(-sure, kind="stable").tolist():
         rows_of[found.labels[row]].append(row)
-    # Others are base classes. Of very many those with the most images.
+    # Others are base classes. Where there are very many, those with the most images are shown.
     there = [name for name in found.classes if name in examples_of or name in rows_of]
     most = set(sorted(there, key=lambda name: -len(rows_of[name]))[:_CLASSES])
     plan = [(n, examples_of[n][:_EXAMPLES], rows_of[n]) for n in there if n in most]
@@ -275,11 +278,11 @@ def write_sheet(
             for r in rows[:_SHOWN]
         ]
         more = f", {_SHOWN} shown" if len(rows) > _SHOWN else ""
-        title = f"{name}: {len(rows)} images{more}"
+        title = f"{name}: {counted(len(rows), 'image')}{more}"
         sections.append(Section(title, [Tile(small[n], "") for n in examples], shown))
     if len(there) > _CLASSES:
-        title = f"the {_CLASSES} classes with the most images; {len(there) - _CLASSES} more are not"
-        sections.insert(0, Section(f"{title} shown", [], []))
+        title = f"the {_CLASSES} classes with the most images; {len(there) - _CLASSES} more"
+        sections.insert(0, Section(f"{title} not shown", [], []))
     contact_sheet.write(path, sections)
 
 
@@ -290,9 +293,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add(
         "--head",
         metavar="NAME",
-        help="one of its heads; default: the best one on validation that serves as many classes",
+        help="one of its heads; default: the best on validation that fits your number of classes",
     )
-    add("--steps", metavar="T", type=int, help="instead of --head: the head of SIB with this T")
+    add("--steps", metavar="T", type=int, help="instead of --head: the SIB head with this T")
     add(
         "--backbone",
         metavar="NAME_OR_FILE",
@@ -303,19 +306,19 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--encoder",
         metavar="FILE.py|timm:MODEL",
         help="instead of a backbone: a file with a function encode(images) that gives features, or "
-        "a model of timm's; with --run: one of the features that it made",
+        "a timm model; with --run: the one that made the features of the run",
     )
     add(
         "--method",
         metavar="NAME",
         help="without --run: one that needs no training, or sib_plus where the backbone has a "
-        "head; default: that for up to 20 classes, else soft_kmeans",
+        "head; default: sib_plus for up to 20 classes where there is a head, else soft_kmeans",
     )
     add(
         "--image_size",
         metavar="PIXELS",
         type=int,
-        help="with --backbone: what images are scaled to; 32 for an official backbone of CIFAR-FS",
+        help="with --backbone: the size of scaled images; 32 for an official backbone of CIFAR-FS",
     )
     add(
         "--support",
@@ -329,12 +332,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="DIR_OR_GLOB",
         type=path,
         required=True,
-        help="the images to sort; in folders named like the classes, the accuracy is told too",
+        help="the images to sort; if they are in folders named like the classes, the accuracy is "
+        "reported too",
     )
     add(
         "--base_classes",
         action="store_true",
-        help="with a run of learning without forgetting: images may be of its training classes too",
+        help="with a run of learning without forgetting: images may be of its training classes",
     )
     out = "default: predictions.csv; - for the standard output"
     add("--out", metavar="FILE", type=path, default="predictions.csv", help=out)
@@ -350,26 +354,27 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="P",
         type=_probability,
         default=0.0,
-        help="with --copy_to: images whose class is less probable, 0 to 1, go to the folder unsure",
+        help="with --copy_to: images whose class has a probability below P, 0 to 1, go to the "
+        "folder unsure",
     )
-    add("--seed", type=seed, default=0, help="of the samples of a Gaussian posterior")
+    add("--seed", type=seed, default=0, help="for the samples of a Gaussian posterior")
     parser.add_import()
     options, more = parser.parse_known_args(argv)
     if more:
         files = any(os.path.exists(word) for word in more)
         hint = "; a pattern goes in quotes: --query='DIR/*.jpg'" if files else ""
         parser.error(f"unrecognized arguments: {listed(more)}{hint}")
-    # What goes together `sib_jax.load` says; but of none of these it would want features.
+    # `sib_jax.load` checks what goes together, but without any of these it expects features.
     if options.run is None and options.backbone is None and options.encoder is None:
         parser.error(
             "give --run=WORKDIR of a finished run, or --backbone=NAME_OR_FILE, or --encoder=FILE.py"
         )
     if options.sheet and not options.sheet.lower().endswith(".png"):
-        parser.error("--sheet is a PNG file: let its name end with .png")
+        parser.error("--sheet is a PNG file: its name must end in .png")
     if options.sheet and os.path.realpath(options.sheet) == os.path.realpath(options.out):
         parser.error("--sheet and --out are the same file")
     if options.sure and not options.copy_to:
-        parser.error("--sure says which copies are sorted: it goes with --copy_to")
+        parser.error("--sure decides where images are copied to: give --copy_to too")
     if options.image_size is not None and options.image_size < 16:
         parser.error("--image_size must be 16 or more")
     return options
@@ -379,7 +384,7 @@ def _probability(given: str) -> float:
     with contextlib.suppress(ValueError):
         if 0 <= float(given) <= 1:
             return float(given)
-    raise argparse.ArgumentTypeError(f"must be a number in 0..1, got {given}")
+    raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, got {given}")
 
 
 if __name__ == "__main__":

@@ -44,8 +44,8 @@ def load_backbone(
 
     Raises:
       UnsafeFileError: the file wants to run something; the message names it.
-      TorchFileError: it cannot be read, or is no file of torch.
-      StateDictError: the file is no backbone's, or parameters are missing or misshapen.
+      TorchFileError: it cannot be read, or is not a file of torch.
+      StateDictError: the file does not hold a backbone, or parameters are missing or misshapen.
     """
     backbone, variables = checkpoint.read_backbone(path, image_size=image_size)
     return backbone.apply, variables
@@ -62,7 +62,7 @@ def load_head(source: str | os.PathLike[str] | StateDict) -> Params:
 
     Raises:
       UnsafeFileError: the file wants to run something; the message names it.
-      TorchFileError: it cannot be read, or is no file of torch.
+      TorchFileError: it cannot be read, or is not a file of torch.
       StateDictError: the source holds no head, or a name is missing.
     """
     if not isinstance(source, Mapping):
@@ -73,7 +73,7 @@ def load_head(source: str | os.PathLike[str] | StateDict) -> Params:
     missing = [name for name in _HEAD_NAMES if name not in state]
     if missing:
         raise StateDictError(
-            f"this is no official head (ClassifierSIB): {', '.join(missing)} missing; "
+            f"this is not an official head (ClassifierSIB): {', '.join(missing)} missing; "
             f"got {', '.join(sorted(state)[:8]) or 'nothing'}"
         )
 
@@ -105,14 +105,14 @@ def load_head(source: str | os.PathLike[str] | StateDict) -> Params:
 
 
 def load_inner(path: str | os.PathLike[str]) -> Inner:
-    """T and step size that stand in a `netSIB*.pth`; 3 and 1e-3, as in its configs, where none do.
+    """T and step size in a `netSIB*.pth`; 3 and 1e-3, as in the official configs, if it has none.
 
     Args:
       path: of the file.
 
     Raises:
       UnsafeFileError, TorchFileError: as above.
-      StateDictError: they are no numbers.
+      StateDictError: they are not numbers.
     """
     content = torch_file.read(path)
     known = content if isinstance(content, Mapping) else {}
@@ -171,7 +171,7 @@ def _backbone_state(backbone: Backbone, variables: Any) -> dict[str, np.ndarray]
     if backbone.final_relu is False:
         raise ValueError(
             f"the official code's backbones end in a ReLU, but this {backbone.name} was trained "
-            "with final_relu=False: its features would be others there"
+            "with final_relu=False: its features would differ there"
         )
     state = official_names.official_from_variables(variables)
     official_names.infer_backbone(state)  # raises where the official code has none like it
@@ -185,7 +185,7 @@ def _head_state(params: Params) -> dict[str, np.ndarray]:
     if not fits or params.prior is not None or net.normalizations is None or net.summary_size:
         raise ValueError(
             "the official code's head (ClassifierSIB) is a point mass from the support set under a "
-            "cosine classifier, without a prior; these parameters are of another form"
+            "cosine classifier, without a prior; these parameters have another form"
         )
     assert isinstance(start, FromSupport)
     state: dict[str, Any] = {
@@ -220,7 +220,7 @@ _HEAD_NAMES = (
 
 
 def _check_shapes(params: Params) -> None:
-    """Each layer of the gradient network reads what the one before gives; both ends have k."""
+    """Checks that each layer of the gradient network fits the one before; both ends have k."""
     net = params.gradient_net
     assert isinstance(params.init_net, FromSupport)
     shapes = [layer.kernel.shape for layer in net.layers]
@@ -240,5 +240,5 @@ def _check_shapes(params: Params) -> None:
     if not fits:
         raise StateDictError(
             "the arrays of this head do not fit each other: layers of shapes "
-            f"{', '.join(map(str, shapes))} (in, out), and biases and normalizations of others"
+            f"{', '.join(map(str, shapes))} (in, out), but biases and normalizations of others"
         )

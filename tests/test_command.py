@@ -39,7 +39,7 @@ def test_a_reader_that_has_read_enough(tmp_path):
 def test_an_empty_path_is_no_folder():
     parser = command.Parser("sib_jax.any", "")
     parser.add_argument("--run", type=command.path)
-    with pytest.raises(SystemExit, match="is empty: is a variable of the shell unset"):
+    with pytest.raises(SystemExit, match="is empty: is a shell variable unset"):
         parser.parse_args(["--run="])
 
 
@@ -56,11 +56,11 @@ def test_a_report_of_one_run_takes_no_option_of_a_comparison(option):
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory ran out: smaller"),
         (
             RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 71815969536 bytes."),
-            r"memory ran out \(71,815,969,536 bytes more were asked for\): smaller",
+            r"memory ran out \(71,815,969,536 more bytes were requested\): smaller",
         ),
         (
             RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 123 bytes."),
-            r"memory ran out \(123 bytes more were asked for\): smaller",  # on a GPU
+            r"memory ran out \(123 more bytes were requested\): smaller",  # on a GPU
         ),
     ],
 )

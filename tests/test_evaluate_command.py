@@ -43,7 +43,7 @@ def test_a_mistake_is_one_line(tmp_path):
     with pytest.raises(SystemExit, match=r"nope\.pth does not exist"):
         evaluate.main([*words, "--checkpoint=nope.pth"])
     backbone = CHECKPOINT.with_name("netFeatBest64.653.pth")
-    with pytest.raises(SystemExit, match="no official head"):
+    with pytest.raises(SystemExit, match="not an official head"):
         evaluate.main([*words, f"--checkpoint={backbone}"])
     with pytest.raises(SystemExit, match="holds no mini-ImageNet"):
         evaluate.main([*words, f"--checkpoint={CHECKPOINT}"])

@@ -50,7 +50,7 @@ def test_mistakes_are_one_line(tmp_path, backbone):
         features.main(["--backbone=a", "--dataset=glyphs", "--out=x"])
     with pytest.raises(SystemExit, match="neither a file nor a shipped backbone"):
         features.main(["--backbone=a", "--dataset=glyphs", out])
-    with pytest.raises(SystemExit, match="for images of 3 channels"):
+    with pytest.raises(SystemExit, match="is for 3-channel images"):
         features.main(
             ["--backbone=mini_imagenet-conv4_64", "--dataset=glyphs", "--image_size=84", out]
         )
@@ -58,10 +58,10 @@ def test_mistakes_are_one_line(tmp_path, backbone):
         features.main(
             ["--backbone=mini_imagenet-conv4_64", "--dataset=glyphs", "--image_size=32", out]
         )
-    with pytest.raises(SystemExit, match=r"must be a whole number in 0.*got 4294967296"):
+    with pytest.raises(SystemExit, match=r"must be a whole number from 0.*got 4294967296"):
         features.main(["--backbone=a", "--dataset=glyphs", f"--split_seed={2**32}", out])
     for option in ("--mirror", "--image_size=0", "--split_seed=0", "--dataset=folder"):
-        with pytest.raises(SystemExit, match="goes with --backbone; a run has its own"):
+        with pytest.raises(SystemExit, match="is for --backbone; a run has its own"):
             features.main([f"--run={tmp_path}", out, option])
     with pytest.raises(SystemExit, match="is a file; give the --workdir"):
         features.main([f"--run={tmp_path}/backbone.npz", out])
@@ -99,8 +99,8 @@ def test_an_encoder_s_features_of_a_folder_are_the_features_data_set(tmp_path):
                 part.features[row], [len(pixels), pixels[..., 0].mean()], rtol=1e-6
             )
     for more, message in {
-        "--dataset=folder": "--dataset goes with --backbone; an encoder reads a folder of images",
-        "--mirror": "--mirror goes with --backbone",
+        "--dataset=folder": "--dataset is for --backbone; an encoder reads a folder of images",
+        "--mirror": "--mirror is for --backbone",
         "--data_dir=": "where are your images",
     }.items():
         with pytest.raises(SystemExit, match=message):
@@ -128,7 +128,7 @@ def test_what_an_encoder_cannot_read_is_left_out_and_told(tmp_path, capsys):
     features.main([*words, f"--out={tmp_path}/x.npz"])
     said = capsys.readouterr().out
     assert all(f"left out: {path}" in said for path in broken)
-    assert "left out: class class2, of which no image can be read" in said
+    assert "left out: class class2, as none of its images can be read" in said
     with np.load(tmp_path / "x.npz") as file:
         found = dict(file)
     assert len(found["class_names"]) == 7

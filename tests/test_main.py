@@ -38,11 +38,11 @@ def _no_config_before(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "which experiment? For example: --config=experiments/5w1s.py"),
+        ((), "which experiment? Give one, for example: --config=experiments/5w1s.py"),
         (("--config=nope.py",), "nope.py"),
         (("--config=experiments/5w1s.py:imagenet",), "unknown data set 'imagenet'; known are"),
         (("--config=experiments/5w1s.py", "--config.foo=1"), "unknown field in --config.foo=1"),
-        (("--config=5w1s", "--config.ways=5.0"), "config.ways is '5.0', but must be 2 or more"),
+        (("--config=5w1s", "--config.ways=5.0"), "config.ways is '5.0', but must be a whole"),
         (("--config=5w1z",), "5w1z is neither a file nor an experiment (did you mean 5w1s?);"),
         (("--config=experiments/5w1s.py", "--mode=test"), "--mode=test"),
         (("--config=experiments/5w1s.py", "stray"), "unexpected arguments ['stray']"),
@@ -50,11 +50,11 @@ def _no_config_before(monkeypatch):
             ("--config=experiments/5w1s.py", "--config.backbone=resnet"),
             "config.backbone is 'resnet', but must be conv4_64",
         ),
-        (("--config=experiments/5w1s.py", "--process_id=1"), "--process_id go with --distributed"),
+        (("--config=experiments/5w1s.py", "--process_id=1"), "--process_id need --distributed"),
         (("--config=experiments/5w1s.py", "--profile=x", "--mode=evaluate"), "--profile traces"),
         (
             ("--config=README.md",),
-            "README.md is no Python (SyntaxError: ",
+            "README.md is not Python (SyntaxError: ",
         ),
         (("--config=experiments",), "experiments is neither a file nor an experiment; there are"),
         (("--config=5w1",), ", unbalanced\n"),  # the list is whole
@@ -63,7 +63,7 @@ def _no_config_before(monkeypatch):
             ("--config=5w1s", "--heads=T0,T9"),
             "heads: none is named 'T9'; this experiment has T0, adapted",
         ),
-        (("--config=5w1s", "--heads="), "heads is empty: name one at least"),
+        (("--config=5w1s", "--heads="), "heads is empty: name at least one"),
         (("--config=5w1s", "--workdir=gs://mine/run"), "is an address, but a workdir must be a"),
     ],
 )
@@ -97,8 +97,8 @@ def test_a_mistake_ends_the_command_with_its_status(argument, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("def get_config(:", "is no Python (SyntaxError: invalid syntax, {file}, line 1)"),
-        ("x = 1", "is no config file, one that defines get_config() (AttributeError: module"),
+        ("def get_config(:", "is not Python (SyntaxError: invalid syntax, {file}, line 1)"),
+        ("x = 1", "is not a config file, which must define get_config() (AttributeError: module"),
         (
             "def get_config():\n    raise OSError(5, 'no\\nway')",
             "fails: OSError: [Errno 5] no",
@@ -107,7 +107,7 @@ def test_a_mistake_ends_the_command_with_its_status(argument, message):
             "import not_a_module",
             "fails: ModuleNotFoundError: No module named 'not_a_module' ({file}, line 1)",
         ),
-        ("def get_config():\n    return 5", "is no config file, one that defines get_config()"),
+        ("def get_config():\n    return 5", "is not a config file, which must define get_config()"),
         ("def get_config(one, two):\n    return one", "get_config() missing 2 required"),
         (
             "from beside import size\ndef get_config():\n    return size('mini')",

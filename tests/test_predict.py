@@ -57,7 +57,7 @@ def test_folders_to_csv_summary_and_sheet(images, tmp_path, capsys):
         ]
     )
     told = capsys.readouterr().out
-    assert "6 images among 2 classes by 5 examples, soft_kmeans" in told
+    assert "6 images sorted into 2 classes from 5 examples, by soft_kmeans" in told
     assert "accuracy 100.0%: 6 of 6 images" in told
     table = rows(out)
     assert list(table[0]) == ["image", "label", "probability", "blue, dark", "red"]
@@ -85,7 +85,7 @@ def test_a_sheet_has_each_class_with_its_surest_images_first(images, tmp_path, m
     predict.write_sheet(tmp_path / "sheet.png", support, query, found, truth)
     titles = ["blue, dark: 2 images", "red: 4 images"]
     if most == 1:
-        titles = ["the 1 classes with the most images; 1 more are not shown", "red: 4 images"]
+        titles = ["the 1 classes with the most images; 1 more not shown", "red: 4 images"]
     assert [section.title for section in drawn] == titles
     red = drawn[-1]
     assert [tile.caption for tile in red.queries] == ["90%", "70%", "70%", "70%"]
@@ -110,7 +110,7 @@ def test_the_table_goes_to_the_standard_output_and_links_and_hidden_are_told(
     words = [BACKBONE, f"--support={images}/support", f"--query={query}"]
     predict.main([*words, f"--out={tmp_path}/out.csv"])
     told = capsysbinary.readouterr().out.decode()
-    assert f"left out of --query: {query}/red/twice.png, {query}/red/gone.png, links to" in told
+    assert f"left out of --query: {query}/red/twice.png, {query}/red/gone.png, linked to" in told
     assert f"left out of --query: {query}/.green/0.png, hidden by a name that begins with" in told
     predict.main([*words, "--out=-"])
     written = capsysbinary.readouterr()
@@ -135,7 +135,7 @@ def test_a_glob_has_no_accuracy_where_its_folders_are_no_classes(images, tmp_pat
     told = capsys.readouterr().out
     assert "4 images" in told
     assert "accuracy " not in told
-    assert "rarely chooses a class of fewer examples" in told  # there are 2 and 3
+    assert "rarely chooses a class with fewer examples" in told  # there are 2 and 3
     assert [row["label"] for row in rows(tmp_path / "out.csv")] == ["blue, dark"] * 3 + ["red"]
 
 
@@ -143,9 +143,9 @@ def test_a_glob_has_no_accuracy_where_its_folders_are_no_classes(images, tmp_pat
     ("options", "message"),
     [
         ({"support": None}, "arguments are required: --support"),
-        ({"support": "nowhere"}, "--support=nowhere is no folder"),
+        ({"support": "nowhere"}, "--support=nowhere is not a folder"),
         ({"support": "{images}/support/red"}, "must hold two or more class folders"),
-        ({"query": "nowhere/*.png"}, "is no folder, and matches no image files"),
+        ({"query": "nowhere/*.png"}, "is not a folder, and matches no image files"),
         ({"query": "{images}/.hidden/"}, "holds no images ({images}/.hidden/.a.png: hidden by a n"),
         ({"query": "{images}/.hidden/.*.png"}, "image files ({images}/.hidden/.a.png: hidden by"),
         ({"run": "nowhere"}, "backbone, method and image_size are for use without a run"),
@@ -153,19 +153,19 @@ def test_a_glob_has_no_accuracy_where_its_folders_are_no_classes(images, tmp_pat
         ({"run": "nowhere", "backbone": None}, "nowhere does not exist"),
         ({"backbone": "resnet"}, "neither a file nor a shipped backbone"),
         ({"method": "sib"}, "'sib' is trained: it needs a run, or an official netSIB"),
-        ({"seed": "-1"}, "must be a whole number in 0..4294967295, got -1"),
+        ({"seed": "-1"}, "must be a whole number from 0 to 4294967295, got -1"),
         ({"steps": "three"}, "invalid int value: 'three'"),
         ({"out": "/dev/null"}, "it is a device or pipe, not a file"),
         ({"out": "{images}/support/red/0.png"}, "is one of the images: name another file"),
         ({"sheet": "{images}/query/red/1.png"}, "is one of the images: name another file"),
         ({"support": ""}, "is empty"),
-        ({"sheet": "sheet.jpg"}, "let its name end with .png"),
+        ({"sheet": "sheet.jpg"}, "its name must end in .png"),
         ({"sheet": "a.png", "out": "a.png"}, "--sheet and --out are the same file"),
-        ({"copy_to": "{images}"}, "{images} holds files already: name a new folder for copies"),
-        ({"copy_to": "{images}/query/x"}, "lies in {images}/query, where the copies would be sor"),
+        ({"copy_to": "{images}"}, "{images} already holds files: name a new folder for copies"),
+        ({"copy_to": "{images}/query/x"}, "is in {images}/query, where the copies would be sor"),
         ({"copy_to": "{images}/support/red/0.png"}, "0.png is a file, not a folder"),
-        ({"sure": "0.5"}, "it goes with --copy_to"),
-        ({"sure": "60%", "copy_to": "x"}, "must be a number in 0..1, got 60%"),
+        ({"sure": "0.5"}, "give --copy_to too"),
+        ({"sure": "60%", "copy_to": "x"}, "must be a number from 0 to 1, got 60%"),
     ],
 )
 def test_a_mistake_is_one_line(images, tmp_path, options, message):
@@ -225,12 +225,14 @@ def test_files_that_are_no_images_are_named(images, tmp_path, capsys):
     for name in ("IMG_1.xyz", "Thumbs.db", ".hidden"):
         (tmp_path / "query" / name).write_bytes(b"")
     words = [BACKBONE, f"--support={images}/support", f"--query={tmp_path}/query"]
-    with pytest.raises(SystemExit, match=r"holds no images \(.*IMG_1\.xyz: named like no image"):
+    with pytest.raises(
+        SystemExit, match=r"holds no images \(.*IMG_1\.xyz: not named like an image"
+    ):
         predict.main(words)
     shutil.copy(images / "query" / "red" / "0.png", tmp_path / "query")
     predict.main([*words, f"--out={tmp_path}/out.csv"])
     told = capsys.readouterr().out
-    assert f"left out of --query: {tmp_path}/query/IMG_1.xyz, named like no image" in told
+    assert f"left out of --query: {tmp_path}/query/IMG_1.xyz, not named like an image" in told
     assert "Thumbs" not in told
 
 
@@ -238,9 +240,9 @@ def test_files_that_are_no_images_are_named(images, tmp_path, capsys):
     ("made", "message"),
     [
         ("owls/", "class folders without images, owls: put examples there"),
-        ("owls/0.png", "are the same image, as examples of two classes"),
-        ("loose.png", "has images in no class folder, .*loose.png: put them into one"),
-        ("label/own.png", "has a class label, which is a column of the answer"),
+        ("owls/0.png", "are the same image, given as examples of two classes"),
+        ("loose.png", "has images outside its class folders, .*loose.png: put them into"),
+        ("label/own.png", "has a class named label, which is already a column"),
     ],
 )
 def test_class_folders_that_cannot_be_meant(images, tmp_path, made, message):
@@ -385,7 +387,7 @@ def test_an_encoder_sees_what_can_be_read_and_is_told_of_the_rest(
     assert "red/1.png cannot be read as an image" in capsys.readouterr().out
     assert len(rows(tmp_path / "out.csv")) == 5
     shutil.copy(broken / "support" / "red" / "0.png", broken / "support" / "blue, dark" / "9.png")
-    with pytest.raises(SystemExit, match="are the same image, as examples of two classes"):
+    with pytest.raises(SystemExit, match="are the same image, given as examples of two classes"):
         predict.main(words)
 
 
@@ -393,7 +395,7 @@ def test_an_encoder_sees_what_can_be_read_and_is_told_of_the_rest(
     ("words", "message"),
     [
         (["--encoder=x.py", BACKBONE], "encoder takes the place of backbone: give only one"),
-        (["--encoder=x.py"], "x.py does not exist: an encoder is a Python file"),
+        (["--encoder=x.py"], "x.py does not exist: give a Python file"),
         (["--encoder=x.py", "--run=nowhere"], "nowhere does not exist"),
         (["--encoder={encoder}", "--method=sib_plus"], "'sib_plus' is trained, so it needs a run"),
         (["--encoder={encoder}", "--steps=2"], "steps chooses T of SIB, but the method is"),
@@ -425,7 +427,10 @@ def test_a_method_of_one_s_own_file(images, tmp_path, capsys):
     before, path = dict(METHODS), [*sys.path]
     try:
         predict.main([*words, f"--import={own}"])
-        assert "6 images among 2 classes by 5 examples, own_nearest" in capsys.readouterr().out
+        assert (
+            "6 images sorted into 2 classes from 5 examples, by own_nearest"
+            in capsys.readouterr().out
+        )
     finally:
         METHODS.clear()
         METHODS.update(before)
@@ -437,6 +442,6 @@ def test_a_method_of_one_s_own_file(images, tmp_path, capsys):
         own.write_text(content)
         with pytest.raises(SystemExit, match=message):
             predict.main([*words, f"--import={own}"])
-    with pytest.raises(SystemExit, match="is no Python file that is there"):
+    with pytest.raises(SystemExit, match="is not an existing Python file"):
         predict.main([*words, f"--import={tmp_path}/nowhere.py"])
     sys.path[:] = path

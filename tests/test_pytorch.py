@@ -150,7 +150,7 @@ def test_a_head_for_images_of_another_size_is_told(tmp_path):
 def test_missing_parts_are_named():
     with pytest.raises(ValueError, match=r"scale_cls.*missing"):
         pytorch.load_head({"bias": np.zeros(1)})
-    with pytest.raises(ValueError, match=r"netFeatBest64\.653\.pth: this is no official head"):
+    with pytest.raises(ValueError, match=r"netFeatBest64\.653\.pth: this is not an official head"):
         pytorch.load_head(PARITY / "netFeatBest64.653.pth")
 
 
@@ -178,7 +178,7 @@ def test_a_head_whose_arrays_do_not_fit(change, message):
     [
         ({1: np.ones(2)}, "holds no 'SIB'; it has 1"),
         ({"SIB": np.ones(2)}, "holds no 'SIB'; it has SIB"),
-        ({"SIB": {"bias": np.ones(1)}}, "no official head .* missing"),
+        ({"SIB": {"bias": np.ones(1)}}, "not an official head .* missing"),
     ],
 )
 def test_files_of_something_else(content, message, monkeypatch, tmp_path):

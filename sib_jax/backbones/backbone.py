@@ -39,7 +39,7 @@ class Backbone:
     channels: int
     features: int
     module: nn.Module
-    # Not shown: fingerprints of features are made of what is, and the module implies it.
+    # Not in the repr: that goes into fingerprints of features, and the module implies this.
     stride: int | None = dataclasses.field(default=None, repr=False)
 
     @property

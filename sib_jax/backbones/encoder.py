@@ -1,4 +1,4 @@
-"""Any model in place of a backbone: a function of the user's own, or a model of timm's."""
+"""Any model in place of a backbone: a function of the user's own, or a timm model."""
 
 import os
 import runpy
@@ -14,7 +14,7 @@ from sib_jax.on_host import on_host
 from sib_jax.runtime.files import shown
 
 FUNCTION = "encode"
-"""What a file of the user's must define."""
+"""What a user's file must define."""
 
 _TIMM = "timm:"
 _SIMILAR = 5  # names in a message
@@ -23,7 +23,7 @@ Encode = Callable[[list[Image.Image]], Any]
 
 
 class EncoderError(UserError):
-    """An encoder that is not there, or gives no features; the message says what is wanted."""
+    """An encoder that is missing, or gives no features; the message says what is wanted."""
 
 
 class Encoder(NamedTuple):
@@ -31,8 +31,8 @@ class Encoder(NamedTuple):
 
     Attributes:
       name: as the user gave it.
-      encode: n images of Pillow's in RGB, each in its own size -> features [n, d], an array of
-        any library's.
+      encode: n Pillow images in RGB, each in its own size -> features [n, d], an array of any
+        library.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Encoder(NamedTuple):
         """Features of n images, float32 [n, d].
 
         Raises:
-          EncoderError: what the function gives is none, or not finite.
+          EncoderError: the function gives something else, or features that are not finite.
         """
         found = self.encode(list(images))
         try:
@@ -62,11 +62,11 @@ class Encoder(NamedTuple):
 
 
 def open_encoder(given: str | os.PathLike[str] | Encode) -> Encoder:
-    """The encoder that is meant.
+    """Opens an encoder.
 
     Args:
       given: a function; the name of a Python file that defines it as `encode`; or "timm:MODEL", a
-        model of timm's with its own weights and preprocessing.
+        timm model with its own weights and preprocessing.
 
     Raises:
       EncoderError: there is no such file, function, package or model.
@@ -83,10 +83,10 @@ def open_encoder(given: str | os.PathLike[str] | Encode) -> Encoder:
 def _of_file(name: str) -> Encode:
     path = Path(os.path.expanduser(name))
     if path.suffix != ".py" or not path.is_file():
-        what = "does not exist" if path.suffix == ".py" else "is neither"
+        what = "does not exist" if path.suffix == ".py" else "is not an encoder"
         raise EncoderError(
-            f"{shown(name)} {what}: an encoder is a Python file with a function {FUNCTION}(images) "
-            f"that gives features [n, d], or {_TIMM}MODEL"
+            f"{shown(name)} {what}: give a Python file with a function {FUNCTION}(images) that "
+            f"gives features [n, d], or {_TIMM}MODEL"
         )
     try:
         encode = runpy.run_path(str(path)).get(FUNCTION)
@@ -94,8 +94,8 @@ def _of_file(name: str) -> Encode:
         raise EncoderError(f"{shown(name)} needs {error.name}, which is not installed") from error
     if not callable(encode):
         raise EncoderError(
-            f"{shown(name)} defines no function {FUNCTION}(images), of a list of Pillow's images, "
-            "that gives features [n, d]"
+            f"{shown(name)} defines no function {FUNCTION}(images) that takes a list of Pillow "
+            "images and gives features [n, d]"
         )
     return encode
 
@@ -109,13 +109,13 @@ def _of_timm(name: str) -> Encode:
     if name.split(".")[0] not in (known := timm.list_models()):
         similar = [k for k in known if name and name.split("_")[0] in k][:_SIMILAR]
         hint = f"; there are {', '.join(similar)}" if similar else ""
-        raise EncoderError(f"timm knows no model {name!r}{hint} (timm.list_models() lists all)")
+        raise EncoderError(f"timm has no model {name!r}{hint} (timm.list_models() lists all)")
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # of several libraries that fetch
         raise EncoderError(
-            f"the weights of {_TIMM}{name} cannot be had ({shown(str(error))}); they are fetched "
-            "once, which takes a network"
+            f"the weights of {_TIMM}{name} cannot be fetched ({shown(str(error))}); they are "
+            "downloaded once, which needs a network connection"
         ) from error
     transform = timm.data.create_transform(
         **timm.data.resolve_model_data_config(model), is_training=False

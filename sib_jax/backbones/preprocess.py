@@ -40,7 +40,7 @@ def fit(images: np.ndarray, crop: int, rows: np.ndarray | None = None) -> Prepro
     count = len(rows) * images.shape[1] * images.shape[2]
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 1e-8))
-    # Rounded, so that the last digits of a sum are no part of any cache key.
+    # Rounded, to keep the last digits of a sum out of cache keys.
     return Preprocessing(
         crop, tuple(round(float(m), 6) for m in mean), tuple(round(float(s), 6) for s in std)
     )

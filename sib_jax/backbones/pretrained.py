@@ -27,7 +27,7 @@ _OFFICIAL = ((120.39586422, 115.59361427, 104.54012653), (70.68188272, 68.276354
 
 
 class SettingError(weights_file.WeightsError):
-    """Weights that were trained with another setting than the config has."""
+    """Weights that were trained with a setting other than the config's."""
 
 
 class Pretrained(NamedTuple):
@@ -40,7 +40,7 @@ class Pretrained(NamedTuple):
       weights: of the cosine classifier it was trained under, [classes, d]: the base classes of
         learning without forgetting. None where the file has none (official checkpoints).
       mirror: whether features are the mean of those of an image and of its mirror image.
-      dataset: whose classes it was trained on; None where nothing says so.
+      dataset: the data set whose classes it was trained on; None where that is not known.
       class_names: of these, in the order of `weights`; likewise.
       base_holdout: share of each of these classes that training did not see; likewise.
     """
@@ -55,11 +55,11 @@ class Pretrained(NamedTuple):
     base_holdout: float | None = None
 
     def seen(self, class_names: Iterable[str]) -> list[str]:
-        """Those of some classes that have the name of one that it was trained on."""
+        """Those of some classes whose names are among the ones it was trained on."""
         return sorted({*(self.class_names or ())} & {*class_names})
 
     def weights_of(self, dataset: str, class_names: Sequence[str]) -> jax.Array | None:
-        """`weights` where they are those of these classes; None where they are of others."""
+        """`weights` where they belong to these classes; None where they belong to others."""
         if self.weights is None or len(self.weights) != len(class_names):
             return None
         same = self.dataset in (None, dataset)
@@ -67,11 +67,11 @@ class Pretrained(NamedTuple):
 
     @property
     def extractor(self) -> "Extractor":
-        """What of it is no array."""
+        """All of it that is not an array."""
         return Extractor(self.backbone, self.preprocessing, self.mirror)
 
     def fingerprint(self) -> str:
-        """Hex digest of all that its features depend on, but for the images."""
+        """Hex digest of all that its features depend on, except the images."""
         sha = hashlib.sha256(repr((self.backbone, self.preprocessing)).encode())
         sha.update(b"mirror" if self.mirror else b"")
         for leaf in jax.tree.leaves(self.variables):
@@ -156,11 +156,11 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
 
 
 def check(path: str | os.PathLike[str], backbone: Backbone) -> tuple[dict[str, Any], Preprocessing]:
-    """What an .npz of ours says of itself, after a look at whether that is what a config asks for.
+    """What an .npz of ours says about itself, checked against what a config asks for.
 
     Args:
       path: of the file.
-      backbone: what the config asks for; its channels are not looked at.
+      backbone: what the config asks for; its channels are not checked.
 
     Raises:
       UserError: the file holds another backbone, was trained with other settings, or is not
@@ -173,7 +173,7 @@ def check(path: str | os.PathLike[str], backbone: Backbone) -> tuple[dict[str, A
         preprocessing = Preprocessing(stored["crop"], tuple(stored["mean"]), tuple(stored["std"]))
     except (KeyError, TypeError) as error:
         raise weights_file.WeightsError(
-            f"{path} does not say with what preprocessing it was trained"
+            f"{path} does not say what preprocessing it was trained with"
         ) from error
     _check_setting(path, "final_relu", final_relu, backbone.final_relu)
     crop, wanted = preprocessing.crop, backbone.image_size
@@ -183,10 +183,10 @@ def check(path: str | os.PathLike[str], backbone: Backbone) -> tuple[dict[str, A
 
 
 def located(file: str | os.PathLike[str], dataset: str = "") -> str:
-    """The path of a file, or of the shipped backbone of that name; what is neither as it is.
+    """The path of a file, or of the shipped backbone of that name; anything else is kept as it is.
 
-    The name may do without its data set, as "conv4_128": it is that of `dataset`, or of the one
-    file that ends with it.
+    The name may omit its data set, as "conv4_128" does: it is that of `dataset`, or of the only
+    file whose name ends so.
     """
     name = os.path.expanduser(file)
     if os.path.isfile(name):
@@ -198,7 +198,7 @@ def located(file: str | os.PathLike[str], dataset: str = "") -> str:
 
 
 def _meant(name: str) -> dict[str, Path]:
-    """The shipped backbones that a name stands for, which may do without its data set."""
+    """The shipped backbones that a name stands for; it may omit its data set."""
     stem = name.removesuffix(".npz")
     return {
         whole: path
@@ -208,12 +208,12 @@ def _meant(name: str) -> dict[str, Path]:
 
 
 def open_file(file: str | os.PathLike[str], *, image_size: int = 80) -> Pretrained:
-    """Reads a backbone whose name and settings stand in its own file.
+    """Reads a backbone whose name and settings are in its own file.
 
     Args:
       file: an .npz of ours, an official .pth, or the name of a shipped backbone.
       image_size: height of the images that an official backbone was trained on, which its file
-        does not tell; one of ours knows its own.
+        does not say; one of ours knows its own.
 
     Raises:
       UserError: there is no such file or name, or it holds no backbone.
@@ -221,9 +221,9 @@ def open_file(file: str | os.PathLike[str], *, image_size: int = 80) -> Pretrain
     path = located(file)
     if not os.path.isfile(path):
         if several := _meant(path):
-            raise weights_file.WeightsError(f"{file} may be {' or '.join(several)}: say which")
+            raise weights_file.WeightsError(f"{file} may be {' or '.join(several)}: say which one")
         raise weights_file.WeightsError(
-            f"{file} is neither a file nor a shipped backbone; there is "
+            f"{file} is neither a file nor a shipped backbone; shipped backbones: "
             f"{', '.join(shipped.weights()) or 'none'}"
         )
     if path.endswith(".pth"):
@@ -241,7 +241,7 @@ def open_file(file: str | os.PathLike[str], *, image_size: int = 80) -> Pretrain
             f"{path} holds weights, but does not say of which backbone ({error.args[0]} missing)"
         ) from error
     except (TypeError, ValueError) as error:
-        raise weights_file.WeightsError(f"{path}: no backbone of ours: {error}") from error
+        raise weights_file.WeightsError(f"{path}: not a backbone of ours: {error}") from error
     return load(path, backbone)
 
 
@@ -257,7 +257,7 @@ def _check_same(path: object, variables: Any, backbone: Backbone) -> None:
 def _check_setting(
     path: object, field: str, stored: object, wanted: object, hint: str = ""
 ) -> None:
-    """Weights alone do not show it, but the features would be others than it was trained for."""
+    """Checks what weights do not show: otherwise features would differ from those of training."""
     if stored != wanted:
         raise SettingError(
             f"{path} was trained with config.{field} = {stored}, not {wanted}; "

@@ -136,7 +136,7 @@ def load_or_build(name: str, key: str, build: Callable[[Writer], None]) -> DataS
     """The prepared data set `name`, from the cache or made now by `build`.
 
     What is in the cache is verified, once per process: a file that is missing, damaged or
-    unreadable is told in the log, and the data set is made anew.
+    unreadable is reported in the log, and the data set is prepared again.
 
     Args:
       name: the data set's name.
@@ -157,7 +157,7 @@ def load_or_build(name: str, key: str, build: Callable[[Writer], None]) -> DataS
         about = _verified(final)
     except _Damage as damage:
         if damage.args:
-            log.warning("%s %s: preparing it anew", final, damage)
+            log.warning("%s %s: preparing it again", final, damage)
         _build(final, build)
         about = _verified(final)
     if about["identical"]:
@@ -227,11 +227,11 @@ def _without_checksum(content: bytes) -> dict[str, Any]:
     try:
         stored = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise _Damage(f"is damaged ({_DONE} is no JSON: {error})") from error
+        raise _Damage(f"is damaged ({_DONE} is not JSON: {error})") from error
     if not isinstance(stored, dict) or not {"crc32", "about"} <= stored.keys():
         raise _Damage(f"is damaged ({_DONE} has no checksum)")
     if zlib.crc32(json.dumps(stored["about"]).encode()) != stored["crc32"]:
-        raise _Damage(f"is damaged ({_DONE} has another checksum than when it was written)")
+        raise _Damage(f"is damaged ({_DONE} has a different checksum than when it was written)")
     return stored["about"]
 
 

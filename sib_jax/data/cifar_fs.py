@@ -29,10 +29,10 @@ _SIDE = 32  # pixels of CIFAR's images
 def load(
     data_dir: str | Path, *, image_size: int = _SIDE, standard_split: StandardSplit = CIFAR_FS
 ) -> DataSet:
-    """CIFAR-FS from a directory or an archive, whose form is found out.
+    """CIFAR-FS from a directory or an archive, whose form is detected.
 
     The forms are
-    - class folders, in folders of the splits ({train,val,test}/<class>/<file>) or alone, as in
+    - class folders, in folders of the splits ({train,val,test}/<class>/<file>) or not, as in
       Bertinetto's copy (cifar100/data/<class>/<file>, whose lists cifar100/splits/bertinetto/*.txt
       must say what the standard split does);
     - class folders in CIFAR-100's own two parts (train/<class>/<file> and test/<class>/<file>, each
@@ -42,7 +42,7 @@ def load(
       file_format="array_record". TensorFlow is not needed.
     Classes are stored in sorted order, and the images of a class in the order of their file names:
     all but the last give the same splits. tensorflow-datasets keeps no file names of `cifar100`:
-    its images stand in the order in which it stored them.
+    its images keep the order in which it stored them.
 
     Args:
       data_dir: directory, tar or zip that holds any of these, or a directory of such archives.
@@ -130,7 +130,7 @@ def _all(values: Any, kind: type) -> bool:
 def _fields(files: Files, name: str, *keys: str) -> list[Any]:
     content = numpy_pickle.loads(files.content(name), files.path(name))
     if not isinstance(content, dict) or not set(keys) <= content.keys():
-        raise DataError(f"{files.path(name)} is no dict of {', '.join(keys)}")
+        raise DataError(f"{files.path(name)} is not a dict of {', '.join(keys)}")
     return [content[key] for key in keys]
 
 
@@ -153,7 +153,7 @@ _SOURCE = Source(
     forms=(_python_pickles, _class_folders, _tfds),
     archives=re.compile(r"cifar", re.IGNORECASE),
     parts=class_folders.SPLIT_FOLDERS,
-    wanted="class folders (train/apple/..., or apple/... alone), or cifar-100-python.tar.gz, or "
+    wanted="class folders (train/apple/..., or just apple/...), or cifar-100-python.tar.gz, or "
     "cifar100 prepared by tensorflow-datasets with file_format='array_record': in a directory, in "
     "a tar or zip, or in a directory of such archives",
 )

@@ -1,4 +1,4 @@
-"""Classes to train, val and test: by ratio where a copy does not say; what every split needs."""
+"""Which classes go to train, val and test where a copy does not say; what every split needs."""
 
 from collections.abc import Collection, Mapping
 
@@ -24,7 +24,7 @@ def by_ratio(
       Each split -> its classes, sorted.
 
     Raises:
-      DataError: there are fewer than 3 classes, or the ratios are no three numbers above 0.
+      DataError: there are fewer than 3 classes, or the ratios are not three numbers above 0.
     """
     if len(names) < len(SPLITS):
         few = ", ".join(sorted(names)) or "none"
@@ -43,7 +43,7 @@ def by_ratio(
 
 
 def parts(count: int, ratios: tuple[float, float, float]) -> tuple[slice, slice, slice]:
-    """Where train, val and test lie among `count` classes, 3 or more: each has one at least."""
+    """The slices of train, val and test among `count` classes (3 or more), none of them empty."""
     train, val, _ = np.round(np.cumsum(ratios) / sum(ratios) * count).astype(int)
     train = int(np.clip(train, 1, count - 2))
     val = int(np.clip(val, train + 1, count - 1))
@@ -51,7 +51,7 @@ def parts(count: int, ratios: tuple[float, float, float]) -> tuple[slice, slice,
 
 
 def check(counts: Mapping[str, Mapping[str, int]], where: str, unit: str, remedy: str) -> None:
-    """Whether the classes of the splits are disjoint and large enough for an episode.
+    """Checks that the classes of the splits are disjoint and large enough for an episode.
 
     Args:
       counts: split -> class -> number of examples.

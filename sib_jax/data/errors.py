@@ -5,8 +5,8 @@ from sib_jax.errors import UserError
 EMBEDDED = (
     "The embedded data set needs nothing: python -m sib_jax.main --config=experiments/5w1s.py"
 )
-"""What can be run without any data."""
+"""What runs without any data."""
 
 
 class DataError(UserError):
-    """The data are missing or unusable; the message says what was found, wanted and can be done."""
+    """The data are missing or unusable; the message says what was found and what to do."""

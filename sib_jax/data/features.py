@@ -1,7 +1,7 @@
-"""`features`: what any model computed of images, texts or sounds, to learn from few of.
+"""`features`: what any model computed from images, texts or sounds, for learning from a few.
 
-A file FILE.npz holds the arrays `features` and `labels`, and maybe `split` and `class_names`; or a
-directory holds train_features.npy, train_labels.npy and the same of val and test.
+A file FILE.npz holds the arrays `features` and `labels`, and optionally `split` and `class_names`;
+or a directory holds train_features.npy, train_labels.npy and the same of val and test.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ _WANTED = (
     "a FILE.npz with the arrays features [n, d] and labels [n], or a directory with "
     "train_features.npy, train_labels.npy and the same of val and test"
 )
-_SMALLEST, _LARGEST = 1e-9, 1e15  # sums of their squares are numbers of float32
-_ROWS = 4096  # that are looked at together
+_SMALLEST, _LARGEST = 1e-9, 1e15  # sums of their squares fit in float32
+_ROWS = 4096  # that are checked together
 
 _Name = Callable[[object], str]  # of a label
 
@@ -32,7 +32,7 @@ class _Part(NamedTuple):
 
     Attributes:
       where: the file.
-      features: [m, d], of which `rows` are meant.
+      features: [m, d], of which `rows` are used.
       labels: [m], whole numbers or strings.
       rows: int [n], ascending.
     """
@@ -52,12 +52,12 @@ def load(
     """Features of any model; nothing is prepared, and a directory's are memory-mapped.
 
     Rows are sorted by class where they are not, keeping the order within a class: whole numbers
-    in their order, strings in the alphabet's.
+    in increasing order, strings in alphabetical order.
 
     Args:
       data_dir: one of
         - FILE.npz with `features`, float16, float32 or float64 [n, d]; `labels` [n], whole numbers
-          or strings; where wanted `split` [n], of "train", "val" and "test"; and, with numbers,
+          or strings; optionally `split` [n], of "train", "val" and "test"; and, with numbers,
           `class_names` [classes], the name of each number from 0 on.
         - a directory with train_features.npy, train_labels.npy and the same of val and test. A
           label means the same class in each: classes are disjoint, so labels are too.
@@ -72,9 +72,7 @@ def load(
         a class is in two splits or has fewer than 2 rows. The message names it.
     """
     if not data_dir:
-        raise DataError(
-            f"where are your features? Say it with --data_dir=PATH: {_WANTED}. {EMBEDDED}"
-        )
+        raise DataError(f"where are your features? Give --data_dir=PATH: {_WANTED}. {EMBEDDED}")
     path = files.given(data_dir, _WANTED)
     with files.reading(path):
         if path.is_dir():
@@ -94,7 +92,7 @@ def _of_directory(path: Path) -> dict[str, _Part]:
         if not (path / name).is_file()
     ]
     if missing:
-        raise DataError(f"{shown(path)} holds no {' and no '.join(missing)}; wanted is {_WANTED}")
+        raise DataError(f"{shown(path)} holds no {' and no '.join(missing)}; expected {_WANTED}")
     return {
         split: _part(
             shown(path / f"{split}_features.npy"),
@@ -112,7 +110,7 @@ def _of_file(
     arrays = npy.read_npz(path, ("features", "labels", "split", "class_names"))
     if missing := [name for name in ("features", "labels") if name not in arrays]:
         raise DataError(
-            f"{where} holds no array {' and no array '.join(missing)}; wanted is {_WANTED}"
+            f"{where} holds no array {' and no array '.join(missing)}; expected {_WANTED}"
         )
     whole = _part(where, arrays["features"], arrays["labels"])
     name = _name_of(where, whole.labels, arrays.get("class_names"))
@@ -125,7 +123,9 @@ def _of_file(
             f"{where}: split has shape {split.shape}, but there are {len(whole.labels)} labels"
         )
     if unknown := sorted(set(split.tolist()) - set(SPLITS)):
-        raise DataError(f"{where}: split holds {unknown[0]!r}, but knows only {', '.join(SPLITS)}")
+        raise DataError(
+            f"{where}: split holds {unknown[0]!r}, but must be one of {', '.join(SPLITS)}"
+        )
     return {s: whole._replace(rows=np.flatnonzero(split == s)) for s in SPLITS}, name
 
 
@@ -143,14 +143,13 @@ def _part(where: str, features: np.ndarray, labels: np.ndarray) -> _Part:
         raise DataError(f"{where}: labels must be whole numbers or strings, not {labels.dtype}")
     if labels.shape != features.shape[:1]:
         raise DataError(
-            f"{where}: there are features of {len(features)} rows, but labels have shape "
-            f"{labels.shape}"
+            f"{where}: features has {len(features)} rows, but labels has shape {labels.shape}"
         )
     return _Part(where, features, labels, np.arange(len(labels)))
 
 
 def _name_of(where: str, labels: np.ndarray, names: np.ndarray | None) -> _Name:
-    """The name of a label: what `names` has under its number, or where it is None the label."""
+    """How to name a label: by its entry in `names`, or by itself where `names` is None."""
     if names is None:
         return str
     if labels.dtype.kind == "U":
@@ -176,11 +175,11 @@ def _strings(where: str, name: str, array: np.ndarray) -> np.ndarray:
             f"{where}: {name} must be strings of shape [n], not {array.dtype} {array.shape}"
         )
     if not npy.is_text(array):
-        raise DataError(f"{where}: {name} holds numbers that are no characters; write it again")
+        raise DataError(f"{where}: {name} holds numbers that are not characters; write it again")
     try:
         return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
     except UnicodeDecodeError as error:
-        raise DataError(f"{where}: {name} holds what is no UTF-8 ({error})") from error
+        raise DataError(f"{where}: {name} holds text that is not UTF-8 ({error})") from error
 
 
 def _by_ratio(
@@ -195,11 +194,11 @@ def _by_ratio(
 
 
 def _check(parts: Mapping[str, _Part], name: _Name, where: str) -> None:
-    """Whether the splits go together."""
+    """Checks that the splits go together."""
     widths = {split: part.features.shape[1] for split, part in parts.items()}
     if len(set(widths.values())) > 1:
         said = ", ".join(f"{width} in {split}" for split, width in widths.items())
-        raise DataError(f"{where}: features must have one length d, but it is {said}")
+        raise DataError(f"{where}: features must all have the same length d, but it is {said}")
     counts = {}
     for split, part in parts.items():
         found = np.unique(part.labels[part.rows], return_counts=True)
@@ -208,13 +207,13 @@ def _check(parts: Mapping[str, _Part], name: _Name, where: str) -> None:
 
 
 def _split(split: str, part: _Part, name: _Name) -> FeatureSplit:
-    """Rows sorted by class, after a look at every feature."""
+    """Rows sorted by class, after a check of every feature."""
     present, labels = np.unique(part.labels[part.rows], return_inverse=True)
     class_names = tuple(name(label) for label in present)
     order = np.argsort(labels, kind="stable")
     rows, labels = part.rows[order], labels[order].astype(np.int32)
     features = part.features
-    # In their order already, they are no copy, and stay on disk if they are there.
+    # Rows that are sorted already are not copied, and stay on disk if they are there.
     in_order = not np.any(np.diff(rows) != 1)
     features = features[rows[0] : rows[-1] + 1] if in_order else features[rows]
     features = features.astype(features.dtype.newbyteorder("="), copy=False)
@@ -224,7 +223,7 @@ def _split(split: str, part: _Part, name: _Name) -> FeatureSplit:
     for start in range(0, len(features), _ROWS):
         block = np.asarray(features[start : start + _ROWS])
         sha.update(block.tobytes())
-        with np.errstate(over="ignore"):  # told of below
+        with np.errstate(over="ignore"):  # reported below
             single = block.astype(np.float32, copy=False)
         odd = np.flatnonzero(~np.isfinite(single).all(axis=1))
         if len(odd):
@@ -240,14 +239,14 @@ def _split(split: str, part: _Part, name: _Name) -> FeatureSplit:
 
 
 def check_scale(largest: float, what: str) -> None:
-    """Raises `DataError` where lengths of features are none in single precision.
+    """Raises `DataError` where single precision cannot hold the lengths of features.
 
     Args:
       largest: of their absolute values.
-      what: they are called.
+      what: messages call them.
     """
     if not _SMALLEST <= largest <= _LARGEST:
         raise DataError(
             f"{what} have values up to {largest:.3g}; scale them so that the largest are about 1: "
-            f"below {_SMALLEST:g} and above {_LARGEST:g} float32 has no room for their lengths"
+            f"below {_SMALLEST:g} and above {_LARGEST:g} float32 cannot hold their lengths"
         )

@@ -30,11 +30,11 @@ def load(
 ) -> DataSet:
     """A directory of class folders, decoded once and then memory-mapped.
 
-    The directory holds either train, val and test, each of class folders, or class folders alone,
+    The directory holds either train, val and test, each of class folders, or just class folders,
     whose classes (not images) are then split by a shuffle of their sorted names. The images of a
-    class may lie in folders below it. Hidden files and files that are no images are skipped, and
+    class may be in folders below it. Hidden files and files that are not images are skipped, and
     counted in the log. So are links that lead out of the directory, and links to what is counted
-    where it lies: each real file is one image of one class.
+    in its own place: each real file is one image of one class.
 
     Args:
       data_dir: the directory.
@@ -42,7 +42,7 @@ def load(
       channels: 3, or 1 for gray.
       ratios: shares of the classes for train, val and test.
       seed: of the shuffle.
-      check: is shown what there is before any image is decoded, and raises where that will not do.
+      check: called with what there is before any image is decoded; raises if that will not do.
 
     Returns:
       The data set. It is prepared anew when a file's name, size or time of change differs (its
@@ -69,9 +69,9 @@ def load(
 
 
 def directory(data_dir: str | Path) -> Path:
-    """The directory that is meant; raises `DataError` where there is none."""
+    """The directory that was given; raises `DataError` where there is none."""
     if not data_dir:
-        raise DataError(f"where are your images? Say it with --data_dir=DIR. {EMBEDDED}")
+        raise DataError(f"where are your images? Give --data_dir=DIR. {EMBEDDED}")
     root = files.given(data_dir, "a directory of class folders")
     if not root.is_dir():
         raise DataError(f"{shown(root)} is a file; --data_dir must be a directory of class folders")
@@ -92,11 +92,11 @@ def find(root: Path, ratios: tuple[float, float, float], seed: int) -> dict[str,
         folders = {s: [f"{found[s][0]}/{n}" for n in _folders(root / found[s][0])] for s in SPLITS}
     elif (found["train"] and found["test"]) or (
         any(found.values()) and names <= {n for of in _SPLIT_FOLDERS.values() for n in of}
-    ):  # a class may be called so, but no two
+    ):  # one class may have such a name, but not two
         missing = [split for split in SPLITS if not found[split]]
         raise DataError(
             f"{shown(root)} holds {', '.join(sorted(names))}, but no {' and no '.join(missing)}: "
-            "give it folders of all three splits, or class folders alone"
+            "give it folders of all three splits, or only class folders"
         )
     else:
         wanted = "class folders (expected DIR/CLASS/IMAGE or DIR/{train,val,test}/CLASS/IMAGE)"
@@ -144,7 +144,7 @@ def _tell(root: Path, walked: Walked, others: Sequence[str]) -> str:
     """Logs what is left out; gives what an error about missing images should add."""
     reasons = {
         "skipped %d other files": others,
-        "skipped %d links to what is counted where it lies": walked.again,
+        "skipped %d links to what is counted in its own place": walked.again,
         "skipped %d links that lead nowhere": walked.broken,
         "skipped %d links that lead out of the directory": walked.outside,
     }
@@ -154,6 +154,6 @@ def _tell(root: Path, walked: Walked, others: Sequence[str]) -> str:
     if not walked.outside:
         return ""
     return (
-        f". Links that lead out of the directory are not followed, here {len(walked.outside)} such "
-        f"as {shown(walked.outside[0])}: put the files in their place"
+        f". Links that lead out of the directory are not followed ({len(walked.outside)} here, "
+        f"such as {shown(walked.outside[0])}): put the files in their place"
     )

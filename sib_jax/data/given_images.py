@@ -17,23 +17,23 @@ from sib_jax.data.reading.decode import decode_one, decode_whole, large_allowed,
 from sib_jax.data.reading.walk import walk
 from sib_jax.runtime.files import listed
 
-NO_IMAGE = "named like no image that Pillow reads (for HEIC: pip install pillow-heif)"
-NO_MORE = "links to what is counted already, or to nothing"
-HIDDEN = "hidden by a name that begins with a dot; rename it if it is meant"
+NO_IMAGE = "not named like an image that Pillow reads (for HEIC: pip install pillow-heif)"
+NO_MORE = "linked to nothing, or to something already counted"
+HIDDEN = "hidden by a name that begins with a dot; rename it to include it"
 
 AT_ONCE = 16
-"""Images that an encoder sees at once; as many more are being decoded meanwhile."""
+"""Images that an encoder gets at once; as many more are decoded meanwhile."""
 
 
 class Found(NamedTuple):
     """Image files.
 
     Attributes:
-      names: of each as the user would write it, n of them.
-      folders: the class folder that each lies in; "" for none.
-      others: files beside them that are no images.
-      links: beside them, to what is counted already or not there.
-      hidden: images that were hidden by a name, or lie in a folder that was.
+      names: n names, as the user would write them.
+      folders: the class folder of each; "" for none.
+      others: files beside them that are not images.
+      links: links beside them, to something already counted or not there.
+      hidden: images hidden by their own name or by that of a folder they are in.
     """
 
     names: tuple[str, ...]
@@ -74,7 +74,7 @@ def find_support(folder: str) -> Found:
     root = Path(folder)
     if not root.is_dir():
         raise DataError(
-            f"--support={folder} is no folder; it must hold one folder of examples for each class"
+            f"--support={folder} is not a folder; it must hold a folder of examples for each class"
         )
     found = _below(root)
     inside = [(n, f) for n, f in zip(found.names, found.folders, strict=True) if f]
@@ -87,14 +87,14 @@ def find_support(folder: str) -> Found:
         )
     if loose := [n for n, f in zip(found.names, found.folders, strict=True) if not f]:
         raise DataError(
-            f"--support={folder} has images in no class folder, {listed(loose)}: put them into "
-            "one, or take them away"
+            f"--support={folder} has images outside its class folders, {listed(loose)}: put them "
+            "into one, or remove them"
         )
     folders = {p.name for p in root.iterdir() if p.is_dir() and not files.is_hidden(p.name)}
     if empty := sorted(folders - set(classes)):
         raise DataError(
             f"--support={folder} has class folders without images, {listed(empty)}: put examples "
-            f"there, or take them away{_said(found)}"
+            f"there, or remove them{_said(found)}"
         )
     names, of = (tuple(part) for part in zip(*inside, strict=True))
     return found._replace(names=names, folders=of)
@@ -120,13 +120,15 @@ def find_query(given: str) -> Found:
         folders = tuple(Path(n).parent.name for n in names)
         found = Found(names, folders, others, hidden=hidden)
     if not found.names:
-        what = "holds no images" if place.is_dir() else "is no folder, and matches no image files"
+        what = (
+            "holds no images" if place.is_dir() else "is not a folder, and matches no image files"
+        )
         raise DataError(f"--query={given} {what}{_said(found)}")
     return found
 
 
 def _below(root: Path) -> Found:
-    """All images below a folder, in order, with the folder right below it that they lie in."""
+    """All images below a folder, in order, each with its folder directly below that one."""
     with files.reading(root):
         walked = walk(root, [""], leave=True)
     there = [n for n in walked.names[""] if not files.is_hidden(n)]
@@ -144,7 +146,7 @@ def _at(root: Path, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _said(found: Found) -> str:
-    """What is there and left out, for a message that tells of too little."""
+    """What was found but left out, for a message that too little was found."""
     left_out = {NO_IMAGE: found.others, HIDDEN: found.hidden}
     told = "; ".join(f"{listed(names)}: {why}" for why, names in left_out.items() if names)
     return f" ({told})" if told else ""
@@ -162,8 +164,8 @@ def check_distinct(support: Found, shown: Sequence[bytes]) -> None:
         first = known.setdefault(digest, row)
         if support.folders[first] != support.folders[row]:
             raise DataError(
-                f"{support.names[first]} and {support.names[row]} are the same image, as examples "
-                "of two classes: take one away"
+                f"{support.names[first]} and {support.names[row]} are the same image, given as "
+                "examples of two classes: remove one"
             )
 
 
@@ -184,10 +186,10 @@ def read(names: Sequence[str], reader: Reader) -> tuple[np.ndarray, list[bytes]]
 
 
 def read_readable(found: Found, reader: Reader) -> tuple[Found, np.ndarray, list[str]]:
-    """Where those that cannot be read are left out, as of queries.
+    """As `read`, but leaves out those that cannot be read; for queries.
 
     Returns:
-      The files that could be read, a row for each, and in words what is wrong with each other.
+      The files that could be read, a row for each, and what is wrong with each of the others.
 
     Raises:
       DataError: none can be read.
@@ -203,7 +205,7 @@ def read_readable(found: Found, reader: Reader) -> tuple[Found, np.ndarray, list
 def _read(
     names: Sequence[str], reader: Reader, see: Callable[[Sequence[Any]], None]
 ) -> tuple[np.ndarray, dict[int, DataError]]:
-    """A row for each that could be read, and of the rest the error; `see` is shown the images."""
+    """A row for each that could be read, and the error of each other; `see` gets the images."""
 
     def one(name: str) -> Any:
         try:
@@ -213,7 +215,7 @@ def _read(
 
     rows: list[np.ndarray] = []
     bad: dict[int, DataError] = {}
-    # Pillow decodes without Python's lock.
+    # Pillow releases Python's lock while it decodes.
     with (
         progress_line("reading", len(names)) as line,
         large_allowed(),
@@ -235,7 +237,7 @@ def joined(batches: Sequence[np.ndarray]) -> np.ndarray:
     """All rows [n, ...]; raises `DataError` where those of one batch have another shape."""
     if len({batch.shape[1:] for batch in batches}) > 1:
         lengths = " and ".join(str(length) for length in sorted({b.shape[1] for b in batches}))
-        raise DataError(f"the encoder gives features of several lengths: {lengths}")
+        raise DataError(f"the encoder gives features of different lengths: {lengths}")
     return np.concatenate(batches)
 
 

@@ -41,7 +41,7 @@ class Settings:
     Attributes:
       examples: images of each class.
       shares: of the classes for train, val and test.
-      least_faces: a character is used when so many faces have it.
+      least_faces: a character is used when at least this many faces have it.
       alike: correlation of two drawings above which two characters are one.
       rotation: largest angle, in degrees, to either side.
       shear: largest horizontal shift per unit of height, to either side.
@@ -70,7 +70,7 @@ class Settings:
 
 
 def load(settings: Settings = Settings()) -> DataSet:
-    """The data set, drawn once (some seconds) and cached.
+    """The data set, drawn once (a few seconds) and cached.
 
     Returns:
       Images uint8 [n, 32, 32, 1]; disjoint classes in about the shares 64/16/20, `examples` images
@@ -84,7 +84,7 @@ def load(settings: Settings = Settings()) -> DataSet:
 
 def build(writer: cache.Writer, settings: Settings) -> None:
     """Draws every split into `writer`."""
-    log.info("drawing the data set glyphs (once; some seconds)")
+    log.info("drawing the data set glyphs (once; a few seconds)")
     masters = distinct_masters(settings)
     names = list(masters)
     order = np.random.default_rng(settings.seed).permutation(len(names))

@@ -1,4 +1,4 @@
-"""Images that stand in two splits or classes: they make accuracy look better than it is."""
+"""Images that are in two splits or classes: they make accuracy look better than it is."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ def describe(
     class_names: Mapping[str, Sequence[str]],
     file_names: Mapping[str, Sequence[str]],
 ) -> str:
-    """What to tell of images that are in more than one split or class; "" where there are none.
+    """What to say about images in more than one split or class; "" where there are none.
 
     Args:
       digests: split -> [n], see `digests`.

@@ -20,13 +20,12 @@ def load(
 
     Args:
       name: "glyphs", "mini_imagenet", "cifar_fs", "omniglot", "folder" or "features".
-      data_dir: where the user's data lie, see the module of that name; glyphs needs none.
+      data_dir: where the user's data are, see the module of that name; glyphs needs none.
       image_size: height and width of the stored images, in pixels; that of glyphs is fixed, and
         features have none.
       ratios: shares of the classes, for a folder or features without train, val and test.
       seed: chooses those classes.
-      check: of a folder, is shown what there is before any image is decoded; what it raises ends
-        this.
+      check: for a folder: called with what there is before any image is decoded; it may raise.
 
     Returns:
       Its train, val and test classes, and base images where the data have any.

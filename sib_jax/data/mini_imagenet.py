@@ -1,4 +1,4 @@
-"""`mini_imagenet`: 100 classes of ImageNet with 600 images each, in each form that people own.
+"""`mini_imagenet`: 100 classes of ImageNet with 600 images each, in any form that copies have.
 
 Vinyals et al. (2016), "Matching Networks for One Shot Learning", in the split of Ravi and
 Larochelle (2017): 64 classes for training, 16 for validation, 20 for testing.
@@ -34,17 +34,17 @@ _PICKLES = {
 def load(
     data_dir: str | Path, *, image_size: int = 84, standard_split: StandardSplit = MINI_IMAGENET
 ) -> DataSet:
-    """mini-ImageNet from a directory or an archive, whose form is found out.
+    """mini-ImageNet from a directory or an archive, whose form is detected.
 
     The forms are
     - class folders, in folders of the splits as in the copy of the official SIB code
-      ({train,val,test}/<wnid>/<file>; train_val and train_test become `DataSet.base`), or alone;
+      ({train,val,test}/<wnid>/<file>; train_val and train_test become `DataSet.base`), or not;
     - the lists of Ravi and Larochelle ({train,val,test}.csv or ravi_{train,val,test}.csv, columns
       filename and label) with the images they list in any folder;
     - the pickles of Gidaris and Komodakis (2018), whose train_phase_val and train_phase_test become
       `DataSet.base`: they hold images, not files, so `Split.file_names` is empty.
     Classes are stored in sorted order, and the images of a class in the order of their file names
-    (of a pickle: as they stand there), so that each form of the same images gives the same splits.
+    (of a pickle: as stored there), so that each form of the same images gives the same splits.
 
     Args:
       data_dir: directory, tar or zip that holds any of these, or a directory of such archives.
@@ -129,7 +129,7 @@ def _unpickle(files: Files, name: str) -> Arrays:
     content = numpy_pickle.loads(files.content(name), where)
     wanted = ("data", "labels", "catname2label")
     if not isinstance(content, dict) or not set(wanted) <= content.keys():
-        raise DataError(f"{where} is no dict of {', '.join(wanted)}")
+        raise DataError(f"{where} is not a dict of {', '.join(wanted)}")
     images, labels, names = (content[key] for key in wanted)
     if isinstance(labels, list) and all(type(label) is int for label in labels):
         labels = np.array(labels)
@@ -160,7 +160,7 @@ _SOURCE = Source(
     forms=(_pickles, _class_folders, _lists),
     archives=re.compile(r"mini", re.IGNORECASE),
     parts=class_folders.SPLIT_FOLDERS,
-    wanted="class folders (train/n01532829/..., or n01532829/... alone), or train.csv, val.csv and "
+    wanted="class folders (train/n01532829/..., or just n01532829/...), or train.csv, val.csv and "
     "test.csv beside the images they list, or Gidaris's miniImageNet_category_split_*.pickle: "
     "in a directory, in a tar or zip, or in a directory of such archives",
 )

@@ -3,8 +3,8 @@
 Lake et al. (2015), "Human-level concept learning through probabilistic program induction", in the
 split of Snell et al. (2017), "Prototypical Networks for Few-shot Learning", after Vinyals et al.
 (2016): 1,028 characters for training, 172 for validation (five whole alphabets), 423 for testing.
-A class is a character. Those papers also take each character turned by 90, 180 and 270 degrees for
-three further classes; here that is not done.
+A class is a character. Those papers also make three more classes of each character, turned by 90,
+180 and 270 degrees; here that is not done.
 """
 
 import functools
@@ -25,7 +25,7 @@ from sib_jax.data.split import DataSet
 def load(
     data_dir: str | Path, *, image_size: int = 32, standard_split: StandardSplit = OMNIGLOT
 ) -> DataSet:
-    """Omniglot from a directory or an archive, whose form is found out.
+    """Omniglot from a directory or an archive, whose form is detected.
 
     The forms are
     - the folders of the official archives (images_background/<alphabet>/<character>/<file> and
@@ -35,7 +35,7 @@ def load(
       file_format="array_record". TensorFlow is not needed.
     A class is named <alphabet>/<character>. Classes are stored in sorted order, and the images of
     a class in the order of their file names. tensorflow-datasets keeps no file names of `omniglot`:
-    its images stand in the order in which it stored them.
+    its images keep the order in which it stored them.
 
     Args:
       data_dir: directory, tar or zip that holds any of these, or a directory of such archives.

@@ -33,7 +33,7 @@ class ImageFiles(NamedTuple):
     Attributes:
       files: where they are.
       layout: split -> class -> names, all in the order in which they are stored.
-      lists: the files that say so, where there are any.
+      lists: the files that list them, where there are any.
     """
 
     files: Files
@@ -97,7 +97,7 @@ def _describe(
     examples: Mapping[str, Sized],
     files: Mapping[str, Sequence[str]],
 ) -> None:
-    """Closes a split of so many examples of each class; `files` may be of none."""
+    """Closes a split of the given examples of each class; `files` may name none."""
     labels = np.repeat(np.arange(len(examples)), [len(of) for of in examples.values()])
     names = [f"{c}/{PurePosixPath(name).name}" for c, of in files.items() for name in of]
     writer.describe(split, labels, list(examples), names)

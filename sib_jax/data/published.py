@@ -1,4 +1,4 @@
-"""Published data sets, of a standard split: a copy is found in any of its forms, and prepared."""
+"""Published data sets with a standard split: a copy is found in any of its forms, and prepared."""
 
 import dataclasses
 import functools
@@ -92,7 +92,7 @@ def load(
     """
     if not data_dir:
         raise DataError(
-            f"where is {standard.title}? Say it with --data_dir=DIR: {source.wanted}. "
+            f"where is {standard.title}? Give --data_dir=DIR: {source.wanted}. "
             f"To get it, {standard.obtain}. {EMBEDDED}"
         )
     path = given(data_dir, "a directory or an archive")
@@ -129,7 +129,7 @@ def arrange(
 ) -> dict[str, dict[str, list[str]]]:
     """The image files by split and class, in the standard order, of a complete copy.
 
-    Classes stand in sorted order, and images in the order of their file names: whatever the form
+    Classes are in sorted order, and images in the order of their file names: whatever the form
     of the copy, equal images get equal rows. An unknown class that is in no split is left out.
 
     Args:
@@ -192,7 +192,7 @@ def arrange_arrays(
 
 
 def check(counts: Mapping[str, Mapping[str, int]], standard: StandardSplit, where: str) -> None:
-    """Whether a copy is complete and unmixed.
+    """Checks that a copy is complete and not mixed up.
 
     Args:
       counts: train, val and test, and base_val and base_test where there are such -> class ->
@@ -210,7 +210,7 @@ def check(counts: Mapping[str, Mapping[str, int]], standard: StandardSplit, wher
         for name in classes:
             if name not in home:
                 raise DataError(
-                    f"{where}: {split} holds the class {name!r}, which is none of "
+                    f"{where}: {split} holds the class {name!r}, which is not one of "
                     f"{standard.title}'s {len(home)}; the data set `folder` takes any classes"
                 )
             if home[name] != belongs:

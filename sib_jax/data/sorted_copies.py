@@ -10,11 +10,11 @@ from pathlib import Path
 from sib_jax.data.errors import DataError
 from sib_jax.runtime import files
 
-UNSURE = "unsure"  # the folder of images that no class is sure of
+UNSURE = "unsure"  # the folder of images whose class is not sure enough
 
 
 def of_system(name: str) -> str:
-    """A pattern of what no folder's name has, on the system that `os.name` calls so."""
+    """A pattern of what a folder's name cannot have, on the system that `os.name` calls `name`."""
     return r'[<>:"/\\|?*\x00-\x1f]|[. ]+$' if name == "nt" else r"[/\\\x00]"
 
 
@@ -22,24 +22,24 @@ _NO_NAME = of_system(os.name)
 
 
 def check(place: str, given: Iterable[str]) -> None:
-    """Whether copies can go to a folder; makes nothing.
+    """Checks that copies can go to a folder; makes nothing.
 
     Args:
       place: the folder; it is new, or empty.
       given: folders of images, where copies would be found as images again.
 
     Raises:
-      DataError: it holds something, or lies in one of those folders.
+      DataError: it holds something, or is in one of those folders.
       FileError: it cannot be made.
     """
     whole = Path(os.path.realpath(place))
     files.check_folder(whole)
     if whole.is_dir() and any(whole.iterdir()):
-        raise DataError(f"{files.shown(place)} holds files already: name a new folder for copies")
+        raise DataError(f"{files.shown(place)} already holds files: name a new folder for copies")
     for folder in given:
         if os.path.isdir(folder) and whole.is_relative_to(os.path.realpath(folder)):
             raise DataError(
-                f"{files.shown(place)} lies in {files.shown(folder)}, where the copies would be "
+                f"{files.shown(place)} is in {files.shown(folder)}, where the copies would be "
                 "sorted again next time: name a folder elsewhere"
             )
 
@@ -47,8 +47,8 @@ def check(place: str, given: Iterable[str]) -> None:
 def write(place: str, images: Sequence[str], folders: Sequence[str]) -> None:
     """Copies each image, with its times, to its folder: all of them, or none where one fails.
 
-    Of those in a folder that have one name, all but the first get a number. What no folder can be
-    named is replaced: copies of the class Greek/alpha are in Greek_alpha.
+    Of those in a folder that have the same name, all but the first get a number. What a folder's
+    name cannot have is replaced: copies of the class Greek/alpha are in Greek_alpha.
 
     Args:
       place: what `check` accepts.
@@ -73,7 +73,7 @@ def write(place: str, images: Sequence[str], folders: Sequence[str]) -> None:
 
 
 def _folder_names(wanted: Iterable[str]) -> dict[str, str]:
-    """What each is named on disk: one folder below the place, and another for each of them."""
+    """The name of each on disk: a single folder below the place, and a different one for each."""
     found: dict[str, str] = {}
     taken: set[str] = set()
     for name in dict.fromkeys(wanted):

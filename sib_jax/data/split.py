@@ -1,6 +1,6 @@
 """What a data set is: three splits of disjoint classes, each of images, labels and class names.
 
-In the place of images there may be features that another model computed.
+Instead of images there may be features that another model computed.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ class _Classes:
     class_names: tuple[str, ...]
 
     def __repr__(self) -> str:
-        """In a line, without the arrays' contents."""
+        """In one line, without the arrays' contents."""
         sizes = f"{len(self.class_names)} classes, {len(self.labels)} examples"
         return f"{type(self).__name__}({sizes})"
 

@@ -19,7 +19,7 @@ StateDict = Mapping[str, np.ndarray]
 
 
 def read_backbone(path: str | os.PathLike[str], *, image_size: int = 80) -> tuple[Backbone, Any]:
-    """`load_backbone`, but for the `Backbone` itself in place of its `apply`."""
+    """As `load_backbone`, with the `Backbone` itself in place of its `apply`."""
     state = part(path, "netFeat")
     with naming(path):
         backbone = backbones.make(names.infer_backbone(state), image_size=image_size)
@@ -28,10 +28,10 @@ def read_backbone(path: str | os.PathLike[str], *, image_size: int = 80) -> tupl
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """What is wrong with what a file holds is said of the file."""
+    """Names the file in errors about what it holds."""
     try:
         yield
-    # Of a network that cannot be made for such images, too.
+    # Also where such a network cannot be made for such images.
     except (ValueError, TypeError) as error:
         raise StateDictError(f"{path}: {error}") from None
 

@@ -38,7 +38,7 @@ _LEAVES = {
 
 
 class StateDictError(UserError):
-    """The state dict is none of the official code's; the message says what it lacks."""
+    """The state dict is not one of the official code's; the message says what it lacks."""
 
 
 def variables_from_official(backbone: backbones.Backbone, state: State) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def infer_backbone(state: State) -> str:
       A name for `backbones.make`.
 
     Raises:
-      StateDictError: it is no backbone of the official code.
+      StateDictError: it is not a backbone of the official code.
     """
     state = _plain(state)
     filters = tuple(
@@ -110,8 +110,8 @@ def infer_backbone(state: State) -> str:
     if blocks and "bn1.weight" in state and state["bn1.weight"].size % 64 == 0:
         return f"wrn_{6 * blocks + 4}_{state['bn1.weight'].size // 64}"
     raise StateDictError(
-        "no backbone of the official code: neither the convolutions conv_blocks.0 to 3 of "
-        f"ConvNet_4_64 nor block1 and bn1 of WideResNet among {listed(sorted(state))}"
+        "not a backbone of the official code: neither the convolutions conv_blocks.0 to 3 of "
+        f"ConvNet_4_64 nor block1 and bn1 of WideResNet are among {listed(sorted(state))}"
     )
 
 

@@ -45,7 +45,7 @@ _STORAGES = {
 
 
 class TorchFileError(UserError):
-    """The file is missing, damaged, or no PyTorch file."""
+    """The file is missing, damaged, or not a PyTorch file."""
 
 
 class UnsafeFileError(TorchFileError):
@@ -64,7 +64,7 @@ def read(path: str | os.PathLike[str]) -> Any:
 
     Raises:
       UnsafeFileError: the file names something other than tensors and plain values.
-      TorchFileError: the file is missing, damaged, or no PyTorch file.
+      TorchFileError: the file is missing, damaged, or not a PyTorch file.
     """
     path = os.path.expanduser(path)
     where = shown(path)
@@ -83,10 +83,12 @@ def read(path: str | os.PathLike[str]) -> Any:
     except OSError as error:
         raise TorchFileError(f"{where} cannot be read: {error.strerror or error}") from error
     except MemoryError as error:
-        raise TorchFileError(f"{where} is too large for the memory there is") from error
+        raise TorchFileError(f"{where} is too large for the available memory") from error
     except Exception as error:  # a damaged pickle fails in any way there is
         reason = plain_pickle.reason(error)
-        raise TorchFileError(f"{where} is damaged or no file of torch.save ({reason})") from error
+        raise TorchFileError(
+            f"{where} is damaged or not a file of torch.save ({reason})"
+        ) from error
 
 
 def _check_regular(path: str | os.PathLike[str], where: str) -> None:
@@ -122,7 +124,7 @@ class _Content:
         self._budget = Budget(_COPIES * size + 1000)
 
     def read(self, file: BinaryIO) -> Any:
-        """The pickle where `file` stands."""
+        """The pickle at the current position of `file`."""
         return plain_pickle.load(
             file,
             self._size,
@@ -146,14 +148,14 @@ class _Content:
         raise UnsafeFileError(
             f"{self._where} wants to use {plain_pickle.brief(f'{module}.{name}')[1:-1]}, which is "
             "refused: only tensors and plain values are read, nothing is run. If you trust the "
-            "file, load it where torch is and save the weights alone: "
+            "file, load it where torch is installed and save only the weights: "
             "torch.save(model.state_dict(), 'weights.pth')"
         )
 
     def persistent_load(self, pid: Any) -> _Storage:
         if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage"):
             raise TorchFileError(
-                f"{self._where} refers to {plain_pickle.brief(pid)}, which is no tensor storage"
+                f"{self._where} refers to {plain_pickle.brief(pid)}, which is not a tensor storage"
             )
         kind, key, count = pid[1], pid[2], pid[4]
         if not isinstance(kind, _Type) or not isinstance(count, int) or count < 0:
@@ -192,7 +194,7 @@ class _Content:
 
 
 def _drop_state(made: Any, state: Any) -> None:
-    """A state_dict has one: versions of its modules, which no weight depends on."""
+    """Ignores the state of a state_dict: versions of its modules, which no weight depends on."""
     if not isinstance(made, collections.OrderedDict) or not isinstance(state, dict):
         raise PickleError("a state of something that has none")
 
@@ -257,16 +259,16 @@ def _read_zip(file: BinaryIO, size: int, where: str) -> Any:
 
 def _read_legacy(file: BinaryIO, size: int, where: str) -> Any:
     if file.read(1) != b"\x80":  # before all of a large file is read
-        raise PickleError("it begins with no pickle")
+        raise PickleError("it does not begin with a pickle")
     file.seek(0)
     file = io.BytesIO(file.read())
 
     def no_storage(kind: str, key: str, count: int) -> _Storage:
-        raise TorchFileError(f"{where} is no file of torch.save")
+        raise TorchFileError(f"{where} is not a file of torch.save")
 
     plain = _Content(where, size, no_storage)
     if plain.read(file) != _MAGIC:
-        raise TorchFileError(f"{where} is no file of torch.save")
+        raise TorchFileError(f"{where} is not a file of torch.save")
     plain.read(file)  # the protocol's version
     system = plain.read(file)
     little = sys.byteorder == "little"
@@ -274,7 +276,7 @@ def _read_legacy(file: BinaryIO, size: int, where: str) -> Any:
         little = bool(system.get("little_endian", little))
     start = file.tell()
 
-    # The data stand behind the pickle that describes them: it is read twice, first for the types.
+    # The data come after the pickle that describes them: it is read twice, first for the types.
     wanted: dict[str, tuple[str, int]] = {}
 
     def note(kind: str, key: str, count: int) -> _Storage:
@@ -300,7 +302,7 @@ def _read_legacy(file: BinaryIO, size: int, where: str) -> Any:
 
 
 class _Sketch(_Content):
-    """Goes through a pickle for its storages alone; tensors are left empty."""
+    """Goes through a pickle for its storages only; tensors are left empty."""
 
     def tensor(self, *_: Any) -> None:
         """None: the data are not read yet."""

@@ -1,7 +1,7 @@
-"""Imported before all else: where this process is the command, it starts anew and is watched here.
+"""Imported before all else: where this process is the command, it is restarted and watched here.
 
-Python imports the package, and so JAX, before the first line of `sib_jax.main`: a new start for
-huge pages comes before that, and Ctrl-C is answered from here on.
+Python imports the package, and so JAX, before the first line of `sib_jax.main`: a restart for huge
+pages comes before that, and Ctrl-C is answered from here on.
 """
 
 import os

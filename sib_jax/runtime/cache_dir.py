@@ -1,4 +1,4 @@
-"""Where everything lies that is made once: prepared data, features, compiled programs."""
+"""Where everything that is made once is kept: prepared data, features, compiled programs."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ class CacheError(UserError):
 
 
 def cache_dir() -> Path:
-    """Folder of all that is prepared once: $SIB_JAX_CACHE, else sib_jax in the user's cache.
+    """The folder for all that is made once: $SIB_JAX_CACHE, else sib_jax in the user's cache.
 
     Raises:
       CacheError: the user has no home folder.

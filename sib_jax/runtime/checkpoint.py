@@ -1,4 +1,4 @@
-"""Checkpoints of a stage, with orbax: a job started again goes on from the last that is whole.
+"""Checkpoints of a stage, with orbax: a job started again goes on from the last intact one.
 
 Orbax finds no error in a file whose bytes have changed, and gives the wrong values. So the size
 and checksum of every file are kept in the checkpoint, and compared before anything is read.
@@ -22,7 +22,7 @@ from sib_jax.errors import UserError
 from sib_jax.runtime import devices, files
 from sib_jax.runtime.console import log
 
-_KEPT = 2  # the one before is gone on from where the last is damaged
+_KEPT = 2  # the one before is used where the last is damaged
 _SUMS = "checksums.json"
 _LATER = ("_CHECKPOINT_METADATA", "commit_success.txt")  # written last; no value depends on them
 # What orbax and tensorstore say, whose errors have no number.
@@ -71,7 +71,7 @@ class Checkpoints:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Where the loop failed, that is what is told, and not what it did to a checkpoint.
+        # Where the loop failed, its own error is reported, not what that did to a checkpoint.
         with contextlib.suppress(files.FileError) if error else contextlib.nullcontext():
             try:
                 with self._saving():
@@ -82,13 +82,13 @@ class Checkpoints:
     def restore(self, like: Any) -> tuple[int, Any] | None:
         """The step and state saved last, or None.
 
-        A checkpoint that is damaged is put aside, and the one before it taken; a log line says so.
+        A damaged checkpoint is put aside, and the one before it is used; a log line says so.
 
         Args:
           like: a state of the same structure, shapes and types.
 
         Raises:
-          CheckpointError: it is of other shapes.
+          CheckpointError: it has other shapes.
         """
         like, damaged = devices.to_host(like), False
         while (step := self._manager.latest_step()) is not None:
@@ -100,14 +100,14 @@ class Checkpoints:
             devices.once(_put_aside, self._directory / str(step), reason or "another process's")
             self._manager.reload()
         if damaged:
-            log.warning("no checkpoint in %s can be read: the stage begins anew", self._directory)
+            log.warning("no checkpoint in %s can be read: the stage starts over", self._directory)
         return None
 
     def save(self, step: int, state: Any) -> None:
         """Saves `state` (a pytree of arrays) as that of `step`, in the background.
 
         Raises:
-          FileError: this one, or the one before it, cannot be written; older ones are there still.
+          FileError: this one, or the one before it, cannot be written; older ones are still there.
         """
         state = devices.to_host(state)
         with self._saving():
@@ -138,11 +138,11 @@ class Checkpoints:
                 raise CheckpointError(
                     f"{files.shown(self._directory)} holds checkpoints of other parameters: {name} "
                     f"has shape {np.shape(leaf)}, but {np.shape(other)} is wanted; delete that "
-                    "folder to train anew"
+                    "folder to train again"
                 )
 
     def _seal(self) -> None:
-        """Adds checksums to what orbax has written and is about to give its name."""
+        """Adds checksums to what orbax has written and is about to rename into place."""
         if not devices.is_main():
             return
         for folder in self._directory.iterdir():
@@ -195,14 +195,14 @@ def _damage(folder: Path) -> str:
 
 
 def _put_aside(folder: Path, reason: str) -> None:
-    """A damaged checkpoint keeps its bytes, under a name that is no step."""
+    """Renames a damaged checkpoint to what is not a step; it keeps its bytes."""
     aside = folder.with_name(f"damaged-{folder.name}")
     with files.writing(folder):
         if os.path.lexists(aside):
             files.put_aside(aside)
         folder.rename(aside)
     log.warning(
-        "the checkpoint of step %s is damaged (%s): it is left out, and now called %s",
+        "the checkpoint of step %s is damaged (%s): it is skipped and was renamed to %s",
         *(folder.name, reason, files.shown(aside)),
     )
 
@@ -215,7 +215,7 @@ def _as_file_error(directory: Path, error: Exception) -> Exception:
     known = OSError(number, os.strerror(number)) if number else OSError(files.one_line(error))
     remedy = "free some space there" if number in files.FULL else "mend that"
     return files.file_error(
-        directory, known, f"{remedy}, and the same command goes on from the checkpoint before"
+        directory, known, f"{remedy}, and the same command goes on from the previous checkpoint"
     )
 
 

@@ -22,28 +22,28 @@ def start() -> None:
     log.handlers[:] = [_Output()]
     log.setLevel(logging.INFO)
     log.propagate = False
-    # Orbax tells of every file there, and gives the traceback of each error that it raises too.
+    # Orbax reports every file there, and the traceback of each error that it raises as well.
     absl.logging.set_verbosity(absl.logging.FATAL)
 
 
 def write_any_character() -> None:
-    """Standard output has escapes for what its encoding lacks; a pipe on Windows lacks much."""
+    """Standard output escapes what its encoding lacks, which for a pipe on Windows is much."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def only_warnings() -> None:
-    """From here on neither log lines nor progress, but warnings."""
+    """From here on shows only warnings: no other log lines, and no progress."""
     log.setLevel(logging.WARNING)
 
 
 def close_output() -> None:
-    """What is still written to standard output goes nowhere, and is no error."""
+    """Drops what is still written to standard output, without an error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Output(logging.Handler):
-    """Lines on standard output. Where that takes no more, work goes on: its results are files."""
+    """Lines on standard output. If that takes no more, work goes on: its results are files."""
 
     lost = False
 
@@ -63,7 +63,7 @@ class _Output(logging.Handler):
 
 
 def output_lost() -> bool:
-    """Whether log lines could not be written, but for a reader that has read enough."""
+    """Whether log lines could not be written, other than to a reader that has read enough."""
     return any(isinstance(handler, _Output) and handler.lost for handler in log.handlers)
 
 

@@ -25,7 +25,7 @@ def join(address: str | None = None, count: int | None = None, index: int | None
     """Joins this process to the others of the run; before any other use of JAX.
 
     Args:
-      address: host:port of the first process; this and all else is found out where JAX knows how
+      address: host:port of the first process; this and the rest are detected where JAX knows how
         (TPU pods, Slurm, Open MPI, Kubernetes).
       count: number of processes.
       index: of this process.
@@ -36,13 +36,13 @@ def join(address: str | None = None, count: int | None = None, index: int | None
         jax.distributed.initialize(address, count, index)
     except ValueError as error:
         raise UserError(
-            f"--distributed: {error} JAX found no cluster here that says so; give "
+            f"--distributed: {error} JAX detected no cluster that provides it; give "
             "--coordinator_address=HOST:PORT, --process_count and --process_id"
         ) from error
 
 
 def rounding() -> tuple[str, ...]:
-    """What decides how numbers are rounded here, but for the version of JAX: one thing on a CPU."""
+    """What decides how numbers are rounded here, apart from JAX's version; one item on a CPU."""
     backend, precision = jax.default_backend(), jax.config.values["jax_default_matmul_precision"]
     if backend == "cpu":
         return (backend,)
@@ -55,7 +55,7 @@ def described() -> str:
     found = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
     processes = jax.process_count()
     return f"{found} ({jax.default_backend()})" + (
-        f", of {processes} processes" if processes > 1 else ""
+        f", in {processes} processes" if processes > 1 else ""
     )
 
 
@@ -87,7 +87,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def filled(batch: int) -> int:
-    """The smallest batch that is not below `batch` and gives every device the same work."""
+    """The smallest batch of at least `batch` that gives every device the same work."""
     return math.ceil(batch / jax.device_count()) * jax.device_count()
 
 
@@ -111,13 +111,13 @@ def to_all(tree: Any, mesh: Mesh) -> Any:
 def shared(tree: Any, mesh: Mesh) -> Any:
     """`to_all` for what is large and only read: all CPU devices look at one copy in memory.
 
-    An array that stands in several places of the tree is put there once.
+    An array that is in several places of the tree is put there once.
     """
     leaves, structure = jax.tree.flatten(tree)
     once = {id(leaf): leaf for leaf in leaves}
     on_cpu = jax.process_count() == 1 and mesh.devices.flat[0].platform == "cpu"
     if on_cpu and mesh.size > 1:
-        # What a JAX array holds lies where XLA can use it in place, on every device.
+        # What a JAX array holds is where XLA can use it in place, on every device.
         once = {name: np.asarray(jax.numpy.asarray(leaf)) for name, leaf in once.items()}
     there = to_all(once, mesh)
     return jax.tree.unflatten(structure, [there[id(leaf)] for leaf in leaves])
@@ -151,7 +151,7 @@ def everywhere(flags: bool | Sequence[bool]) -> np.ndarray:
 
 
 def not_alike(told: Mapping[str, str]) -> list[str]:
-    """The names of what is not told alike in all processes; "names" where these are others."""
+    """The names of what differs between processes; "names" where the names themselves do."""
     names = sorted(told)
     if not _alike([repr(names)]).all():  # arrays of other lengths could not be gathered
         return ["names"]
@@ -162,7 +162,7 @@ def not_alike(told: Mapping[str, str]) -> list[str]:
 def _alike(texts: Sequence[str]) -> np.ndarray:
     digests = [hashlib.sha256(text.encode()).digest() for text in texts]
     mine = np.frombuffer(b"".join(digests), np.uint8).reshape(len(texts), -1)
-    # What another finds unlike its own is so for all.
+    # A difference that one process finds counts for all.
     return everywhere((multihost_utils.process_allgather(mine) == mine).all(axis=(0, 2)))
 
 
@@ -170,7 +170,7 @@ def seen_everywhere(path: Path) -> bool:
     """Whether every process sees a file that the main one has written."""
     if jax.process_count() == 1:
         return True
-    # A network's file system may be late to tell; listing the folder makes it ask.
+    # A network file system may show a file late; listing the folder makes it look again.
     for _ in range(_PATIENCE):
         if path.parent.is_dir() and path.name in os.listdir(path.parent):
             break

@@ -42,7 +42,7 @@ _REMEDIES = {
     errno.EROFS: "choose a folder on a disk that can be written to",
     errno.EIO: "the disk reports an error: check it, or choose a folder on another one",
     errno.ENAMETOOLONG: "choose a shorter path",
-    errno.EISDIR: "choose a path that is no folder",
+    errno.EISDIR: "choose a path that is not a folder",
     errno.ELOOP: "its links lead in a circle: choose another path",
 }
 
@@ -113,7 +113,7 @@ def make_folder(path: StrPath) -> Path:
 
 
 def check_file(path: StrPath) -> None:
-    """Whether a file can be written, or written anew; nothing is.
+    """Checks that a file can be written, or replaced; writes nothing.
 
     Raises:
       FileError: it cannot; one line names it, the reason and what to do.
@@ -124,14 +124,14 @@ def check_file(path: StrPath) -> None:
 
 
 def check_folder(path: StrPath, below: str = "") -> None:
-    """Whether a folder is there and can be written to, or can be made; nothing is.
+    """Checks that a folder is there and can be written to, or can be made; makes nothing.
 
     Args:
       path: of the folder.
       below: the longest path that will be used below it.
 
     Raises:
-      FileError: it is not, and cannot; one line names it, the reason and what to do.
+      FileError: neither is so; one line names it, the reason and what to do.
     """
     with writing(path):
         place = Path(path).absolute()
@@ -143,7 +143,8 @@ def check_folder(path: StrPath, below: str = "") -> None:
             place = place.parent
         if place.is_symlink() and not place.exists():
             raise OSError(
-                errno.EINVAL, f"{shown(place)} is a link to {shown(os.readlink(place))}, not there"
+                errno.EINVAL,
+                f"{shown(place)} is a link to {shown(os.readlink(place))}, which is missing",
             )
         if not place.is_dir():
             raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -205,7 +206,7 @@ def temporary_folder(place: Path) -> Iterator[Path]:
 
 
 def put_aside(path: Path) -> None:
-    """Removes a file, link or folder, in whose place nothing half-removed is ever seen."""
+    """Removes a file, link or folder, which is never seen there half removed."""
     aside = _temporary_name(path)
     path.rename(aside)
     _remove(aside)
@@ -305,7 +306,7 @@ def size_and_checksum(path: Path) -> list[int]:
 
 
 def damage(path: Path, size: int, crc: int) -> str:
-    """What of a file is not as it was written, in words; "" where nothing is.
+    """What has changed in a file since it was written, in words; "" where nothing has.
 
     Its content is read once per process, unless it changes.
 
@@ -316,7 +317,7 @@ def damage(path: Path, size: int, crc: int) -> str:
     if now.st_size != size:
         return f"{path.name} has {now.st_size:,} bytes, not {size:,}"
     if _checksum_of(path, now.st_ino, now.st_dev, now.st_mtime_ns) != crc:
-        return f"{path.name} has another checksum than when it was written"
+        return f"{path.name} has a different checksum than when it was written"
     return ""
 
 
@@ -342,12 +343,12 @@ def writing(path: StrPath, remedy: str = "") -> Iterator[None]:
         if "null" not in str(error) or isinstance(error, UserError):
             raise
         raise FileError(
-            f"{shown(path)} cannot be written: a path has no zero byte; choose another path"
+            f"{shown(path)} cannot be written: a path cannot hold a zero byte; choose another path"
         ) from error
 
 
 def unreadable(path: StrPath, error: OSError, remedy: str) -> str:
-    """That a file cannot be read, in one line: the path, the reason and what to do."""
+    """Says in one line that a file cannot be read: the path, the reason and what to do."""
     return f"{shown(path)} cannot be read: {_reason(error)}; {remedy}"
 
 
@@ -380,15 +381,20 @@ def listed(names: Sequence[StrPath]) -> str:
     return ", ".join(shown(name) for name in names[:_NAMED]) + more
 
 
+def counted(count: int, noun: str) -> str:
+    """Such as "1 image" and "2 images"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def why_lacking(folder: Path, lacks: str) -> str:
-    """In words, why a file is not in a folder: it `lacks` it, or is none."""
+    """In words, why a file is not in a folder: the folder `lacks` it, or is not one."""
     if folder.is_dir():
         return lacks
     return "is a file" if folder.exists() else "does not exist"
 
 
 def one_line(error: BaseException) -> str:
-    """What an error of somebody else says, in one line of reasonable length."""
+    """What an error of another library says, in one line of reasonable length."""
     lines = (str(error) or type(error).__name__).splitlines()
     return shown(lines[0] if len(lines[0]) <= 200 else f"{lines[0][:197]}...")
 
@@ -518,7 +524,7 @@ def _short(name: str) -> str:
 
 
 def _machine() -> str:
-    """Locks may be known to one machine alone, though a disk is shared by many."""
+    """Locks may be known to one machine only, though a disk is shared by many."""
     return f"{zlib.crc32(_nodename().encode('utf-8', 'replace')):08x}"
 
 

@@ -21,11 +21,11 @@ _KERNEL = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def restart_with(name: str, *, script: bool = False) -> None:
-    """Starts this process anew with that setting, where it helps and nobody has chosen another.
+    """Restarts this process with that setting, where it helps and nobody has chosen another.
 
     It keeps its number, its streams and its arguments. Nothing happens where `GLIBC_TUNABLES` is
     set, where the kernel gives huge pages to everyone or to no one, without glibc 2.35 or newer, or
-    where Python was not started as `python -m name`: a debugger, say, would be started anew too.
+    where Python was not started as `python -m name`: a debugger, say, would be restarted too.
 
     Args:
       name: the module that is run.

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: the stage at work saves a checkpoint and stops, and loses nothing.
+"""SIGTERM and Ctrl-C: the running stage saves a checkpoint and stops; nothing is lost.
 
 In a process of the command (`watch`) they are answered in seconds at any moment: a thread reads
 them, since Python calls its handlers between two of its own instructions, and so not while XLA
@@ -44,7 +44,7 @@ def status() -> int:
 def watch() -> None:
     """From here on a signal ends this process with one line, within a stage after a checkpoint.
 
-    For the command alone, in its main thread, and as early as can be; a second call does nothing.
+    For the command only, in its main thread, and as early as can be; a second call does nothing.
     """
     global _watching
     if not _watching:
@@ -53,8 +53,8 @@ def watch() -> None:
         # SIGINT would end this in a traceback. The thread, which inherits it, takes none either: a
         # signal that `held` holds back must not end there.
         _hold(True)
-        reading, writing = os.pipe()  # not inherited: gone where the process starts anew
-        if hasattr(os, "set_blocking"):  # Windows asks for it of sockets alone
+        reading, writing = os.pipe()  # not inherited: gone where the process restarts
+        if hasattr(os, "set_blocking"):  # Windows needs it for sockets only
             os.set_blocking(writing, False)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         for number in _SIGNALS:
@@ -74,7 +74,7 @@ def held() -> Iterator[None]:
 
 
 def goes_on_from(place: str, *, together: bool = False) -> None:
-    """What the last line says of where the same command goes on.
+    """Sets where, by the last line, the same command goes on from.
 
     Args:
       place: a folder, in words.
@@ -88,7 +88,7 @@ def goes_on_from(place: str, *, together: bool = False) -> None:
 def handled() -> Iterator[None]:
     """Within, the first SIGTERM or Ctrl-C only sets `requested`; a second Ctrl-C stops at once.
 
-    In another thread than the main one signals stay what they are: Python lets it change none.
+    Outside the main thread signals stay as they are: Python allows no change there.
     """
     global _requested, _stage
     _requested, _stage = False, True
@@ -148,6 +148,6 @@ def _nothing(_number: int, _frame: object) -> None:
 
 
 def _hold(back: bool) -> None:
-    """Signals come no more, or come again; on Windows they always do."""
+    """Blocks signals, or lets them come again; on Windows they always do."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK if back else signal.SIG_UNBLOCK, _SIGNALS)

@@ -1,4 +1,4 @@
-"""Compiled programs: kept on disk from one command to the next, and in memory not too many.
+"""Compiled programs: kept on disk from one command to the next, and not too many in memory.
 
 On Linux each maps some pages, and with more than `vm.max_map_count` mappings, 65,530 by default,
 the next program that is loaded ends the process with a segmentation fault: a job of 75 heads came
@@ -17,7 +17,7 @@ _LIMIT = Path("/proc/sys/vm/max_map_count")
 
 
 def keep() -> None:
-    """The next command starts at once: JAX's compilation cache, unless the user has placed it.
+    """Turns on JAX's compilation cache, unless the user has: the next command starts at once.
 
     Where nothing can be written to its folder, programs are compiled in every command.
     """
@@ -35,7 +35,7 @@ def keep() -> None:
 
 
 def make_room() -> None:
-    """Forgets all compiled programs where half of what may be mapped is; they compile anew.
+    """Drops all compiled programs once half of the mappings are used; they compile again.
 
     To be called where the programs so far have done their work. Nothing happens on other systems.
     """

@@ -22,5 +22,5 @@ class Stream(enum.IntEnum):
 
 def key(seed: int, stream: Stream) -> jax.Array:
     """The key of a stream; what is drawn from it folds its own numbers in."""
-    # Of others an episode would depend on which are drawn beside it (jax_default_prng_impl).
+    # With other kinds an episode would depend on those drawn beside it (jax_default_prng_impl).
     return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), int(stream))

@@ -54,7 +54,7 @@ def named_config(argv: Sequence[str]) -> str:
 
 
 def _configs(argv: Sequence[str]) -> Iterator[tuple[int, str, str]]:
-    """Where --config is given: the word, what stands in it before the name, and the name."""
+    """Where --config is given: the word, what comes before the name in it, and the name."""
     for i, word in enumerate(argv):
         if match := re.fullmatch(r"(--?config=)(.*)", word, re.DOTALL):
             yield i, match[1], match[2]
@@ -63,7 +63,7 @@ def _configs(argv: Sequence[str]) -> Iterator[tuple[int, str, str]]:
 
 
 def parted(given: str) -> tuple[str, str]:
-    """The file and the rest of FILE:ARGUMENT, the colon with the rest; C:\\ is no end of a file."""
+    """The file and the rest of FILE:ARGUMENT, the colon in the rest; that of C:\\ ends no file."""
     ends = [match.start() for match in re.finditer(":", given)]
     drive = 1 if re.match(r"[A-Za-z]:[\\/]", given) else 0
     for end in [*ends, len(given)]:
@@ -101,7 +101,7 @@ def _without_colon(path: Path) -> str:
     if ":" in near:
         raise UserError(
             f"--config={path} cannot be read from here, as a colon ends the name of a config file: "
-            "start the command in a folder on the way to it, or on its drive"
+            "start the command in the folder it is in, or on its drive"
         )
     return near
 

@@ -21,10 +21,10 @@ class Window:
 
         Args:
           directory: gets plugins/profile/<time>/, for TensorBoard, xprof or Perfetto; written by
-            the first process alone.
+            the first process only.
         """
         self._directory = directory
-        self._steps = 0  # the loop took so far
+        self._steps = 0  # that the loop took so far
         self._open = False
 
     def __enter__(self) -> Self:

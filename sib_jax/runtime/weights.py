@@ -38,7 +38,7 @@ def contents(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[
     stored = arrays.pop(_ABOUT, None)
     if stored is None:  # always written, so its entry in the zip's list is damaged
         raise WeightsError(
-            f"{path} is not a file of weights (.npz), or damaged: {_ABOUT} is missing"
+            f"{path} is not a file of weights (.npz), or is damaged: {_ABOUT} is missing"
         )
     try:
         found = json.loads(stored.tobytes())
@@ -47,7 +47,7 @@ def contents(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[
         reason = f"it is a {type(found).__name__}"
     except ValueError as error:
         reason = files.one_line(error)
-    raise WeightsError(f"{path} is damaged: {_ABOUT} in it is no JSON object ({reason})")
+    raise WeightsError(f"{path} is damaged: {_ABOUT} in it is not a JSON object ({reason})")
 
 
 def tree(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -67,7 +67,7 @@ def load(path: str | os.PathLike[str], like: Any) -> Any:
       like: a pytree of the wanted structure and shapes, arrays or `jax.ShapeDtypeStruct`s.
 
     Raises:
-      WeightsError: the file is no such file, or holds other names or shapes than wanted.
+      WeightsError: it is not such a file, or holds other names or shapes than wanted.
     """
     stored = _read(path)
     stored.pop(_ABOUT, None)
@@ -98,19 +98,19 @@ def _named(tree: Any) -> list[tuple[str, Any]]:
 
 def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     try:
-        # Opened here: numpy leaves a file open that is no whole zip.
+        # Opened here: numpy leaves a file open that is not a complete zip.
         with open(path, "rb") as raw:
             if not zipfile.is_zipfile(raw):  # which numpy would take for a pickle
-                raise ValueError("it is no whole zip file")
+                raise ValueError("it is not a complete zip file")
             raw.seek(0)
             with np.load(raw, allow_pickle=False) as file:
                 arrays = dict(file)
             if odd := [name for name, array in arrays.items() if isinstance(array, bytes)]:
-                raise ValueError(f"{odd[0]} in it is no array")
+                raise ValueError(f"{odd[0]} in it is not an array")
             return arrays
     except FileNotFoundError:
         raise WeightsError(f"{path} does not exist") from None
     except Exception as error:  # a damaged file fails in any way there is
         raise WeightsError(
-            f"{path} is not a file of weights (.npz), or damaged: {files.one_line(error)}"
+            f"{path} is not a file of weights (.npz), or is damaged: {files.one_line(error)}"
         ) from error

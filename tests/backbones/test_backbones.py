@@ -259,7 +259,7 @@ class TestOfficialNames:
         assert "has shape (64, 1, 3, 3), wanted (64, 3, 3, 3)" in str(error.value)
 
     def test_no_backbone(self):
-        with pytest.raises(ValueError, match=r"no backbone of the official code.* fc\.weight"):
+        with pytest.raises(ValueError, match=r"not a backbone of the official code.* fc\.weight"):
             official_names.infer_backbone({"fc.weight": np.zeros((3, 3))})
 
     @pytest.mark.parametrize("name", ["wrn_10_2", "conv4_128"])

@@ -79,8 +79,8 @@ def test_an_encoder_that_is_not_there_is_told(tmp_path):
     for name, message in {
         "none.py": r"none\.py defines no function encode\(images\)",
         "lacks.py": r"lacks\.py needs a_package_that_is_not_there, which is not installed",
-        "gone.py": r"gone\.py does not exist: an encoder is a Python file with a function encode",
-        "resnet50": r"resnet50 is neither: an encoder is a Python file .* or timm:MODEL",
+        "gone.py": r"gone\.py does not exist: give a Python file with a function encode",
+        "resnet50": r"resnet50 is not an encoder: give a Python file .* or timm:MODEL",
     }.items():
         with pytest.raises(EncoderError, match=message):
             open_encoder(str(tmp_path / name))
@@ -140,7 +140,7 @@ def test_a_model_of_timm_s_brings_its_own_preprocessing():
     np.testing.assert_allclose(encoder.features(images()), COLOURS)
     with pytest.raises(EncoderError, match="no model 'vit_tiny'; there are vit_small_patch14_din"):
         open_encoder("timm:vit_tiny")
-    with pytest.raises(EncoderError, match=r"resnet18\.offline cannot be had \(no network"):
+    with pytest.raises(EncoderError, match=r"resnet18\.offline cannot be fetched \(no network"):
         open_encoder("timm:resnet18.offline")
 
 

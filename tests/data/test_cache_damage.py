@@ -65,7 +65,7 @@ def test_a_damaged_copy_is_made_anew_and_said_so(name, damage, tmp_path, caplog)
         assert _load() == want
     (line,) = [record.getMessage() for record in caplog.records]
     assert str(folder) in line
-    assert line.endswith(": preparing it anew")
+    assert line.endswith(": preparing it again")
     assert name in line
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     caplog.clear()

@@ -102,7 +102,9 @@ def test_a_short_archive_is_refused(toy, tmp_path):
     with pytest.raises(DataError, match=r"python/test must hold images \[n, 3072\], n labels"):
         load(as_tar(tmp_path / "z.tar", members.items()))
     members["cifar-100-python/test"] = pickle.dumps({"data": 1})
-    with pytest.raises(DataError, match=r"python/test is no dict of data, fine_labels, filenames"):
+    with pytest.raises(
+        DataError, match=r"python/test is not a dict of data, fine_labels, filenames"
+    ):
         load(as_tar(tmp_path / "y.tar", members.items()))
 
 

@@ -141,19 +141,19 @@ LABELS = _arrays()["labels"]
         ({"features": np.zeros(40, np.float32)}, r"features must have shape \[n, d\], not \(40,\)"),
         ({"features": np.zeros((40, 0), np.float32)}, r"shape \[n, d\], not \(40, 0\)"),
         ({"features": np.zeros((40, 6), np.uint8)}, "float16, float32 or float64, not uint8"),
-        ({"features": np.zeros((39, 6))}, r"features of 39 rows, but labels have shape \(40,\)"),
+        ({"features": np.zeros((39, 6))}, r"features has 39 rows, but labels has shape \(40,\)"),
         ({"features": np.zeros((0, 6)), "labels": LABELS[:0]}, r"holds 0 classes \(none\)"),
-        ({"labels": LABELS[:, None]}, r"labels have shape \(40, 1\)"),
+        ({"labels": LABELS[:, None]}, r"labels has shape \(40, 1\)"),
         ({"labels": LABELS.astype(float)}, "whole numbers or strings, not float64"),
         ({"labels": LABELS > 3}, "whole numbers or strings, not bool"),
-        ({"labels": LABELS.astype(object)}, "labels is an array of Python's objects"),
-        ({"labels": np.array([b"\xff"] * 40)}, "labels holds what is no UTF-8"),
+        ({"labels": LABELS.astype(object)}, "labels is an array of Python objects"),
+        ({"labels": np.array([b"\xff"] * 40)}, "labels holds text that is not UTF-8"),
         ({"labels": np.arange(40)}, "class '.*' of train has 1 row, .*at least 2"),
         ({"labels": LABELS % 2}, r"holds 2 classes \(0, 1\), but needs at least 3"),
         ({"split": np.array(["train"] * 39)}, r"split has shape \(39,\), but there are 40 labels"),
         (
             {"split": np.array(["train", "dev"] * 20)},
-            "split holds 'dev', but knows only train, val",
+            "split holds 'dev', but must be one of train, val",
         ),
         ({"split": np.where(LABELS < 5, "train", "val")}, "no rows found for test"),
         ({"split": np.zeros(40)}, "split must be strings of shape"),
@@ -208,11 +208,11 @@ def test_files_that_are_none(tmp_path):
     (tmp_path / "empty.npz").touch()
     _error("empty.npz is empty", tmp_path / "empty.npz")
     (tmp_path / "text.npz").write_text("hello")
-    _error(r"text\.npz is damaged or no \.npz", tmp_path / "text.npz")
+    _error(r"text\.npz is damaged or not a \.npz", tmp_path / "text.npz")
     np.save(tmp_path / "one.npy", np.zeros(3))
-    _error(r"one\.npy is damaged or no \.npz", tmp_path / "one.npy")
+    _error(r"one\.npy is damaged or not a \.npz", tmp_path / "one.npy")
     np.savez(tmp_path / "x.npz", features=np.zeros((4, 2)))
-    _error("x.npz holds no array labels; wanted is", tmp_path / "x.npz")
+    _error("x.npz holds no array labels; expected", tmp_path / "x.npz")
     np.savez(tmp_path / "x.npz", a=np.zeros((4, 2)))
     _error("holds no array features and no array labels", tmp_path / "x.npz")
     whole = _file(tmp_path).read_bytes()
@@ -227,13 +227,13 @@ def test_files_that_are_none(tmp_path):
 def test_directories_that_do_not_fit(tmp_path):
     (tmp_path / "empty").mkdir()
     _error(r"holds no train_features\.npy and no train_labels\.npy", tmp_path / "empty")
-    _error("holds no val_labels.npy; wanted", _directory(tmp_path / "a", _without("val_labels")))
+    _error("holds no val_labels.npy; expected", _directory(tmp_path / "a", _without("val_labels")))
 
     def narrow(files):
         files["test_features"] = files["test_features"][:, :5]
 
     _error(
-        "one length d, but it is 6 in train, 6 in val, 5 in test",
+        "all have the same length d, but it is 6 in train, 6 in val, 5 in test",
         _directory(tmp_path / "b", narrow),
     )
 
@@ -246,9 +246,9 @@ def test_directories_that_do_not_fit(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     _error(r"train_features\.npy is damaged: its shape \(24, 6\) needs 576 bytes", path.parent)
     path.write_bytes(b"")
-    _error(r"train_features\.npy is damaged or no \.npy", path.parent)
+    _error(r"train_features\.npy is damaged or not a \.npy", path.parent)
     np.save(path, np.array([{}, {}]), allow_pickle=True)
-    _error(r"train_features\.npy is an array of Python's objects", path.parent)
+    _error(r"train_features\.npy is an array of Python objects", path.parent)
 
 
 def _without(name):

@@ -238,7 +238,7 @@ def _broken(root, toy, change):
         ),
         (
             lambda root: (root / "train/n00000004").rename(root / "train/fish"),
-            "train holds the class 'fish', which is none of toy-ImageNet's 7",
+            "train holds the class 'fish', which is not one of toy-ImageNet's 7",
         ),
         (
             lambda root: (root / "train/n00000004").rename(root / "n-other"),

@@ -40,8 +40,8 @@ def test_paths_that_are_none(name, tmp_path):
     _one_line("pipe is a pipe or device; --data_dir must be", load, tmp_path / "pipe")
     _one_line("/dev/zero is a pipe or device", load, "/dev/zero")
     _one_line("File name too long", load, tmp_path / ("x" * 300))
-    _one_line(r"a\\x00b is no path \(.*embedded null", load, f"{tmp_path}/a\0b")
-    _one_line("is no path.*home", load, "~nobody_of_that_name/x")
+    _one_line(r"a\\x00b is not a path \(.*embedded null", load, f"{tmp_path}/a\0b")
+    _one_line("is not a path.*home", load, "~nobody_of_that_name/x")
     _one_line(r"a\\nb does not exist", load, tmp_path / "a\nb")
     (tmp_path / "circle").symlink_to("circle")
     _one_line("circle cannot be read: .*symbolic links", load, tmp_path / "circle")
@@ -88,7 +88,7 @@ def test_a_file_that_vanishes(toy, tmp_path):
 def test_an_image_s_message_names_the_file_and_the_reason():
     for content, reason in (
         (b"", "it is empty"),
-        (b"hello", "it begins like no image of a known format"),
+        (b"hello", "it is not in a known image format"),
         (_png()[:-30], "truncated|broken"),
     ):
         said = _one_line(
@@ -136,7 +136,7 @@ def test_zeros_are_refused_before_they_are_unpacked(kind, tmp_path):
     else:
         as_tar(path, members, "w:gz")
     load = LOADERS["mini_imagenet"]
-    match = rf"x\.{kind} says that it holds more than 100 times its size"
+    match = rf"x\.{kind} claims to hold more than 100 times its size"
     assert _peak(_one_line, match, load, path) < 20_000_000
 
 

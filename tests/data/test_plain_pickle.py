@@ -112,7 +112,7 @@ def test_memory_and_time_are_bounded(name):
         except DataError as error:
             assert "\n" not in str(error)  # noqa: PT017
     else:
-        with pytest.raises(DataError, match=r"^x is damaged or no pickle") as raised:
+        with pytest.raises(DataError, match=r"^x is damaged or not a pickle") as raised:
             numpy_pickle.loads(HARD[name], "x")
         assert "\n" not in str(raised.value)
         assert len(str(raised.value)) < 300
@@ -145,7 +145,7 @@ def test_arrays_cannot_be_larger_than_the_file():
         b"(T\x10\x27\x00\x00" + b"a" * 10_000 + b"q\x05" + _array((10_000,), b"h\x05") * 200 + b"t",
     ]
     for content in huge:
-        with pytest.raises(DataError, match="x is damaged or no pickle"):
+        with pytest.raises(DataError, match="x is damaged or not a pickle"):
             numpy_pickle.loads(b"\x80\x02" + content + b".", "x")
 
 
@@ -169,7 +169,7 @@ def test_only_what_the_user_gives_is_called():
     def find(module, name):
         return collections.OrderedDict  # not wrapped: a value
 
-    with pytest.raises(PickleError, match="calls what is no function"):
+    with pytest.raises(PickleError, match="calls something that is not a function"):
         plain_pickle.load(io.BytesIO(b"ca\nb\n)R."), 8, find)
 
 

@@ -90,11 +90,15 @@ def test_any_value(made, in_a_head):
         (
             "tim.steps",
             "ten",
-            "tim.steps is 'ten', but must be 0 or more, a whole number (at most 100,000), or None",
+            "tim.steps is 'ten', but must be a whole number from 0 to 100,000, or None",
         ),
-        ("soft_kmeans.scale", -10.0, "soft_kmeans.scale is -10.0, but must be 0 or more"),
-        ("prototypical.scale", float("nan"), "prototypical.scale is nan, but must be 0 or more"),
-        ("snail.keys", (1, 2), "snail.keys is (1, 2), but must be a tuple of 3, each 0 or more"),
+        ("soft_kmeans.scale", -10.0, "soft_kmeans.scale is -10.0, but must be a number from 0"),
+        (
+            "prototypical.scale",
+            float("nan"),
+            "prototypical.scale is nan, but must be a number from 0",
+        ),
+        ("snail.keys", (1, 2), "snail.keys is (1, 2), but must be a tuple of 3, each a whole"),
         ("matching.full_context", 1, "matching.full_context is 1, but must be True or False"),
     ],
 )

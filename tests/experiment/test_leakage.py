@@ -129,9 +129,7 @@ def test_features_of_a_run_are_of_its_data(config, backbone, tmp_path, image_fol
     (changed / "train" / "train0").rename(changed / "test" / "train0")
     words = [f"--run={tmp_path}/run", f"--out={tmp_path}/x.npz", "--data_dir"]
     features.main([*words, str(image_folder)])
-    with pytest.raises(
-        SystemExit, match="have changed, so that its training classes may be others; for"
-    ):
+    with pytest.raises(SystemExit, match="have changed, so its training classes may differ; for"):
         features.main([*words, str(changed)])
 
 

@@ -16,8 +16,8 @@ from sib_jax.experiment import job
     ("field", "value", "message"),
     [
         ("ways", 5, "config.ways is 5, but must be at most 4, the number of classes in the val"),
-        ("ways", 1, "config.ways is 1, but must be 2 or more"),
-        ("shots", 0, "config.shots is 0, but must be 1 or more"),
+        ("ways", 1, "config.ways is 1, but must be a whole number from 2"),
+        ("shots", 0, "config.shots is 0, but must be a whole number from 1"),
         ("queries", 12, "config.shots + config.queries is 1 + 12, but class 'train0'"),
         (
             "backbone",
@@ -33,9 +33,9 @@ from sib_jax.experiment import job
         ),
         ("prior", "none", "config.prior is 'none', but must be gaussian where posterior=gaussian"),
         ("optimizer.name", "lion", "config.optimizer.name is 'lion', but must be one of adam, sgd"),
-        ("optimizer.lr", 0.0, "config.optimizer.lr is 0.0, but must be above 0"),
-        ("elbo.beta", -1.0, "config.elbo.beta is -1.0, but must be 0 or more"),
-        ("inner.steps", -1, "config.inner.steps is -1, but must be 0 or more"),
+        ("optimizer.lr", 0.0, "config.optimizer.lr is 0.0, but must be a number above 0"),
+        ("elbo.beta", -1.0, "config.elbo.beta is -1.0, but must be a number from 0"),
+        ("inner.steps", -1, "config.inner.steps is -1, but must be a whole number"),
         ("crop", 19, "config.crop is 19, but must be no larger than image_size=16"),
         (
             "pretrain.batch",
@@ -85,7 +85,7 @@ def test_a_start_of_other_classes_is_refused_before_decoding(config, tmp_path, m
 def test_an_unknown_field(config, tmp_path):
     with config.unlocked():
         config.inner.stepz = 3
-    with pytest.raises(UserError, match=r"config.inner.stepz; close to it: inner.steps"):
+    with pytest.raises(UserError, match=r"config.inner.stepz; similar: inner.steps"):
         job.run(config, tmp_path / "run")
 
 

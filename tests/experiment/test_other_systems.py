@@ -125,7 +125,7 @@ def test_a_config_below_a_folder_with_a_colon(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "a:b")
     assert shipped.with_config_file([f"--config={own}:x:y"]) == ["--config=own.py:x:y"]
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="start the command in a folder on the way to it"):
+    with pytest.raises(UserError, match="start the command in the folder it is in"):
         shipped.with_config_file(["--config", str(own)])
 
 

@@ -238,7 +238,9 @@ def test_without_a_run(episode):
         sib_jax.load(backbone="mini_imagenet-conv4_64", method="sib")
     with pytest.raises(UserError, match="'matching' is trained, so it needs a run"):
         sib_jax.load(backbone="mini_imagenet-conv4_64", method="matching")
-    with pytest.raises(UserError, match="a file nor a shipped backbone; there is cifar_fs-"):
+    with pytest.raises(
+        UserError, match="a file nor a shipped backbone; shipped backbones: cifar_fs-"
+    ):
         sib_jax.load(backbone="resnet")
     with pytest.raises(UserError, match="image_size must be a whole number, got '84'"):
         sib_jax.load(backbone="mini_imagenet-conv4_64", image_size="84")
@@ -350,7 +352,7 @@ def test_images_of_pillow_s_are_read_as_their_files_are(tmp_path):
         with Image.open(path) as image:
             found = prepare([image], 24, 3)[0]
         np.testing.assert_array_equal(found, wanted)
-    with pytest.raises(UserError, match="cannot be read: its pixels are no whole numbers"):
+    with pytest.raises(UserError, match="cannot be read: its pixels are not whole numbers"):
         prepare([Image.new("F", (9, 9))], 24, 3)
 
 
@@ -535,7 +537,7 @@ def test_an_encoder_that_changes_its_mind_is_told():
     images = np.zeros((40, 4, 4, 3), np.uint8)
     lengths = iter((3, 3, 5))
     found = sib_jax.load(encoder=lambda given: np.ones((len(given), next(lengths))))
-    with pytest.raises(DataError, match="features of several lengths: 3 and 5"):
+    with pytest.raises(DataError, match="features of different lengths: 3 and 5"):
         found.features(images)
 
 

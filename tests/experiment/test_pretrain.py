@@ -111,7 +111,9 @@ def test_phases_share_the_epochs_and_the_last_one_has_some(config, growth, epoch
 
 def test_shares_of_all_epochs_are_refused(config):
     config.pretrain.growth = ((16, 0.6), (24, 0.3), (28, 0.1))  # 1 - 1e-16 as a sum of floats
-    with pytest.raises(UserError, match=r"pretrain.growth .* must be shares of less than 1 in all"):
+    with pytest.raises(
+        UserError, match=r"pretrain.growth .* must be shares that sum to less than 1"
+    ):
         check(config)
 
 

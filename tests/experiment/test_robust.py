@@ -112,12 +112,12 @@ def places(tmp_path):
     return {
         "file": "file is a file, not a folder; choose another path",
         "file/below/it": "file is a file, not a folder; choose another path",
-        "dangling": f"is a link to {tmp_path / 'nowhere'}, not there; choose another path",
-        "dangling/below": f"is a link to {tmp_path / 'nowhere'}, not there; choose another path",
+        "dangling": f"is a link to {tmp_path / 'nowhere'}, which is missing; choose another path",
+        "dangling/below": f"link to {tmp_path / 'nowhere'}, which is missing; choose another path",
         "circle": "cannot be written: ",
         "n" * 300: "File name too long; choose a shorter path",
         "/".join(["n" * 200] * 20): "File name too long; choose a shorter path",
-        "zero\0byte": "a path has no zero byte",
+        "zero\0byte": "a path cannot hold a zero byte",
     }
 
 
@@ -167,7 +167,7 @@ def test_values_that_cannot_be_finished(config, tmp_path, monkeypatch, field, va
 
 def test_a_field_that_is_no_name(config, tmp_path):
     config.heads = (("a", {3: 4}),)
-    assert "config.heads: a has a field that is no name" in refused(config, tmp_path / "run")
+    assert "config.heads: a has a field that is not a name" in refused(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize(

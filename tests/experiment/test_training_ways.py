@@ -68,7 +68,7 @@ def test_sizes_that_do_not_fit_are_told_by_their_field(config, tmp_path):
     ("fields", "message"),
     [
         ({"method": "sib"}, r"sizes_in_turn has 5 ways, but SIB.* can only learn for 3 ways"),
-        ({"optimizer.ways": 5}, r"optimizer\.ways is 5, but must be 0 beside sizes_in_turn"),
+        ({"optimizer.ways": 5}, r"optimizer\.ways is 5, but must be 0 with sizes_in_turn"),
         (
             {"optimizer.sizes_in_turn": ((3, 1, 6), (50, 1, 6))},
             r"sizes_in_turn, of which ways is 50, but must be at most \d+, the number",

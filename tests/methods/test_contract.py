@@ -134,8 +134,8 @@ def test_an_entry_that_cannot_be_is_refused(name, given, make, message):
 @pytest.mark.parametrize(
     ("field", "good", "bad", "message"),
     [
-        ("ks", (4, 5), (1.5,), "config.mine.ks is (1.5,), but must be a tuple, each 0 or more"),
-        ("scale", 2.0, "zzz", "config.mine.scale is 'zzz', but must be 0 or more, a number"),
+        ("ks", (4, 5), (1.5,), "config.mine.ks is (1.5,), but must be a tuple, each a whole"),
+        ("scale", 2.0, "zzz", "config.mine.scale is 'zzz', but must be a number from 0"),
         ("kind", "far", "zzz", "config.mine.kind is 'zzz', but must be one of 'near', 'far'"),
     ],
 )

@@ -202,7 +202,7 @@ def test_wrong_sizes_and_damage_are_told(tmp_path):
     with pytest.raises(TorchFileError, match=r"cut\.pth"):
         torch_file.read(tmp_path / "cut.pth")
     (tmp_path / "text.pth").write_text("not a checkpoint")
-    with pytest.raises(TorchFileError, match="damaged or no file"):
+    with pytest.raises(TorchFileError, match="damaged or not a file"):
         torch_file.read(tmp_path / "text.pth")
     other = io.BytesIO()
     with zipfile.ZipFile(other, "w") as archive:

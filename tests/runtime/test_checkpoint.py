@@ -45,7 +45,7 @@ def test_one_of_other_shapes_is_told_and_stays(saved, tmp_path):
         checkpoints.restore(other)
     assert str(raised.value) == (
         f"{directory} holds checkpoints of other parameters: a has shape (2000,), but (2, 1000) "
-        "is wanted; delete that folder to train anew"
+        "is wanted; delete that folder to train again"
     )
     assert restored(directory) == 15
 
@@ -104,7 +104,7 @@ def test_where_none_can_be_read_the_stage_begins_anew(saved, tmp_path, caplog):
         flip(directory / step / "state" / "manifest.ocdbt")
     with caplog.at_level(logging.WARNING, "sib_jax"):
         assert restored(directory) is None
-    assert "the stage begins anew" in caplog.messages[-1]
+    assert "the stage starts over" in caplog.messages[-1]
 
 
 def test_a_checkpoint_without_checksums_is_damaged(saved, tmp_path):
@@ -127,7 +127,7 @@ def test_a_full_disk_is_one_line_and_the_older_one_stays(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert str(directory) in str(raised.value)
-    assert "goes on from the checkpoint before" in str(raised.value)
+    assert "goes on from the previous checkpoint" in str(raised.value)
     assert "\n" not in str(raised.value)
     assert restored(directory) == 5
     assert [p.name for p in directory.iterdir()] == ["5"]

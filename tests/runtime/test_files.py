@@ -130,9 +130,9 @@ def test_places_that_are_none(tmp_path):
         write_text(tmp_path / "file" / "a", "x")
     with pytest.raises(FileError, match=r"file is a file, not a folder"):
         files.make_folder(tmp_path / "file")
-    with pytest.raises(FileError, match="Is a directory; choose a path that is no folder"):
+    with pytest.raises(FileError, match="Is a directory; choose a path that is not a folder"):
         write_text(tmp_path, "x")
-    with pytest.raises(FileError, match=r"a path has no zero byte"):
+    with pytest.raises(FileError, match=r"a path cannot hold a zero byte"):
         write_text(tmp_path / "a\0b", "x")
     with pytest.raises(FileError, match="File name too long; choose a shorter path"):
         write_text(tmp_path / ("x" * 300), "x")

@@ -55,7 +55,7 @@ def test_without_a_command_it_says_what_there_is(capsys, words):
 
 
 def test_an_unknown_command_is_one_line():
-    with pytest.raises(SystemExit, match="unknown command 'eval'; there are train, predict"):
+    with pytest.raises(SystemExit, match="unknown command 'eval'; the commands are train, predict"):
         command.main(["eval"])
 
 

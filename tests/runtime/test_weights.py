@@ -95,8 +95,8 @@ def test_the_shipped_backbone_is_whole_and_fits_the_config_of_its_data_set():
 @pytest.mark.parametrize(
     ("about", "message"),
     [
-        ({"backbone": "conv9"}, r"b\.npz: no backbone of ours: unknown backbone 'conv9'"),
-        ({"preprocessing": None}, r"b\.npz: no backbone of ours"),
+        ({"backbone": "conv9"}, r"b\.npz: not a backbone of ours: unknown backbone 'conv9'"),
+        ({"preprocessing": None}, r"b\.npz: not a backbone of ours"),
     ],
 )
 def test_a_file_of_what_is_no_backbone(saved, tmp_path, about, message):

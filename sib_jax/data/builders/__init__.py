@@ -1,6 +1,6 @@
 """tensorflow-datasets builders of the data sets with a standard split; TensorFlow is not needed.
 
-Each is a package of tensorflow-datasets' own layout. For example:
+Each is a package in tensorflow-datasets' own layout. For example:
 
     from sib_jax.data.builders.cifar_fs.cifar_fs_dataset_builder import Builder
 

@@ -25,7 +25,7 @@ _COMPRESSED: Mapping[bytes, Callable[[Path], object]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ": lzma.open,
 }
-# No images or arrays of them become so many times smaller when they are packed, but zeros do.
+# Packing never makes images or arrays of them so many times smaller; it does that to zeros.
 _PACKED = 100
 _SMALL = 64 << 20  # bytes that anything may unpack to
 
@@ -82,7 +82,7 @@ class _Tar(_Archive):
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """Whether it ends as a tar does: `tarfile` takes a damaged header for its end.
+    """Checks that it ends as a tar does: `tarfile` takes a damaged header for its end.
 
     Raises:
       tarfile.ReadError: what follows the last member is neither its end nor that of the file.
@@ -98,7 +98,7 @@ def _check_end(tar: tarfile.TarFile) -> None:
 
 
 class _Bounded:
-    """A file that ends with an error where no honest archive of its size goes on."""
+    """A file that raises where it is read further than an honest archive of its size goes."""
 
     def __init__(self, file: BinaryIO, path: Path):
         self._file, self._path = file, path
@@ -169,14 +169,14 @@ def check_packed(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
 
 
 def open_archive(path: Path) -> Files:
-    """The files of a tar or zip; which of them it is, its content says.
+    """The files of a tar or zip; its content tells which of them it is.
 
     Raises:
       DataError: it is neither.
     """
     with reading(path):
         if not path.is_file():  # to open a pipe is to wait for its writer
-            raise DataError(f"{shown(path)} is no file")
+            raise DataError(f"{shown(path)} is not a file")
         if zipfile.is_zipfile(path):
             return _Zip(path)
         if _is_tar(path):
@@ -189,12 +189,12 @@ def _is_tar(path: Path) -> bool:
         with _unpacked(path) as file:
             tarfile.open(fileobj=cast(BinaryIO, _Bounded(file, path)), mode="r:").close()
     except OSError as error:
-        if error.errno is not None:  # else: it is damaged, or packed by nothing known
+        if error.errno is not None:  # else: it is damaged, or packed in an unknown way
             raise
         return False
     except DataError:
         raise
-    except Exception:  # whatever is no tar fails in any way there is
+    except Exception:  # what is not a tar fails in any way there is
         return False
     return True
 
@@ -210,14 +210,14 @@ def _unpacked(path: Path) -> BinaryIO:
 
 
 def _limit(packed: int) -> int:
-    """Bytes that so many packed ones may hold."""
+    """The most bytes that `packed` compressed ones may unpack to."""
     return _PACKED * packed + _SMALL
 
 
 def _too_packed(path: Path) -> DataError:
     return DataError(
-        f"{shown(path)} says that it holds more than {_PACKED} times its size, which no data do; "
-        "copy or download it again"
+        f"{shown(path)} claims to hold more than {_PACKED} times its size, which no real data set "
+        "does; copy or download it again"
     )
 
 

@@ -28,7 +28,7 @@ def find(files: Files, standard: StandardSplit) -> list[Found]:
       standard: its classes.
 
     Returns:
-      The images whose folder is a class, or lies in a folder of a split; none where no folder is a
+      The images whose folder is a class, or is in a folder of a split; none where no folder is a
       class.
     """
     home = standard.home()

@@ -18,7 +18,7 @@ from sib_jax.data.errors import DataError
 from sib_jax.data.reading.files import Files
 from sib_jax.runtime.files import shown
 
-_PLAUSIBLE = 20_000_000  # pixels that a WebP may have however short it is
+_PLAUSIBLE = 20_000_000  # pixels that a WebP may have, however small the file
 _PIXELS_OF_A_BYTE = 100  # photographs have 5 to 50
 _HEIF = {b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1")}
 
@@ -35,7 +35,7 @@ def decode(files: Files, targets: Mapping[str, np.ndarray]) -> None:
       targets: name of each file -> uint8 [size, size, channels] to fill; channels is 1 or 3.
 
     Raises:
-      DataError: a file is no image, or damaged; the message names it and the reason.
+      DataError: a file is not an image, or damaged; the message names it and the reason.
     """
     log.info("decoding %d images (once)", len(targets))
 
@@ -45,7 +45,7 @@ def decode(files: Files, targets: Mapping[str, np.ndarray]) -> None:
         out[:] = decode_one(io.BytesIO(read()), size, channels, files.path(name))
 
     cores = os.cpu_count() or 1
-    # Pillow decodes without Python's lock. The first error ends all: what has not begun is dropped.
+    # Pillow releases Python's lock while it decodes. The first error ends all: the rest is dropped.
     with (
         progress_line("decoding", len(targets)) as line,
         large_allowed(),
@@ -64,21 +64,21 @@ def decode(files: Files, targets: Mapping[str, np.ndarray]) -> None:
 
 
 def progress_line(what: str, count: int) -> tqdm.tqdm:
-    """Shows how many images are done, on a terminal alone."""
+    """Shows how many images are done, on a terminal only."""
     return tqdm.tqdm(
         None, what, count, unit=" images", disable=not sys.stderr.isatty(), leave=False
     )
 
 
 def large_allowed() -> warnings.catch_warnings:
-    """Around threads that call `decode_one`: filters of warnings are of the process, not theirs."""
+    """For use around threads that call `decode_one`: warning filters belong to the process."""
     return warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning)
 
 
 def _first_done(
     running: set[concurrent.futures.Future[None]], line: tqdm.tqdm
 ) -> set[concurrent.futures.Future[None]]:
-    """Waits until one or more are done; the others."""
+    """Waits until one or more are done, and returns the others."""
     done, rest = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
     for future in done:
         future.result()
@@ -109,7 +109,7 @@ def decode_whole(file: IO[bytes], name: str) -> Image.Image:
 
 
 def _opened(file: IO[bytes], name: str, use: Callable[[Image.Image], _T]) -> _T:
-    """What is made of an image, which is upright; errors in the user's terms."""
+    """What `use` makes of an image, turned upright; errors are in the user's terms."""
     try:
         _check_webp(file)
         with Image.open(file) as image:
@@ -126,7 +126,7 @@ def _opened(file: IO[bytes], name: str, use: Callable[[Image.Image], _T]) -> _T:
 
 
 def _check_webp(file: IO[bytes]) -> None:
-    """Refuses a WebP whose size is not that of its bytes: Pillow takes 8 bytes a pixel to open it.
+    """Refuses a WebP with too many pixels for its bytes: Pillow takes 8 bytes a pixel to open it.
 
     References:
       developers.google.com/speed/webp/docs/riff_container and RFC 6386, section 9.1.
@@ -153,15 +153,15 @@ def _reason(file: IO[bytes], error: Exception) -> str:
     if file.read(8) in _HEIF:
         return "it is HEIC: pip install pillow-heif"
     if isinstance(error, UnidentifiedImageError):  # whose own words name the buffer
-        return "it begins like no image of a known format"
+        return "it is not in a known image format"
     return shown(str(error) or type(error).__name__)
 
 
 def pixels_of(image: Image.Image) -> np.ndarray:
-    """An image of Pillow's of any mode as `decode_one` sees its file: uint8 [height, width, 3].
+    """A Pillow image of any mode, as `decode_one` reads its file: uint8 [height, width, 3].
 
     Raises:
-      ValueError: its pixels are no whole numbers.
+      ValueError: its pixels are not whole numbers.
     """
     return np.asarray(_rgb(ImageOps.exif_transpose(image)))
 
@@ -196,11 +196,11 @@ def _square(image: Image.Image, size: int) -> Image.Image:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode of Pillow's as RGB, transparency on white, 16 bits scaled to 8."""
+    """Any Pillow mode as RGB, transparency on white, 16 bits scaled to 8."""
     if image.mode == "RGB":
         return image
     if image.mode == "F":
-        raise ValueError("its pixels are no whole numbers: save it with 8 or 16 bits")
+        raise ValueError("its pixels are not whole numbers: save it with 8 or 16 bits")
     if image.mode.startswith("I"):
         values = np.asarray(image, np.float64)
         # "I" is 32 bits of anything: what ends at 255 has 8 of them.

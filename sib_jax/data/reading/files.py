@@ -129,7 +129,7 @@ def given(data_dir: str | os.PathLike[str], wanted: str) -> Path:
     Raises:
       DataError: it is neither, or cannot be read.
     """
-    if not os.fspath(data_dir):  # which Path takes for the folder at hand
+    if not os.fspath(data_dir):  # which Path takes for the current folder
         raise DataError(f"where are the data? --data_dir must be {wanted}")
     where = shown(data_dir)
     try:
@@ -140,7 +140,7 @@ def given(data_dir: str | os.PathLike[str], wanted: str) -> Path:
     except OSError as error:
         raise _unreadable(data_dir, error) from error
     except (RuntimeError, ValueError) as error:  # no such user; a zero byte
-        raise DataError(f"{where} is no path ({error}); --data_dir must be {wanted}") from error
+        raise DataError(f"{where} is not a path ({error}); --data_dir must be {wanted}") from error
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise DataError(f"{where} is a pipe or device; --data_dir must be {wanted}")
     return path
@@ -160,20 +160,20 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     except ValueError as error:
         if isinstance(error, DataError) or "null" not in str(error):
             raise
-        raise DataError(f"{shown(path)} is no path ({error})") from error
+        raise DataError(f"{shown(path)} is not a path ({error})") from error
     except MemoryError as error:
-        raise DataError(f"{shown(path)} is too large for the memory there is") from error
+        raise DataError(f"{shown(path)} is too large for the available memory") from error
 
 
 def content(path: Path) -> bytes:
     """The bytes of a regular file.
 
     Raises:
-      DataError: it is none, or cannot be read.
+      DataError: it is not one, or cannot be read.
     """
     with reading(path):
         if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe is to wait for its writer
-            raise DataError(f"{shown(path)} is no file")
+            raise DataError(f"{shown(path)} is not a file")
         return path.read_bytes()
 
 
@@ -183,12 +183,12 @@ def directory(path: Path) -> Files:
 
 
 def together(where: str, folders: Mapping[str, Files]) -> Files:
-    """Several sources under one root, each below a folder of the name it is given."""
+    """Several sources under one root, each below a folder with the given name."""
     return _Together(where, folders)
 
 
 def is_image(name: str) -> bool:
-    """Whether a name is one of an image file, and no hidden one."""
+    """Whether a name is that of an image file, and not hidden."""
     return is_named_as_image(name) and not is_hidden(name)
 
 
@@ -198,13 +198,13 @@ def is_named_as_image(name: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or a folder that it lies in is one that systems keep for themselves."""
+    """Whether a file, or a folder that it is in, is one that systems keep for themselves."""
     parts = (part for part in name.split("/") if part != ".")  # "./a" is not hidden
     return any(part.startswith(".") or part in ("__MACOSX", "Thumbs.db") for part in parts)
 
 
 def is_made_hidden(name: str) -> bool:
-    """Whether it is hidden, and perhaps a user's own: no copy that macOS keeps beside a file."""
+    """Whether it is hidden but may be the user's: not a copy that macOS keeps beside a file."""
     parts = name.split("/")
     return is_hidden(name) and "__MACOSX" not in parts and not parts[-1].startswith("._")
 

@@ -22,7 +22,7 @@ def locate(
         name.
 
     Raises:
-      DataError: the path cannot be read, or is no directory or archive.
+      DataError: the path cannot be read, or is not a directory or an archive.
     """
     if not path.is_dir():
         return archives.open_archive(path)
@@ -33,7 +33,7 @@ def locate(
     if not inside or holds(loose):
         return loose
     folders = {_part(p, parts) or p.name: archives.open_archive(p) for p in inside}
-    # "." for the loose files: lists may lie beside an archive of images.
+    # "." for the loose files: lists may be beside an archive of images.
     return files.together(str(path), {".": loose, **folders})
 
 

@@ -23,7 +23,7 @@ def memory_map(path: Path) -> np.ndarray:
     """The array in a .npy file, read-only and read when it is used.
 
     Raises:
-      DataError: the file is damaged, no .npy, or holds Python's objects.
+      DataError: the file is damaged, not a .npy, or holds Python objects.
     """
     where = shown(path)
     with files.reading(path), path.open("rb") as file:
@@ -35,10 +35,10 @@ def memory_map(path: Path) -> np.ndarray:
 
 
 def read_npz(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
-    """Those of the wanted arrays that a .npz file holds.
+    """The wanted arrays, as far as a .npz file holds them.
 
     Raises:
-      DataError: the file is damaged, no .npz, or holds Python's objects.
+      DataError: the file is damaged, not a .npz, or holds Python objects.
     """
     where = shown(path)
     if not path.stat().st_size:
@@ -57,7 +57,7 @@ def read_npz(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # a damaged archive fails in any way there is
         reason = plain_pickle.reason(error)
-        raise DataError(f"{where} is damaged or no .npz ({reason}); write it again") from error
+        raise DataError(f"{where} is damaged or not a .npz ({reason}); write it again") from error
 
 
 def is_text(array: np.ndarray) -> bool:
@@ -93,11 +93,11 @@ def _header(file: IO[bytes], where: str) -> _Header:
         raise
     except Exception as error:  # a damaged header fails in any way there is
         reason = plain_pickle.reason(error)
-        raise DataError(f"{where} is damaged or no .npy ({reason}); write it again") from error
+        raise DataError(f"{where} is damaged or not a .npy ({reason}); write it again") from error
     if header.dtype.hasobject:
         raise DataError(
-            f"{where} is an array of Python's objects, which only a pickle can hold and which is "
-            "not read: store numbers, or strings with numpy.array(strings, dtype=str)"
+            f"{where} is an array of Python objects, which only a pickle can hold, and pickles "
+            "are not read: store numbers, or strings with numpy.array(strings, dtype=str)"
         )
     return header
 

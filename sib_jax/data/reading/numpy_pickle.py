@@ -17,7 +17,7 @@ from sib_jax.data.reading.npy import is_text
 from sib_jax.data.reading.plain_pickle import Budget, Function, Named, PickleError
 
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
-_TYPES = re.compile(r"[biufcSU]\d{0,9}")  # nothing that holds Python's objects
+_TYPES = re.compile(r"[biufcSU]\d{0,9}")  # nothing that holds Python objects
 _COPIES = 4  # times the file's size: what arrays may take in all
 
 
@@ -38,7 +38,7 @@ def loads(content: bytes, where: str) -> Any:
 
     Raises:
       UnsafePickleError: the pickle names something other than arrays and plain values.
-      DataError: it is damaged, or no pickle.
+      DataError: it is damaged, or not a pickle.
     """
     arrays = _Arrays(where, Budget(_COPIES * len(content) + 1000))
     try:
@@ -52,7 +52,7 @@ def loads(content: bytes, where: str) -> Any:
         raise
     except Exception as error:  # a damaged pickle fails in any way there is
         raise DataError(
-            f"{where} is damaged or no pickle ({plain_pickle.reason(error)})"
+            f"{where} is damaged or not a pickle ({plain_pickle.reason(error)})"
         ) from error
 
 
@@ -110,7 +110,7 @@ class _Arrays:
         made.__setstate__(state)
         self.empty.pop(id(made), None)
         if not is_text(made):
-            raise PickleError("text of numbers that are no characters")
+            raise PickleError("text of numbers that are not characters")
 
     def _empty(self, kind: Any, shape: Any, code: Any) -> np.ndarray:
         """An array that `build` fills next: its shape here is always (0,)."""
@@ -122,7 +122,7 @@ class _Arrays:
 
     def _raw(self, raw: Any) -> bytes:
         if not isinstance(raw, (str, bytes, bytearray)):
-            raise PickleError("an array whose data are no bytes")
+            raise PickleError("an array whose data are not bytes")
         self._budget.spend(len(raw))
         return raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
 

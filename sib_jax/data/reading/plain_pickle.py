@@ -28,7 +28,7 @@ class PickleError(ValueError):
 
 
 class Named:
-    """What stands for a name in a pickle, and is no value: a result that holds one is refused."""
+    """Stands for a name in a pickle, and is not a value: a result that holds one is refused."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Function(Named):
     """What a pickle may call.
 
     Attributes:
-      call: is given the arguments that the pickle names.
+      call: gets the arguments that the pickle gives.
     """
 
     call: Callable[..., Any]
@@ -69,13 +69,13 @@ def load(
     build: Callable[[Any, Any], None] | None = None,
     encoding: str = "latin1",
 ) -> Any:
-    """Reads one pickle, of any protocol, from where `file` stands to its end.
+    """Reads one pickle, of any protocol, from the current position of `file` to its end.
 
     Args:
       file: an `io.BytesIO`, or another whose `read` never takes more memory than there are bytes.
       size: of all of it, in bytes.
-      find: gives what a module and a name stand for: a `Function`, or a value. It raises for all
-        that the pickle has no need to name.
+      find: gives what a module and a name stand for: a `Function`, or a value. It raises for
+        anything that the pickle has no need to name.
       persistent: gives what an identifier outside the pickle stands for.
       build: puts a state into what a function made.
       encoding: of the byte strings of Python 2.
@@ -99,7 +99,7 @@ class _Opcodes(dict[int, Any]):
 class _Reader(pickle._Unpickler):
     """Python's own, without the opcodes that make instances, and with others than its calls."""
 
-    # What it has itself, and its type stubs do not tell of.
+    # What it has, but its type stubs do not declare.
     stack: list[Any]
     pop_mark: Callable[[], list[Any]]
     read: Callable[[int], bytes]
@@ -121,13 +121,13 @@ class _Reader(pickle._Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         if self._persistent is None:
-            raise PickleError("it refers to what is outside of it")
+            raise PickleError("it refers to something outside it")
         return self._persistent(pid)
 
     def _call(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, Function) or not isinstance(arguments, tuple):
-            raise PickleError("it calls what is no function")
+            raise PickleError("it calls something that is not a function")
         self.stack.append(function.call(*arguments))
 
     def _put_state(self) -> None:
@@ -193,7 +193,7 @@ def checked_key(value: Any) -> Any:
     for part in of:
         plain = part is None or type(part) in (str, bytes, float, bool)
         if not plain and not (type(part) is int and part.bit_length() <= 64):
-            raise PickleError(f"a key of a dict or set that is no plain value: {brief(part)}")
+            raise PickleError(f"a key of a dict or set that is not a plain value: {brief(part)}")
     return value
 
 

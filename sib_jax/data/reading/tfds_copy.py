@@ -38,7 +38,7 @@ def find(files: Files, wanted: Collection[str]) -> Prepared | None:
       wanted: names of data sets.
 
     Raises:
-      DataError: it was prepared in a format that needs TensorFlow, or lies in an archive.
+      DataError: it was prepared in a format that needs TensorFlow, or is in an archive.
     """
     for name in files.names:
         if name.split("/")[-1] != _INFO:

@@ -27,8 +27,8 @@ class Walked(NamedTuple):
 def walk(root: Path, folders: Iterable[str], *, leave: bool) -> Walked:
     """Lists the regular files below folders.
 
-    What is there itself comes before what a link leads to, so a link never takes a file away from
-    the folder it lies in.
+    Files themselves come before what links lead to, so a link never takes a file away from the
+    folder it is in.
 
     Args:
       root: the directory that names are below.
@@ -55,7 +55,7 @@ class _Walk:
         self.walked = Walked({}, [], [], [])
 
     def real(self, waiting: Sequence[tuple[str, str]]) -> None:
-        """Goes through folders, each with the one of the user's that it belongs to."""
+        """Goes through folders, each with the user's folder that it belongs to."""
         stack = list(reversed(waiting))
         while stack:
             folder, name = stack.pop()
@@ -118,5 +118,5 @@ class _Walk:
 
 
 def _holds(folder: str, path: str) -> bool:
-    """Whether a real path is another or lies below it."""
+    """Whether the real path `path` is `folder` or below it."""
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
