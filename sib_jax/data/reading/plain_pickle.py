@@ -10,6 +10,7 @@ shared so often that going through the tree takes longer than the file is long.
 
 import dataclasses
 import pickle
+import pickletools
 import reprlib
 import struct
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ _REFUSED = {
     *(pickle.OBJ[0], pickle.NEWOBJ_EX[0], pickle.EXT1[0], pickle.EXT2[0], pickle.EXT4[0]),
     *(pickle.PERSID[0], pickle.NEXT_BUFFER[0], pickle.READONLY_BUFFER[0]),
 }
+# Of the protocols that this was written for: a later one may add what runs code.
+_KNOWN = {ord(opcode.code) for opcode in pickletools.opcodes if opcode.proto <= 5} - _REFUSED
 
 
 class PickleError(ValueError):
@@ -170,7 +173,7 @@ class _Reader(pickle._Unpickler):
         self.stack.append(frozenset(map(checked_key, values)))
 
     dispatch = _Opcodes(
-        {code: of for code, of in pickle._Unpickler.dispatch.items() if code not in _REFUSED}
+        {code: of for code, of in pickle._Unpickler.dispatch.items() if code in _KNOWN}
         | {
             pickle.REDUCE[0]: _call,
             pickle.NEWOBJ[0]: _call,
