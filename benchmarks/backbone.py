@@ -1,10 +1,10 @@
-"""Conv4-64 at 80 x 80: images a second, forward and forward+backward, against PyTorch.
+"""Images a second of Conv4-64 at 80 x 80, forward and forward+backward, against PyTorch.
 
 python benchmarks/backbone.py --official=DIR [--official_python=PYTHON] [--json=FILE]
 
-The official ConvNet_4_64 in PyTorch's fastest layout on CPUs, channels last; both in float32.
-Forward is evaluation mode; forward+backward is training mode (statistics of the batch, running
-statistics updated) and the gradient of all parameters.
+The official ConvNet_4_64 runs in PyTorch's fastest layout on CPUs, channels last. Both are in
+float32. Forward is in evaluation mode. Forward+backward is in training mode (it uses the batch's
+statistics and updates the running ones) and takes the gradient of all parameters.
 """
 
 import functools
@@ -19,10 +19,10 @@ from sib_jax import backbones
 
 
 def main(argv: Sequence[str]) -> None:
-    """Alternates ours and PyTorch's for both kinds of work."""
+    """Measures ours and PyTorch's in alternation, for both kinds of work."""
     flags = timing.parser(__doc__, official=True)
     flags.add_argument("--batch", type=int, default=128)
-    flags.add_argument("--batches", type=int, default=4, help="of one measurement")
+    flags.add_argument("--batches", type=int, default=4, help="in one measurement")
     flags.add_argument("--rounds", type=int, default=5)
     args = flags.parse_args(argv)
     rows = []
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _compiled(batch: int, batches: int) -> dict[str, timing.Work]:
-    """Forward and forward+backward over that many batches."""
+    """Forward and forward+backward, each over that many batches."""
     backbone = backbones.make("conv4_64", image_size=80)
     variables = backbone.init(jax.random.key(0))
     images = jax.random.normal(jax.random.key(1), (batch, 80, 80, 3))

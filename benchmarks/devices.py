@@ -1,10 +1,10 @@
-"""Meta-training over 1, 2, 4 and 8 CPU devices: episodes a second, and equal losses.
+"""Episodes a second of meta-training on 1, 2, 4 and 8 CPU devices, and whether losses agree.
 
 python benchmarks/devices.py [--devices=1,2,4,8] [--batches=8,64] [--json=FILE] [--toy]
 
-At each batch. The devices share the cores of one CPU: up to as many devices as cores, this shows
-whether one device leaves cores idle; beyond, what sharding costs. The losses of the same episodes
-may differ by rounding alone.
+Each number of devices is measured at each batch. The devices share the cores of one CPU. With no
+more devices than cores, this shows whether one device leaves cores idle; with more, it shows what
+sharding costs. The losses on the same episodes may differ only by rounding.
 """
 
 import concurrent.futures
@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> None:
     flags = timing.parser(__doc__)
     flags.add_argument("--devices", type=timing.numbers, default=(1, 2, 4, 8))
     flags.add_argument("--batches", type=timing.numbers, default=(8, 64))
-    flags.add_argument("--toy", action="store_true", help="sizes that take seconds, to rehearse")
+    flags.add_argument("--toy", action="store_true", help="a rehearsal, at sizes that take seconds")
     args = flags.parse_args(argv)
     about = timing.describe()
     rows: list[dict[str, Any]] = []

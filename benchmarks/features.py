@@ -1,11 +1,11 @@
-"""Somebody's own features, 10,000 vectors of length 1,024, from file to table.
+"""A user's own features, 10,000 vectors of length 1,024, from the file to the table.
 
 python benchmarks/features.py [--json=FILE]
 
-100 classes of 100 draws around a centre each, as a float16 .npz (the guide's form) and as float32
-.npy files. Each is run as a user would, the job's own meta-training of T = 0 and T = 3 on 24,000
-episodes each included; the first run compiles, the second finds the programs. Memory is the
-process's peak.
+There are 100 classes. Each has 100 draws around its centre. They come as a float16 .npz (the form
+in the guide) and as float32 .npy files. Each form is run as a user would run it, with 24,000
+episodes of meta-training for each of T = 0 and T = 3. The first run compiles; the second finds the
+compiled programs. Memory is the peak of the process.
 """
 
 import os

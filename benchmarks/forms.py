@@ -1,10 +1,11 @@
-"""The two forms of the inner loop for a point mass: where the one in inner products pays.
+"""The two forms of the inner loop for a point mass, and where the one in inner products pays.
 
 python benchmarks/forms.py [--json=FILE] [--toy]
 
-For T, queries, ways and d: meta-training and evaluation with `inner_loop.general` (each step one
-pull-back) and with `inner_products` (the n-space form), whichever `inner_products.pays` would pick.
-Ratios above 1 say that the form in inner products is the faster one.
+For each combination of T, queries, ways and d, meta-training and evaluation run with both
+`inner_loop.general` (one pull-back a step) and `inner_products` (the n-space form), whichever of
+them `inner_products.pays` would choose. A ratio above 1 means that the form in inner products is
+the faster one.
 """
 
 import itertools
@@ -24,16 +25,16 @@ FORMS = {"general": False, "products": True}
 
 
 def main(argv: Sequence[str]) -> None:
-    """Alternates the two forms at each setting."""
+    """Measures the two forms in alternation, at each setting."""
     flags = timing.parser(__doc__)
     flags.add_argument("--steps", type=timing.numbers, default=(1, 3, 10))
     flags.add_argument("--queries", type=timing.numbers, default=(15, 50, 150), help="of a class")
     flags.add_argument("--ways", type=timing.numbers, default=(5, 20))
     flags.add_argument("--features", type=timing.numbers, default=(64, 640))
     flags.add_argument("--batch", type=int, default=8)
-    flags.add_argument("--seconds", type=float, default=0.5, help="of one measurement, about")
+    flags.add_argument("--seconds", type=float, default=0.5, help="of one measurement, roughly")
     flags.add_argument("--rounds", type=int, default=2)
-    flags.add_argument("--toy", action="store_true", help="two settings, to rehearse")
+    flags.add_argument("--toy", action="store_true", help="a rehearsal, at only two settings")
     args = flags.parse_args(argv)
     about = timing.describe()
     axes = itertools.product(args.features, args.ways, args.queries, args.steps)
@@ -64,7 +65,7 @@ def _compare(work: str, setting: Setting, args: Any) -> dict[str, Any]:
 
 def _episodes_a_second(work: str, setting: Setting, form: str, seconds: float) -> float:
     config, table = ours.config_of(setting), ours.table(setting)
-    jax.clear_caches()  # or evaluation would be that of the other form
+    jax.clear_caches()  # or the compiled evaluation of the other form would be used
     with mock.patch.object(inner_products, "pays", return_value=FORMS[form]):
         took = timing.fastest(ours.WORK[work](config, table, setting.batch), 2)
         episodes = setting.batch * max(1, round(seconds / took))

@@ -1,12 +1,12 @@
 """On an accelerator: evaluation episodes a second, and how well WRN-28-10 training uses it.
 
 python benchmarks/gpu.py [--json=FILE]
-python benchmarks/gpu.py --toy                 (a rehearsal at small sizes, on a CPU too)
+python benchmarks/gpu.py --toy                 (a rehearsal at small sizes, also on a CPU)
 
-Evaluation: 5-way 1-shot, 15 queries, T = 3, d = 640, at its best batch. Training: WRN-28-10 in
-bfloat16 at 80 x 80 under a cosine classifier: forward, backward and update. Its operations are
-three times those of the forward pass, and their rate is set against that of large bfloat16 matrix
-products, measured here.
+Evaluation is 5-way 1-shot with 15 queries, T = 3 and d = 640, at its best batch. Training is
+forward, backward and update of a WRN-28-10 in bfloat16 at 80 x 80 under a cosine classifier. It is
+counted as three times the operations of the forward pass. Their rate is compared with that of large
+bfloat16 matrix products, which is measured here too.
 """
 
 import sys
@@ -25,10 +25,10 @@ from sib_jax.sib import classifier
 
 
 def main(argv: Sequence[str]) -> None:
-    """Measures all three."""
+    """Measures evaluation, matrix products and training."""
     flags = timing.parser(__doc__)
-    flags.add_argument("--toy", action="store_true", help="sizes that take seconds, to rehearse")
-    flags.add_argument("--batch", type=int, default=256, help="images a step of WRN-28-10")
+    flags.add_argument("--toy", action="store_true", help="a rehearsal, at sizes that take seconds")
+    flags.add_argument("--batch", type=int, default=256, help="images in a step of WRN-28-10")
     args = flags.parse_args(argv)
     about = {**timing.describe(), "device": jax.devices()[0].device_kind}
     print(f"device {about['device']}", flush=True)
@@ -76,7 +76,7 @@ def _matmul_rate(size: int) -> float:
 
 
 def _backbone_rate(backbone: backbones.Backbone, batch: int) -> tuple[float, float]:
-    """Operations and images a second of training steps."""
+    """Operations a second and images a second of training steps."""
     classes, steps = 64, 5
     variables = backbone.init(jax.random.key(0))
     shape = (batch, backbone.image_size, backbone.image_size, backbone.channels)
@@ -111,7 +111,7 @@ def _backbone_rate(backbone: backbones.Backbone, batch: int) -> tuple[float, flo
         jax.block_until_ready(state)
 
     took = timing.fastest(run, 3) / steps
-    with jax.default_device(jax.devices("cpu")[0]):  # accelerators' plugins do not count
+    with jax.default_device(jax.devices("cpu")[0]):  # accelerators do not count these
         like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (variables, images))
         cost: Any = jax.jit(backbone.apply).lower(*like).cost_analysis()
     return 3 * cost["flops"] / took, batch / took

@@ -1,12 +1,12 @@
-"""Episodes a second of meta-training and evaluation on frozen features, against the official head.
+"""Episodes a second of meta-training and evaluation on frozen features, beside the official head.
 
 python benchmarks/head.py --official=DIR [--official_python=PYTHON] [--json=FILE]
 
-5-way 1-shot, 15 queries, T = 3, point mass; the features of 64 classes of 600 images in memory.
-Drawing the episodes counts, compiling and warm-up do not. Ours is the compiled epoch of
-`experiment.meta_train` and `experiment.evaluate`. "batch1" is the official code at its own batch of
-1, "best" at the best of a scan over batch sizes; both at their best number of threads, and ours at
-its own best batch.
+5-way 1-shot, 15 queries, T = 3, point mass. The features of 64 classes of 600 images are in memory.
+Drawing the episodes is included in the time; compiling and warm-up are not. Ours is the compiled
+epoch of `experiment.meta_train`, and `experiment.evaluate`, always at its best batch. "batch1" is
+the official code at its own batch of 1; "best" is the same at the best of a scan over batch sizes.
+Both have their best number of threads.
 """
 
 import sys
@@ -26,12 +26,12 @@ WORK = {
 
 
 def main(argv: Sequence[str]) -> None:
-    """Scans the batch sizes of both, then measures the best in alternating rounds."""
+    """Finds the best batch of each, then measures both in alternating rounds."""
     flags = timing.parser(__doc__, official=True)
-    flags.add_argument("--episodes", type=int, default=1024, help="of one measurement")
+    flags.add_argument("--episodes", type=int, default=1024, help="in one measurement")
     flags.add_argument("--rounds", type=int, default=5)
     flags.add_argument("--batches", type=timing.numbers, default=(1, 2, 4, 8, 16, 32, 64, 128))
-    flags.add_argument("--images", type=int, default=600, help="of each of the 64 classes")
+    flags.add_argument("--images", type=int, default=600, help="in each of the 64 classes")
     args = flags.parse_args(argv)
     with Official(args.official, args.official_python) as official:
         about = timing.describe(official)
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _rows(name: str, args: Any, official: Official) -> list[dict[str, Any]]:
-    """Against the official code at batch 1, and at its best batch."""
+    """Ours against the official code at batch 1, and at its best batch."""
     work, features = WORK[name]
     setting = Setting(features=features, images=args.images)
     our_batch, our_work = _our_best(work, setting, args)
@@ -70,7 +70,7 @@ def _rows(name: str, args: Any, official: Official) -> list[dict[str, Any]]:
 
 
 def _our_best(work: str, setting: Setting, args: Any) -> tuple[int, timing.Work]:
-    """The batch at which ours is fastest, and ours at that batch."""
+    """The batch at which ours is fastest, and the work at that batch."""
     table = ours.table(setting)
     works = {
         batch: ours.WORK[work](ours.config_of(setting._replace(batch=batch)), table, args.episodes)

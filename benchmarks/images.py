@@ -1,11 +1,12 @@
-"""Test tasks a second from uint8 images, the backbone included, against the official loop.
+"""Test tasks a second from uint8 images, backbone included, against the official loop.
 
 python benchmarks/images.py --official=DIR [--official_python=PYTHON] [--json=FILE]
 
 Random images in the layout of mini-ImageNet's test split (20 classes of 600, 84 x 84), Conv4-64 on
-the central 80 x 80, 5-way 1-shot, 15 queries, T = 3. Ours computes the features of the whole split
-(an empty feature cache every time) and evaluates on them; the official loop runs the backbone anew
-for every episode. The first row has ours with its compiled programs, the second compiles them too.
+the central 80 x 80, 5-way 1-shot, 15 queries, T = 3. Ours computes the features of the whole split,
+with an empty feature cache every time, and evaluates on them. The official loop runs the backbone
+again for every episode. In the first row our programs are already compiled; in the second the time
+includes compiling them.
 """
 
 import os
@@ -29,13 +30,13 @@ from sib_jax.tasks.table import feature_table
 
 
 def main(argv: Sequence[str]) -> None:
-    """Alternates the three measurements."""
+    """Takes the three measurements in alternation."""
     flags = timing.parser(__doc__, official=True)
     flags.add_argument("--tasks", type=int, default=600)
     flags.add_argument("--rounds", type=int, default=3)
-    flags.add_argument("--images", type=int, default=600, help="of each of the 20 classes")
+    flags.add_argument("--images", type=int, default=600, help="in each of the 20 classes")
     args = flags.parse_args(argv)
-    # Compiling is measured, so programs kept from earlier runs must not be found.
+    # Compiling is measured, so no programs kept by earlier runs may be found.
     jax.config.update("jax_enable_compilation_cache", False)
     setting = Setting(features=1600, classes=20, images=args.images)
     work = OurWork(setting, args.tasks)
@@ -60,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _included(row: dict[str, Any], tasks: int, seconds: list[float]) -> dict[str, Any]:
-    """The row in which ours compiles too."""
+    """The row in which the time of ours includes compiling."""
     median = statistics.median(seconds)
     rate = tasks / median
     return {
@@ -94,7 +95,7 @@ class OurWork:
         self._tasks = tasks
 
     def seconds(self, *, compiled: bool) -> float:
-        """How long it takes with an empty feature cache; unless `compiled`, compiling included."""
+        """How long it takes with an empty feature cache; includes compiling unless `compiled`."""
         if not compiled:
             jax.clear_caches()
         with tempfile.TemporaryDirectory() as directory:

@@ -1,16 +1,17 @@
-"""Tasks a second of every untrained method, beside easyfsl's and the authors' code.
+"""Tasks a second of every untrained method, beside easyfsl and the authors' code.
 
 python benchmarks/methods.py [--python=PYTHON] [--realistic=DIR] [--json=FILE]
 
-5-way 1-shot, 15 queries, on the same random features of clusters, d = 640. PYTHON has torch and
-easyfsl (PyPI); DIR is a checkout of github.com/oveilleux/Realistic_Transductive_Few_Shot, the code
-of alpha-TIM's authors, which has its peers in batches too. Ours is the evaluation that every run
-uses, at the best batch of a scan; easyfsl takes one task at a time; theirs is at its best batch.
-Drawing the tasks counts, compiling and warm-up do not. Iterative methods take as many steps.
+5-way 1-shot, 15 queries, on the same random clusters of features, d = 640. PYTHON must have torch
+and easyfsl (PyPI). DIR is a checkout of github.com/oveilleux/Realistic_Transductive_Few_Shot, the
+code of alpha-TIM's authors, which also runs other methods in batches. Ours is the evaluation that
+every run uses, at the best batch of a scan. easyfsl takes one task at a time. The authors' code is
+at its best batch. Drawing the tasks is included in the time; compiling and warm-up are not.
+Iterative methods take the same number of steps in each code.
 
 python benchmarks/methods.py --whole=10000
 
-The whole comparison: ours alone, as many tasks of each method, compiling included; seconds in all.
+Only ours, on that many tasks of each method: the seconds that all of them take, with compiling.
 """
 
 import sys
@@ -36,7 +37,7 @@ CLASSES, IMAGES = 20, 600
 
 
 class Compared(NamedTuple):
-    """A method of ours, and what stands for it elsewhere: module, class and options."""
+    """A method of ours, and its counterparts elsewhere: module, class and options."""
 
     fields: dict[str, Any]
     easyfsl: tuple[str, str, dict[str, Any]] | None = None
@@ -47,7 +48,7 @@ _TIM = {"temp": 15, "iter": 1000, "loss_weights": [1.0, 1.0, 1.0]}
 _ALPHA = {"lr_alpha_tim": 1e-4, "entropies": ["Shannon", "Alpha", "Alpha"]}
 _ALPHA |= {"alpha_values": [2.0] * 3, "use_tuned_alpha_values": False}
 _LAPLACIAN = {"knn": 3, "proto_rect": True, "iter": 20, "use_tuned_lmd": False, "lmd": [0.7]}
-# Its own weight of 10 underflows with features of this size, to answers at chance.
+# Its own weight of 10 underflows with features of this size, and answers are then at chance.
 _PT_MAP = {"fine_tuning_steps": 20, "lambda_regularization": 1.0}
 
 METHODS = {
@@ -71,7 +72,7 @@ METHODS = {
 
 
 class Peers(timing.Official):
-    """Their code in a process of its own, asleep while ours is measured."""
+    """The others' code in a process of its own, which sleeps while ours is measured."""
 
     def __init__(self, python: str):
         """Starts it."""
@@ -82,16 +83,16 @@ class Peers(timing.Official):
 
 
 def main(argv: Sequence[str]) -> None:
-    """Measures each method beside those of others, in alternating rounds."""
+    """Measures each method beside the others' versions of it, in alternating rounds."""
     flags = timing.parser(__doc__)
-    flags.add_argument("--python", help="one that has torch, for what is compared with")
+    flags.add_argument("--python", help="a Python that has torch, which runs the code of others")
     flags.add_argument("--realistic", help="a checkout of Realistic_Transductive_Few_Shot")
     flags.add_argument("--methods", default=",".join(METHODS))
     flags.add_argument("--features", type=int, default=640)
     flags.add_argument("--rounds", type=int, default=5)
-    flags.add_argument("--seconds", type=float, default=1.0, help="of one measurement, about")
+    flags.add_argument("--seconds", type=float, default=1.0, help="of one measurement, roughly")
     flags.add_argument("--batches", type=timing.numbers, default=(10, 50, 200))
-    flags.add_argument("--whole", type=int, help="tasks of each method; nothing is compared")
+    flags.add_argument("--whole", type=int, help="only ours, on that many tasks of each method")
     args = flags.parse_args(argv)
     features = clusters(args.features)
     table = feature_table(features.reshape(-1, args.features), np.repeat(range(CLASSES), IMAGES))
@@ -150,7 +151,7 @@ def _compared(
 
 
 def _requests(compared: Compared, args: Any) -> list[tuple[str, dict[str, Any]]]:
-    """What is asked of others for a method."""
+    """The requests to the code of others for a method."""
     given = {"easyfsl": args.python, "realistic": args.python and args.realistic}
     fixed = {"easyfsl": {"batch": 1}, "realistic": {"checkout": args.realistic}}
     found = []
@@ -164,7 +165,7 @@ def _requests(compared: Compared, args: Any) -> list[tuple[str, dict[str, Any]]]
 def _row(
     work: str, our: timing.Work, tasks: int, peers: Peers, request: dict[str, Any], args: Any
 ) -> dict[str, Any]:
-    """Ratio of tasks a second, theirs at its best batch and number of threads."""
+    """The ratio of tasks a second; theirs has its best batch and number of threads."""
     fixed = request.pop("batch", None)
     best: tuple[float, dict[str, Any]] | None = None
     for batch in (fixed,) if fixed else args.batches:
@@ -199,7 +200,7 @@ def _row(
 
 
 def _our_best(name: str, table: FeatureTable, args: Any) -> tuple[int, int]:
-    """The fastest batch, and how many tasks then take about as long as they should."""
+    """The fastest batch, and the number of tasks that then takes about `args.seconds`."""
     each = {}
     for batch in args.batches:
         each[batch] = timing.fastest(_work(name, table, batch, batch), 2) / batch
@@ -208,7 +209,7 @@ def _our_best(name: str, table: FeatureTable, args: Any) -> tuple[int, int]:
 
 
 def _work(name: str, table: FeatureTable, tasks: int, batch: int) -> Callable[[], float]:
-    """Evaluates a method, as a run does; mean accuracy in percent."""
+    """Evaluates a method as a run does, and returns the mean accuracy in percent."""
     config = default("features")
     config.method = METHODS[name].fields.get("method", name)
     config.update_from_flattened_dict(METHODS[name].fields)

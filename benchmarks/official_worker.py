@@ -1,8 +1,8 @@
-"""The official PyTorch code, measured: answers requests on standard input, one JSON object a line.
+"""Measures the official PyTorch code: answers requests on standard input, one JSON object a line.
 
-Started by `timing.Official`; needs torch and numpy. The networks are the official ones, imported
-from the checkout. The loops around them do what the official loops do with frozen features or with
-images in memory, but without reading files and without a progress bar.
+`timing.Official` starts it; it needs torch and numpy. The networks are the official ones, imported
+from the checkout. The loops around them do what the official loops do, with frozen features or with
+images in memory, but they read no files and show no progress bar.
 """
 
 import functools
@@ -17,14 +17,14 @@ import timing
 import torch
 from torch.nn import functional
 
-_LR = 1e-3  # of the outer and of the inner loop
+_LR = 1e-3  # of both the outer and the inner loop
 _MEAN, _STD = (0.47, 0.45, 0.41), (0.28, 0.27, 0.28)
 
 Run = Callable[[int], None]  # does that many units of work
 
 
 def load(request: dict[str, Any]) -> Run:
-    """Nothing but the table of features, so that what follows does not count it."""
+    """Makes only the table of features, so that later measurements do not count it."""
     _table(request["classes"] * request["images"], request["features"])
     return lambda units: None
 
@@ -55,7 +55,7 @@ def train(request: dict[str, Any]) -> Run:
 def evaluate(request: dict[str, Any]) -> Run:
     """Evaluation of the head on a table of features; a unit is an episode.
 
-    As in the official code, gradients are recorded: its inner loop asks for second derivatives.
+    Gradients are recorded, as in the official code: its inner loop asks for second derivatives.
     """
     head, draw = _head(request), _drawing(request)
     features = _table(request["classes"] * request["images"], request["features"])
@@ -70,7 +70,7 @@ def evaluate(request: dict[str, Any]) -> Run:
 
 
 def images(request: dict[str, Any]) -> Run:
-    """Evaluation from uint8 images, the backbone run anew for every episode, a unit."""
+    """Evaluation from uint8 images; the backbone runs for every episode, and that is a unit."""
     head, draw, network = _head(request), _drawing(request), _conv4().eval()
     shape = (request["classes"] * request["images"], 84, 84, 3)
     stored = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
@@ -106,7 +106,7 @@ def forward(request: dict[str, Any]) -> Run:
 
 
 def forward_backward(request: dict[str, Any]) -> Run:
-    """Conv4 in training mode and the gradient of its parameters, channels last; the same unit."""
+    """Conv4 in training mode and its gradient, channels last; a unit is an image."""
     network = _channels_last(_conv4()).train()
     batch = _images(request["batch"])
     weights = torch.randn(request["batch"], 1600)
@@ -149,14 +149,14 @@ def _table(rows: int, features: int) -> torch.Tensor:
 
 
 def _drawing(request: dict[str, Any]) -> Callable[[], tuple[torch.Tensor, ...]]:
-    """Draws a batch of episodes by the official sampler's calls, rows standing for file names.
+    """Draws a batch of episodes as the official sampler does, with rows in place of file names.
 
     Returns:
-      A function that gives rows and labels of the support sets [batch, m], and of the queries.
+      A function that gives rows and labels of the support sets, [batch, m], and of the queries.
     """
     ways, shots, queries = request["ways"], request["shots"], request["queries"]
     classes, size = request["classes"], request["images"]
-    random = np.random.RandomState(0)  # what numpy's own choice is a method of
+    random = np.random.RandomState(0)  # numpy.random.choice uses one of these
     labels = (
         torch.arange(ways).repeat_interleave(shots),
         torch.arange(ways).repeat_interleave(queries),
@@ -187,7 +187,7 @@ def _share_correct(scores: torch.Tensor, labels: torch.Tensor) -> float:
 
 @functools.lru_cache(maxsize=1)
 def _prepare(work: str, settings: str) -> Run:
-    """The work of a request, warmed up; the last one is kept for the next round."""
+    """The work of a request, already warm; the last one is kept for the next round."""
     request = json.loads(settings)
     run = _WORK[work](request)
     for _ in range(2):
@@ -196,7 +196,7 @@ def _prepare(work: str, settings: str) -> Run:
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Seconds that `units` units of work take, and the growth of the peak memory, in bytes."""
+    """The seconds that `units` units of work take, and by how many bytes peak memory grows."""
     work = request.pop("work")
     if work == "about":
         return {"torch": torch.__version__}

@@ -1,4 +1,4 @@
-"""Meta-training and evaluation of this package as users run them, on random features."""
+"""Meta-training and evaluation of this package, as users run them, on random features."""
 
 import runpy
 from collections.abc import Callable
@@ -21,17 +21,17 @@ _EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
 
 class Setting(NamedTuple):
-    """What is varied; `_asdict()` is a request to the official code (but for the posterior).
+    """What is varied; `_asdict()`, without the posterior, is a request to the official code.
 
     Attributes:
       features: d.
       steps: T.
       ways: k.
       shots: support examples of each class.
-      queries: of each class.
-      batch: episodes a step of training, or evaluated at once.
-      classes: of the table that episodes are drawn from.
-      images: of each class.
+      queries: unlabelled queries of each class.
+      batch: episodes of a training step, or evaluated at once.
+      classes: in the table that episodes are drawn from.
+      images: of each class in that table.
       posterior: "point" (the official recipe) or "gaussian" (with a prior).
     """
 
@@ -52,14 +52,14 @@ def experiment(name: str, *arguments: str) -> Any:
 
 
 def table(setting: Setting) -> FeatureTable:
-    """Random features, as many as the setting says."""
+    """Random features for the classes and images of a setting."""
     shape = (setting.classes * setting.images, setting.features)
     features = np.random.default_rng(0).standard_normal(shape, np.float32)
     return feature_table(features, np.repeat(np.arange(setting.classes), setting.images))
 
 
 def config_of(setting: Setting) -> Any:
-    """The official recipe, with what the setting varies."""
+    """The official recipe, changed as the setting says."""
     config = experiment("official_5w1s")
     config.heads = ()
     config.ways, config.shots, config.queries = setting.ways, setting.shots, setting.queries
@@ -77,7 +77,7 @@ def head_of(config: Any) -> Head:
 
 
 def init_params(head: Head, features: FeatureTable) -> Any:
-    """What meta-training starts from."""
+    """The parameters that meta-training starts from."""
     classes = Classes(features.features.shape[1:], len(features.counts))
     return head.method.init(jax.random.key(0), classes)
 
@@ -93,7 +93,7 @@ def training(config: Any, features: FeatureTable, episodes: int) -> Callable[[],
     (lesson,), batch = head.learns_from, head.training.batch
     params = init_params(head, features)
     optimizer = make_optimizer(head.training.optimizer, head.method)
-    # From the host, as meta-training itself does.
+    # On the host first, as in meta-training itself.
     state = jax.tree.map(np.array, start_state(lesson, optimizer, params, features))
     zeros = jax.tree.map(np.zeros_like, state.sums)
     mesh = devices.episode_mesh(batch)
@@ -119,7 +119,7 @@ def evaluation(config: Any, features: FeatureTable, episodes: int) -> Callable[[
     """
     head, batch = head_of(config), config.eval.batch
     params = init_params(head, features)
-    # Placed once, as a run does: evaluation would do it again every time.
+    # Placed once, as in a run: evaluation would otherwise do it every time.
     sources = devices.to_all(Sources(features), devices.episode_mesh(batch))
 
     def run() -> float:

@@ -1,7 +1,7 @@
-"""Other people's few-shot methods, measured: answers requests on standard input, one JSON a line.
+"""Measures others' few-shot methods: answers requests on standard input, one JSON object a line.
 
-Started by `methods.py`; needs torch, and for what is asked easyfsl or the authors' code.
-Their classes are used as they are, with the identity as backbone; tasks are drawn here.
+`methods.py` starts it. It needs torch, and easyfsl or the authors' code, whichever is asked for.
+Their classes are used as they are, with the identity as backbone. Tasks are drawn here.
 """
 
 import functools
@@ -25,15 +25,15 @@ Run = Callable[[int], float]  # does that many tasks and returns their mean accu
 
 
 def easyfsl(request: dict[str, Any], draw: Tasks) -> Run:
-    """One task at a time, which is all that its classes take."""
+    """One task at a time: its classes take no more."""
     spec = importlib.util.find_spec("easyfsl")
     if spec is None:
         sys.exit("easyfsl is not installed: pip install easyfsl")
-    # Its backbones need torchvision, which a method does not.
+    # Its backbones need torchvision, but its methods do not.
     _package("easyfsl.methods", f"{(spec.submodule_search_locations or [''])[0]}/methods")
     module = importlib.import_module(f"easyfsl.methods.{request['module']}")
     name, options = request["name"], request["options"]
-    method = getattr(module, name)(feature_normalization=2, **options)  # of unit length, as ours
+    method = getattr(module, name)(feature_normalization=2, **options)  # to unit length, as in ours
     support_labels = torch.arange(WAYS).repeat_interleave(request["shots"])
     query_labels = torch.arange(WAYS).repeat_interleave(QUERIES)
 
@@ -51,8 +51,8 @@ def easyfsl(request: dict[str, Any], draw: Tasks) -> Run:
 
 
 def realistic(request: dict[str, Any], draw: Tasks) -> Run:
-    """Batches of tasks, by the evaluation of oveilleux/Realistic_Transductive_Few_Shot."""
-    setattr(np, "float", float)  # noqa: B010 - of older versions, which the code was written for
+    """Batches of tasks, by the evaluation in oveilleux/Realistic_Transductive_Few_Shot."""
+    setattr(np, "float", float)  # noqa: B010 - the code was written for older versions
     _package("src", f"{request['checkout']}/src")
     for part in ("methods", "models"):
         _package(f"src.{part}", f"{request['checkout']}/src/{part}")
@@ -97,14 +97,14 @@ def realistic(request: dict[str, Any], draw: Tasks) -> Run:
 
 
 def _package(name: str, path: str) -> None:
-    """A package without its __init__.py, which would import more than is used."""
+    """A package without its __init__.py, which would import more than is needed."""
     package = types.ModuleType(name)
     package.__path__ = [path]
     sys.modules[name] = package
 
 
 class _Identity:
-    """A backbone for features."""
+    """A backbone that returns the features it is given."""
 
     def eval(self) -> None:
         """There is nothing to switch."""
@@ -145,7 +145,7 @@ def _drawing(request: dict[str, Any]) -> Tasks:
 
 @functools.lru_cache(maxsize=1)
 def _prepare(settings: str) -> Run:
-    """The work of a request, warmed up; the last one is kept for the next round."""
+    """The work of a request, already warm; the last one is kept for the next round."""
     request = json.loads(settings)
     run = _OF[request["of"]](request, _drawing(request))
     run(1)
@@ -153,7 +153,7 @@ def _prepare(settings: str) -> Run:
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Seconds that `units` tasks take, and their accuracy in percent."""
+    """The seconds that `units` tasks take, and their accuracy in percent."""
     if request.pop("work") == "about":
         return {"torch": torch.__version__}
     torch.set_num_threads(request.pop("threads"))

@@ -1,19 +1,21 @@
-"""Kills runs at many moments: the same command must always go on, and end with the same results.
+"""Kills runs at many moments: the same command must always go on and end with the same results.
 
 python benchmarks/robustness.py [--toy] [--processes=2] [--json=FILE]
 
-A toy job (a folder of small images; pretraining, features, two heads, evaluation) runs undisturbed,
-as one process or as two. Then chains of runs in a workdir and cache of their own: each run of a
-chain is killed (SIGKILL) at a random instant within a stage, which is chosen by what the log says
-and which files are there, and the next one goes on until the stage after it; the last one may end.
-In chains of two processes, one of the two also gets SIGTERM once: both must save, and stop.
+First a toy job (a folder of small images; pretraining, features, two heads, evaluation) runs
+undisturbed, as one process or as two. Then there are chains of runs, each chain in a workdir and
+cache of its own. Each run of a chain is killed (SIGKILL) at a random instant within a stage; the
+log and the files say which stage it is in. The next run goes on into the following stage, and the
+last one may end. In chains of two processes, one of the two also gets SIGTERM once; both must then
+save and stop.
 
-After every kill, each file that has its final name must be whole. At the end results.json must be
-as without the kills, but for seconds; metrics.jsonl too; and no temporary file may be left.
+After every kill, each file that has its final name must be whole. At the end, results.json (apart
+from seconds) and metrics.jsonl must be the same as without the kills, and no temporary file may be
+left.
 
-Every run is a fork of a process that has imported the program and done nothing else. That saves
-seconds of imports, in which a kill could harm nothing, and the command is the same.
-Writes that fail are tests/experiment/test_failing_writes.py.
+Every run is a fork of a process that has imported the program and done nothing else. The command is
+the same; it only saves seconds of imports, during which a kill could do no harm.
+Writes that fail are tested in tests/experiment/test_failing_writes.py.
 """
 
 import argparse
@@ -49,7 +51,7 @@ FIELDS = {
     "pretrain.batch": 12,
     "pretrain.padding": 1,
     "pretrain.val_tasks": 10,
-    "optimizer.epochs": 4,  # long enough that a signal in the second one leaves some to do
+    "optimizer.epochs": 4,  # so many that something is left to do after a signal in the second
     "optimizer.steps_per_epoch": 100,
     "optimizer.batch": 2,
     "optimizer.val_tasks": 10,
@@ -58,16 +60,16 @@ FIELDS = {
     "eval.test_tasks": 20,
     "eval.batch": 10,
 }
-SECONDS = 900  # that a run may take, on a busy machine
+SECONDS = 900  # the most that a run may take, on a busy machine
 
 
 class Stage(NamedTuple):
-    """A part of a run; it has begun where all of this is so.
+    """A part of a run. It has begun when both patterns are found.
 
     Attributes:
-      name: in the report.
-      said: pattern of a line in the log of this run.
-      written: pattern of files below the workdir and cache that are there.
+      name: its name in the report.
+      said: regular expression for a line in the log of this run.
+      written: glob for files in the folder that holds the workdir and the cache.
     """
 
     name: str
@@ -92,7 +94,7 @@ STAGES = (
 
 
 class Place(NamedTuple):
-    """Where a chain runs: a folder of its own, and the images and compiled programs of all."""
+    """Where a chain runs: its own folder, and the images and compiled programs that all share."""
 
     root: Path
     data: Path
@@ -100,17 +102,21 @@ class Place(NamedTuple):
 
 
 def main(argv: Sequence[str]) -> None:
-    """Disturbs, runs again, compares, and prints a table."""
+    """Kills runs, starts them again, compares what they leave and prints a table."""
     flags = timing.parser(__doc__)
-    flags.add_argument("--processes", type=int, default=1, choices=(1, 2), help="of each run")
-    flags.add_argument("--chains", type=int, default=6, help="each of a kill in every stage")
-    flags.add_argument("--jobs", type=int, default=1, help="chains at a time")
+    flags.add_argument("--processes", type=int, default=1, choices=(1, 2), help="in each run")
+    flags.add_argument(
+        "--chains", type=int, default=6, help="chains of runs, each with a kill in every stage"
+    )
+    flags.add_argument("--jobs", type=int, default=1, help="chains that run at the same time")
     flags.add_argument("--toy", action="store_true", help="one chain")
     flags.add_argument(
-        "--devices", type=int, help="stop one run by SIGTERM, and go on with so many devices"
+        "--devices",
+        type=int,
+        help="no chains: stop one run by SIGTERM, and go on with that many devices",
     )
     flags.add_argument("--seed", type=int, default=0)
-    flags.add_argument("--compiled", help="folder of compiled programs, kept for the next time")
+    flags.add_argument("--compiled", help="folder that keeps compiled programs for the next time")
     args = flags.parse_args(argv)
     about = timing.describe()
     begun = time.monotonic()
@@ -124,7 +130,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def prepare(folder: Path, kept: str | None) -> tuple[Path, Path]:
-    """Draws the images, imports the program; gives the folders of images and compiled programs."""
+    """Draws the images and imports the program; returns the folders of images and programs."""
     data, compiled = folder / "data", Path(kept or folder / "compiled").absolute()
     draw(data)
     os.environ |= {
@@ -140,7 +146,7 @@ def prepare(folder: Path, kept: str | None) -> tuple[Path, Path]:
 
 
 def draw(root: Path) -> None:
-    """Classes of 12 images, told apart by their colours."""
+    """Makes classes of 12 images, which differ in their colours."""
     rng = np.random.default_rng(0)
     for split, classes in CLASSES.items():
         for c in range(classes):
@@ -182,9 +188,9 @@ class Whole(NamedTuple):
     """An undisturbed run.
 
     Attributes:
-      results: its rows, without seconds.
-      metrics: its lines.
-      begun: when each stage began, in seconds from the start; and when all was done.
+      results: the rows of its results.json, without seconds.
+      metrics: the lines of its metrics.jsonl.
+      begun: when each stage began, in seconds from the start, and when everything was done.
     """
 
     results: list[Any]
@@ -205,10 +211,10 @@ def _undisturbed(place: Place, count: int) -> Whole:
 
 
 def _chain(place: Place, count: int, whole: Whole, seed: int, number: int, chains: int) -> None:
-    """Kills a run in every stage, each time going on with it; writes what came of it.
+    """Kills a run in every stage, goes on with it each time, and writes down what came of it.
 
-    Chain `number` of `chains` strikes in that part of each stage, the first one early in all: a
-    stage may be over sooner than it was in the undisturbed run.
+    Each stage is divided into `chains` equal parts, and chain `number` kills in its own part. The
+    first chain kills early, since a stage may end sooner than it did in the undisturbed run.
     """
     chance = random.Random(seed + number)
     said: dict[str, Any] = {"processes": count, "struck": [], "problems": []}
@@ -244,7 +250,7 @@ def _chain(place: Place, count: int, whole: Whole, seed: int, number: int, chain
 
 
 def _preempt(place: Place) -> list[str]:
-    """SIGTERM to one of two processes: both save, and stop with status 143."""
+    """Sends SIGTERM to one of two processes: both must save, and stop with status 143."""
     processes = start_run(place, 2)
     _wait_for(place, Stage("", r"T0: (epoch 1|going on)"), processes)
     os.kill(processes[1].pid, signal.SIGTERM)
@@ -255,7 +261,7 @@ def _preempt(place: Place) -> list[str]:
 
 
 def _other_devices(place: Place, number: int, whole: Whole) -> dict[str, Any]:
-    """Stops in the meta-training of one device, and goes on with several: the same to rounding."""
+    """Stops meta-training on one device and goes on with several: the same up to rounding."""
     processes = start_run(place, 1)
     _wait_for(place, Stage("", r"T0: epoch 1"), processes)
     os.kill(processes[0].pid, signal.SIGTERM)
@@ -281,7 +287,7 @@ def _other_devices(place: Place, number: int, whole: Whole) -> dict[str, Any]:
 
 
 def _table(chains: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row a stage: how many kills fell into it; problems are of the chains as a whole."""
+    """One row a stage, with its number of kills; problems are counted over whole chains."""
     struck = Counter(name for chain in chains for name in chain["struck"])
     count = chains[0]["processes"]
     rows: list[dict[str, Any]] = [
@@ -296,7 +302,7 @@ def _table(chains: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def start_run(
     place: Place, count: int, fields: dict[str, Any] | None = None, **environment: str
 ) -> list[Any]:
-    """Starts the command, as one process or several; what each says goes to a log of its own."""
+    """Starts the command, as one process or several, each with a log of its own."""
     place.root.mkdir(exist_ok=True)
     command = [
         *("sib_jax.main", f"--config={ROOT / 'experiments' / '5w1s.py'}:folder"),
@@ -319,7 +325,7 @@ def start_run(
 
 
 def _command(words: list[str], log: Path, environment: dict[str, str]) -> None:
-    """What `python -m sib_jax.main` does, in this process."""
+    """Does what `python -m sib_jax.main` does, in this process."""
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -335,13 +341,13 @@ def _command(words: list[str], log: Path, environment: dict[str, str]) -> None:
 
 
 def _wait_for(place: Place, stage: Stage, processes: list[Any]) -> None:
-    """Until a stage has begun, or the run is over."""
+    """Waits until a stage has begun, or the run is over."""
     while any(process.is_alive() for process in processes) and not _has_begun(place, stage):
         time.sleep(0.02)
 
 
 def _sleep(seconds: float, place: Place, following: Sequence[Stage]) -> None:
-    """But not into the next stage: the machine may be faster now than it was."""
+    """Sleeps, but not into the next stage: the machine may be faster now than it was."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and not any(_has_begun(place, stage) for stage in following):
         time.sleep(0.01)
@@ -358,7 +364,7 @@ def _last_begun(place: Place) -> str:
 
 
 def _ends(processes: list[Any]) -> list[int | None]:
-    """The exit status of each; what does not end in time is killed."""
+    """Waits for the processes; returns their exit statuses. Kills what does not end in time."""
     for process in processes:
         process.join(SECONDS)
         if process.is_alive():
@@ -368,7 +374,7 @@ def _ends(processes: list[Any]) -> list[int | None]:
 
 
 def damaged(root: Path, *, ended: bool = False) -> list[str]:
-    """Files with their final names that are not whole; where the run has ended, temporaries too."""
+    """Files with their final names that are not whole; if the run has ended, temporaries too."""
     found = []
     for path in root.rglob("*"):
         inside = path.relative_to(root)
@@ -380,7 +386,7 @@ def damaged(root: Path, *, ended: bool = False) -> list[str]:
                 check(path)
             except FileNotFoundError:
                 pass
-            except Exception as error:  # a damaged file fails in any way there is
+            except Exception as error:  # a damaged file may fail in any way
                 found.append(f"{inside} is half-written: {error}")
     return found
 
@@ -394,7 +400,7 @@ def _load(path: Path) -> None:
 def _lines(path: Path) -> None:
     for line in path.read_text().split("\n")[
         :-1
-    ]:  # a last line cut short is dropped by the next run
+    ]:  # the next run drops a last line that is cut short
         json.loads(line)
 
 
@@ -407,7 +413,7 @@ _CHECKS: dict[str, Callable[[Path], object]] = {
 
 
 def log_of(place: Place) -> str:
-    """What all processes said."""
+    """The logs of all processes."""
     return "\n".join(path.read_text() for path in sorted(place.root.glob("log?")))
 
 

@@ -1,11 +1,11 @@
-"""How time and memory of an episode grow with T, queries, ways, shots, d and batch; and a plot.
+"""How the time and memory of an episode grow with T, queries, ways, shots, d and batch.
 
 python benchmarks/scaling.py --json=FILE --plot=FILE.png [--official=DIR] [--official_python=PYTHON]
 
-One quantity is varied at a time; the others stay at 5-way 1-shot, 15 queries, T = 3, d = 640, and
-`--batch` episodes at once. Ours with both posteriors and, where given, the official code. Every
-point is measured in a process of its own. Memory is by how much the peak of that process grows in
-evaluating and training, compiling included, over what it was with the features in place.
+One quantity is varied at a time. The others stay at 5-way 1-shot, 15 queries, T = 3, d = 640, and
+`--batch` episodes at once. Ours is measured with both posteriors, and beside it the official code
+if it is given. Every point is measured in a process of its own. Memory is the growth of that
+process's peak during evaluation and training, compiling included, once the features are in place.
 """
 
 import concurrent.futures
@@ -28,7 +28,7 @@ AXES: dict[str, tuple[int, ...]] = {
     "features": (64, 640, 2560),
     "batch": (1, 8, 64),
 }
-# 170 images a class are enough for the largest episode; the table stays small beside the rest.
+# 170 images a class are enough for the largest episode, and the table stays comparatively small.
 BASE = Setting(images=170, batch=16)
 MEASURED = {
     "train": "training, ms an episode",
@@ -41,11 +41,11 @@ _LABELS = {"steps": "T", "queries": "queries a class", "features": "d"}
 def main(argv: Sequence[str]) -> None:
     """Measures all points, then writes and plots them."""
     flags = timing.parser(__doc__, official=False)
-    flags.add_argument("--plot", help="file that the plot is written to")
+    flags.add_argument("--plot", help="file to write the plot to")
     flags.add_argument("--axes", default=",".join(AXES), help="which quantities to vary")
-    flags.add_argument("--batch", type=int, default=BASE.batch, help="of the other axes")
-    flags.add_argument("--points", type=int, default=100, help="at most, along an axis")
-    flags.add_argument("--episodes", type=int, default=256, help="of one measurement")
+    flags.add_argument("--batch", type=int, default=BASE.batch, help="episodes, on the other axes")
+    flags.add_argument("--points", type=int, default=100, help="the most points along an axis")
+    flags.add_argument("--episodes", type=int, default=256, help="in one measurement")
     flags.add_argument("--rounds", type=int, default=3)
     flags.add_argument("--replot", action="store_true", help="only plot what --json holds")
     args = flags.parse_args(argv)
@@ -80,7 +80,7 @@ def _points(base: Setting, axes: Sequence[str], most: int) -> Iterator[tuple[str
 
 
 def _measure(setting: Setting, args: Any) -> dict[str, dict[str, float]]:
-    """For ours with either posterior, and for the official code: what `MEASURED` names."""
+    """What `MEASURED` names, for ours with either posterior and for the official code."""
     episodes = max(1, args.episodes // setting.batch) * setting.batch
     found = {
         posterior: _in_own_process(setting._replace(posterior=posterior), episodes, args.rounds)
@@ -100,7 +100,7 @@ def _in_own_process(setting: Setting, episodes: int, rounds: int) -> dict[str, f
 def _ours(setting: Setting, episodes: int, rounds: int) -> dict[str, float]:
     config, table = ours.config_of(setting), ours.table(setting)
     before = timing.peak_memory()
-    # Evaluation first: it needs the least memory.
+    # Evaluation comes first: it needs less memory.
     took = {
         work: timing.fastest(ours.WORK[work](config, table, episodes), rounds)
         for work in ("evaluate", "train")
@@ -130,7 +130,7 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def plot(rows: Sequence[dict[str, Any]], path: str) -> None:
-    """Small multiples: a column for each quantity that is varied, a row for each measured one."""
+    """Plots a grid: a column for each quantity that is varied, a row for each measured one."""
     import matplotlib.pyplot as plt
 
     colours = {"point": "tab:blue", "gaussian": "tab:green", "official": "tab:red"}

@@ -2,9 +2,9 @@
 
 python benchmarks/soak.py --minutes=60 [--json=FILE] [--plot=FILE.png]
 
-The command meta-trains on the features of glyphs (a backbone of one epoch: what it reaches does not
-matter here), with an evaluation, a checkpoint and a line of metrics after every epoch, until it is
-told to stop by SIGTERM. Read from /proc, so on Linux alone.
+The run meta-trains on the features of glyphs, with an evaluation, a checkpoint and a line of
+metrics after every epoch, until SIGTERM stops it. Its backbone is trained for only one epoch, as
+accuracy does not matter here. The samples come from /proc, so this works only on Linux.
 """
 
 import json
@@ -35,12 +35,12 @@ COLUMNS = ("seconds", "resident_mb", "open_files", "threads", "epochs")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs, samples, and says how much each has grown from the first half to the second."""
+    """Runs, samples, and reports how much each quantity grew from the first half to the second."""
     flags = timing.parser(__doc__)
     flags.add_argument("--minutes", type=float, default=60, help="of meta-training")
     flags.add_argument("--every", type=float, default=5, help="seconds between samples")
-    flags.add_argument("--plot", help="file that gets a picture")
-    flags.add_argument("--folder", help="where it runs, or goes on; a temporary one unless given")
+    flags.add_argument("--plot", help="file to write a plot to")
+    flags.add_argument("--folder", help="where it runs or goes on; default: a temporary folder")
     args = flags.parse_args(argv)
     about = timing.describe()
     with tempfile.TemporaryDirectory() as temporary:
@@ -98,7 +98,7 @@ def _sample(pid: int) -> tuple[float, int, int]:
 
 
 def _grown(samples: list[list[float]], column: str) -> dict[str, Any]:
-    """Medians of the two halves; the first tenth, in which all is compiled, is left out."""
+    """The medians of both halves, without the first tenth, in which everything is compiled."""
     values = np.array([row[COLUMNS.index(column)] for row in samples])
     values = values[len(values) // 10 :]
     first, second = np.array_split(values, 2)

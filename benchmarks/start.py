@@ -2,11 +2,11 @@
 
 python benchmarks/start.py [--json=FILE]
 
-The features of mini-ImageNet's training split, 64 classes of 600 with 1600 features, lie in a file
-as the feature cache keeps them. A new process imports the package, opens the file, compiles and
-takes one step: with an empty compilation cache (cold) and with one that a first process filled
-(warm). Then another meta-trains for some epochs, validation and checkpoints included, and tells its
-peak memory.
+Features of the size of mini-ImageNet's training split (64 classes of 600, 1600 features) lie in a
+file, as the feature cache keeps them. A new process imports the package, opens the file, compiles
+and takes one step: once with an empty compilation cache (cold) and once with one that an earlier
+process filled (warm). Then another process meta-trains for some epochs, validation and checkpoints
+included, and reports its peak memory.
 """
 
 import argparse
@@ -28,13 +28,13 @@ _CLASSES = {"train": 64, "val": 16}
 
 
 def main(argv: Sequence[str]) -> None:
-    """Starts processes and reports what they tell."""
+    """Starts the processes and reports what they measured."""
     flags = timing.parser(__doc__)
-    flags.add_argument("--experiment", default="5w1s", help="whose mini_imagenet config is run")
+    flags.add_argument("--experiment", default="5w1s", help="its mini_imagenet config is run")
     flags.add_argument("--rounds", type=int, default=5)
-    flags.add_argument("--images", type=int, default=600, help="of each class")
+    flags.add_argument("--images", type=int, default=600, help="in each class")
     flags.add_argument("--features", type=int, default=1600)
-    flags.add_argument("--steps", type=int, default=200, help="of an epoch, where memory counts")
+    flags.add_argument("--steps", type=int, default=200, help="in an epoch, to measure memory")
     flags.add_argument("--child", choices=list(_CHILDREN), help=argparse.SUPPRESS)
     flags.add_argument("--directory", help=argparse.SUPPRESS)
     args = flags.parse_args(argv)
@@ -81,7 +81,7 @@ def _memory_row(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _start(args: argparse.Namespace, child: str, cache: str) -> dict[str, float]:
-    """What a child tells; points in time are turned into seconds since it was started."""
+    """What a child measured; points in time become seconds since it was started."""
     options = [f"--{name}={getattr(args, name)}" for name in vars(args) if name not in _NOT_HANDED]
     begun = time.time()
     done = subprocess.run(
@@ -105,13 +105,13 @@ _NOT_HANDED = ("child", "json", "rounds")
 
 
 def _first_step(args: argparse.Namespace) -> dict[str, float]:
-    """The points in time of a first step."""
+    """The points in time up to a first step."""
     import ours
 
     from sib_jax.runtime import programs
 
     imported = time.time()
-    programs.keep()  # in $SIB_JAX_CACHE, under the program's own rules
+    programs.keep()  # in $SIB_JAX_CACHE, as the commands do
     config = ours.experiment(args.experiment, "mini_imagenet")
     table = _table(args, "train")
     read = time.time()
@@ -137,7 +137,7 @@ def _peak(args: argparse.Namespace) -> dict[str, float]:
             head,
             ours.init_params(head, train),
             train,
-            # Placed once, as a run does.
+            # Placed once, as in a run.
             devices.to_all(Sources(_table(args, "val")), devices.episode_mesh(config.eval.batch)),
             Path(directory) / "checkpoints",
             Metrics(Path(directory)),

@@ -1,6 +1,6 @@
-"""What every benchmark shares: rounds, ratios, what it ran on, and the official code's process.
+"""What benchmarks share: rounds, ratios, a description of the machine, and the official code.
 
-Only the standard library is used here, so that `official_worker.py` can run where jax is not.
+This uses only the standard library, so that `official_worker.py` can run where jax is missing.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-Work = Callable[[], Any]  # does something once and returns when it is finished
+Work = Callable[[], Any]  # does something once, and returns when it is done
 
 
 def seconds(work: Work) -> float:
@@ -29,9 +29,9 @@ def seconds(work: Work) -> float:
 
 
 def fastest(work: Work, times: int) -> float:
-    """The shortest of several runs, after one that compiles and warms up.
+    """How long the fastest of several runs takes, after one that compiles and warms up.
 
-    A run is slowed down by what else the machine does, never sped up.
+    Other work on the machine can only slow a run down.
     """
     work()
     return min(seconds(work) for _ in range(times))
@@ -46,19 +46,19 @@ def compare(
     rounds: int,
     **extra: Any,
 ) -> dict[str, Any]:
-    """Measures both in alternating rounds, so that what slows the machine down slows both.
+    """Measures both in alternating rounds, so that other work on the machine slows both.
 
     Args:
-      work: the row's name.
-      amount: units of work that one call does.
-      unit: what is counted, a second.
-      ours: does it once and returns the seconds it took.
-      official: the same.
-      rounds: pairs of measurements.
+      work: name of the row.
+      amount: how many units of work one call does.
+      unit: what is counted, such as "episodes".
+      ours: does our work once, and returns the seconds it took.
+      official: the same for the code that ours is compared with.
+      rounds: how many pairs of measurements there are.
       **extra: further fields of the row.
 
     Returns:
-      A row: units a second of both (medians) and their ratio; the extremes of the ratio in a round.
+      A row: the units a second of both (medians), their ratio, and its extremes in single rounds.
     """
     pairs = [(ours(), official()) for _ in range(rounds)]
     medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
@@ -76,7 +76,7 @@ def compare(
 
 
 def peak_memory() -> int:
-    """The most memory that this process has had resident, in bytes."""
+    """The most resident memory that this process has had, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -86,17 +86,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-THREADS = tuple(sorted({1, cores()}))  # numbers of threads that the official code is tried with
+THREADS = tuple(sorted({1, cores()}))  # the numbers of threads to try the official code with
 
 
 class Official:
-    """The official code in a process of its own, in its own Python; asleep while ours is measured.
+    """The official code in a process and Python of its own, asleep while ours is measured.
 
     Use it as a context manager.
     """
 
     def __init__(self, checkout: str, python: str = sys.executable):
-        """Starts it; `checkout` is a folder with the official repository."""
+        """Starts it; `checkout` is a folder that holds the official repository."""
         if not (Path(checkout) / "sib.py").is_file():
             sys.exit(f"--official={checkout} holds no sib.py: give a checkout of sib_meta_learn")
         self._start(python, "official_worker.py", str(Path(checkout).absolute()))
@@ -125,11 +125,11 @@ class Official:
         return json.loads(line)
 
     def seconds(self, work: str, **request: Any) -> float:
-        """How long a piece of work takes it, warm-up excluded."""
+        """How long a piece of work takes it, without warm-up."""
         return self.ask(work, **request)["seconds"]
 
     def best_threads(self, work: str, **request: Any) -> int:
-        """Whether it is faster on one thread or on one for each core."""
+        """The faster number of threads: one, or one for each core."""
         return min(THREADS, key=lambda threads: self.seconds(work, threads=threads, **request))
 
 
@@ -138,12 +138,12 @@ def parser(doc: str | None, official: bool | None = None) -> argparse.ArgumentPa
 
     Args:
       doc: the script's docstring.
-      official: whether the official code is required, optional (False), or no part of it (None).
+      official: True if the official code is required, False if optional, None if not used.
     """
     flags = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    flags.add_argument("--json", help="file that the rows are written to")
+    flags.add_argument("--json", help="file to write the rows to")
     if official is not None:
         flags.add_argument(
             "--official", required=official, help="a checkout of github.com/hushell/sib_meta_learn"
@@ -155,12 +155,12 @@ def parser(doc: str | None, official: bool | None = None) -> argparse.ArgumentPa
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """A flag such as 1,8,64."""
+    """The numbers of a flag such as 1,8,64."""
     return tuple(int(part) for part in text.split(","))
 
 
 def describe(official: Official | None = None) -> dict[str, Any]:
-    """Hardware, versions and date; printed as the header."""
+    """Returns hardware, versions and date, and prints them as a header."""
     about = {
         "cpu": _cpu(),
         "cores": cores(),
@@ -174,7 +174,7 @@ def describe(official: Official | None = None) -> dict[str, Any]:
 
 
 def report(rows: Sequence[dict[str, Any]], about: dict[str, Any], path: str | None) -> None:
-    """Prints rows as a table and writes them to `path`, each with what it was measured on."""
+    """Prints rows as a table; writes them to `path`, each with the machine it was measured on."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [names, *([_cell(row.get(name)) for name in names] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -184,7 +184,7 @@ def report(rows: Sequence[dict[str, Any]], about: dict[str, Any], path: str | No
 
 
 def write(rows: Sequence[dict[str, Any]], about: dict[str, Any], path: str | None) -> None:
-    """Writes rows to `path`, if there is one; also those so far, of a long benchmark."""
+    """Writes rows to `path` if there is one; a long benchmark does so after each step."""
     if path:
         text = json.dumps([{**row, "about": about} for row in rows], indent=1)
         Path(path).write_text(text + "\n")
