@@ -1,4 +1,4 @@
-"""README's picture, from the files beside this one: python results/figure.py."""
+"""Draws the README's picture from the files in this folder: python results/figure.py."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ TO = Path(__file__).parents[1] / "docs" / "assets"
 
 
 def draw(mode: Mode) -> Figure:
-    """mini-ImageNet: what each step gives, and what methods make of classes of unequal shares."""
+    """mini-ImageNet: what each step gives, and what unequal shares of classes cost each method."""
     made = style.figure(3.1)
     axes = made.subplots(1, 3, width_ratios=(1, 1, 1.25))
     for shots, one in zip((1, 5), axes, strict=False):
@@ -23,7 +23,7 @@ def draw(mode: Mode) -> Figure:
 
 
 def _of_steps(axes: Axes, shots: int, mode: Mode) -> None:
-    """Accuracy over T, the paper's beside it, and the untrained rival as a line."""
+    """Accuracy over T beside the paper's, with the untrained rival as a line."""
     rows = tables.rows(tables.MINI)
     steps = (0, 1, 3, 5)
     of_steps = [rows[f"standard_5w{shots}s_T{t}"] for t in steps]
@@ -51,7 +51,7 @@ def _line(index: int, mode: Mode, marker: str) -> dict[str, object]:
 
 
 def _of_unequal_shares(axes: Axes, mode: Mode) -> None:
-    """1-shot, queries that are balanced (hollow) and of shares from Dirichlet(2) (full)."""
+    """1-shot, with balanced queries (hollow) and shares drawn from Dirichlet(2) (full)."""
     heads = {
         "sinkhorn_kmeans": "balanced k-means",
         "sib": "SIB, T = 3",
@@ -74,7 +74,7 @@ def _of_unequal_shares(axes: Axes, mode: Mode) -> None:
 
 
 def main() -> None:
-    """Draws it for white and for dark pages."""
+    """Draws it for light and for dark pages."""
     for mode in MODES:
         png = style.png(Picture("accuracy", "", draw), mode)
         (TO / f"accuracy_{mode.name}.png").write_bytes(png)

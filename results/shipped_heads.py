@@ -1,9 +1,9 @@
-"""What a head that ships with a backbone reaches on tasks of many sizes, beside the untrained.
+"""What the head of a shipped backbone reaches on tasks of many sizes, beside untrained methods.
 
 python results/shipped_heads.py mini_imagenet --data_dir=DIR
 
-Test classes, the shares of the queries from Dirichlet(2), the same tasks for all methods. Writes
-shipped_head_<data set>.json beside this file.
+All methods get the same tasks of test classes, with shares of the queries from Dirichlet(2). Writes
+shipped_head_<data set>.json to the folder of this file.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from sib_jax.experiment.evaluate import STREAMS, evaluate
 from sib_jax.runtime.seeds import key
 from sib_jax.tasks.setting import Task, make
 
-BACKBONES = {"mini_imagenet": "mini_imagenet-conv4_128"}  # that have a head, by data set
+BACKBONES = {"mini_imagenet": "mini_imagenet-conv4_128"}  # those that have a head, by data set
 METHODS = ("sib_plus", "soft_kmeans", "simple_shot")
 SIZES = (  # ways, shots, queries in all
     *((5, shots, queries) for shots in (1, 5, 20) for queries in (1, 5, 15, 75, 300)),
@@ -30,7 +30,7 @@ SIZES = (  # ways, shots, queries in all
 
 
 def main() -> None:
-    """Evaluates and writes."""
+    """Evaluates the methods and writes the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", choices=BACKBONES)
     parser.add_argument("--data_dir", required=True)
@@ -65,7 +65,7 @@ def main() -> None:
                 key=key(0, STREAMS[options.split]),
             )["novel"]
             row[predictor.head.name] = {"mean": found.mean, "ci95": found.ci95}
-        jax.clear_caches()  # the next size is another program
+        jax.clear_caches()  # the next size needs other programs
         rows.append(row | {"split": options.split, "tasks": options.tasks, "backbone": backbone})
         print(
             f"{ways:2}-way {shots:2}-shot, {queries:3} queries: ",

@@ -3,9 +3,9 @@
 python -m sib_jax.features --backbone=mini_imagenet-conv4_128 --data_dir=DIR --out=FILE.npz
 python results/sure.py FILE.npz
 
-Tasks of five test classes, 15 queries of each and five of each of five further classes, of which
-there are no examples; the head that ships with the backbone. Writes sure_mini_imagenet.json beside
-this file.
+Each task has five test classes with 15 queries of each, and five queries of each of five further
+classes without examples. The head is the one that ships with the backbone. Writes
+sure_mini_imagenet.json to the folder of this file.
 """
 
 import argparse
@@ -23,9 +23,9 @@ SURE = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def main() -> None:
-    """Evaluates and writes."""
+    """Evaluates the head and writes the file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("features", help="of mini-ImageNet under the shipped Conv4-128")
+    parser.add_argument("features", help="mini-ImageNet's, by the shipped Conv4-128")
     parser.add_argument("--tasks", type=int, default=400)
     options = parser.parse_args()
     with np.load(options.features) as stored:
@@ -52,7 +52,7 @@ def main() -> None:
 def _task(
     predictor: Predictor, classes: list[np.ndarray], shots: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of the queries answered right, those answered wrong, and those of no class: how probable."""
+    """Probabilities of the answers: where right, where wrong, and for queries of no class."""
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(classes))[: 2 * WAYS]
     known = np.stack([_some(classes[c], shots + QUERIES, rng) for c in chosen[:WAYS]])

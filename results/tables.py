@@ -1,10 +1,10 @@
-"""The tables of RESULTS.md, README.md and the pages here, made from the files beside this one.
+"""Makes the tables of RESULTS.md, README.md and the pages here, from the files in this folder.
 
-python results/tables.py                 puts them into all of them anew
-python results/tables.py --check         says which differ, and exits with 1 if any does
+python results/tables.py                 updates the tables in all of these documents
+python results/tables.py --check         names the documents whose tables differ; exits with 1 then
 python results/tables.py --keep RUN NAME copies results.json of a finished run to NAME.json, and
-                                         what tables need of its tasks.npz to NAME.tasks.npz
-python results/tables.py --differences   differences task by task, as the text has them
+                                         what the tables need of its tasks.npz to NAME.tasks.npz
+python results/tables.py --differences   prints differences task by task, as quoted in the text
 
 In a document a table stands between `<!-- table: NAME -->` and `<!-- end of table -->`.
 """
@@ -99,18 +99,18 @@ METHODS = {
     "average_lwof_5w{}s": "weight generator, average",
     "attention_lwof_5w{}s": "weight generator, attention",
 }
-# The paper has one number for a system; it stands beside the other form of these.
+# The paper has one number for each system; it is shown beside another form than these.
 OTHER_FORMS = ("matching_full_context_5w{}s", "meta_lstm_linear_5w{}s", "average_lwof_5w{}s")
 
 
 def rows(names: Iterable[str], split: str = "test") -> dict[str, Row]:
-    """The rows of a split by head, of all the files."""
+    """The rows of a split by head, from all of the files."""
     found = [row for name in names for row in json.loads((HERE / f"{name}.json").read_text())]
     return {row["head"]: row for row in found if row["split"] == split}
 
 
 def tasks(names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Accuracies of each test task, shares in 0..1, as `<head>/<measure>`, of all the files."""
+    """Accuracies of each test task, from 0 to 1, as `<head>/<measure>`, from all of the files."""
     found: dict[str, np.ndarray] = {}
     for name in names:
         with np.load(HERE / f"{name}.tasks.npz") as arrays:
@@ -124,7 +124,7 @@ def cell(mean: float, half: float) -> str:
 
 
 def shown(row: Row | None, measure: str = "novel") -> str:
-    """A measure of a row with its interval, empty where there is none."""
+    """A measure of a row with its interval; empty if there is none."""
     value = row and row.get(measure)
     return cell(value["mean"], value["ci95"]) if value else ""
 
@@ -135,7 +135,7 @@ def calibrated(row: Row | None) -> str:
 
 
 def beside(printed: str, mean: float, half: float) -> str:
-    """How we stand to what the paper prints: above, within both intervals, or so much below."""
+    """How a row compares with the paper: above, within both intervals, or by how much below."""
     if not printed:
         return ""
     wanted, _, interval_of_it = printed.partition(" ± ")
@@ -146,13 +146,13 @@ def beside(printed: str, mean: float, half: float) -> str:
 
 
 def table(head: str, lines: Iterable[Iterable[str]]) -> str:
-    """Markdown; the names of the columns stand in one string, as in the table."""
+    """A table in Markdown; the names of its columns are one string, as in the table."""
     rule = "|" + "---|" * (head.count("|") - 1)
     return "\n".join([head, rule, *(f"| {' | '.join(line)} |" for line in lines)]) + "\n"
 
 
 def standard_mini(names: tuple[str, ...]) -> str:
-    """SIB beside the paper on mini-ImageNet, and what learns nothing."""
+    """SIB beside the paper on mini-ImageNet, and methods that learn nothing."""
     test, val, of_task = rows(names), rows(names, "val"), tasks(names)
 
     def line(shots: int, head: str, name: str) -> list[str]:
@@ -217,7 +217,7 @@ def lwof_mini(names: tuple[str, ...]) -> str:
 
 
 def standard_cifar() -> str:
-    """SIB on CIFAR-FS, and what learns nothing."""
+    """SIB on CIFAR-FS, and methods that learn nothing."""
     test, val = rows(CIFAR), rows(CIFAR, "val")
     heads = SIB | UNTRAINED | SIB_PLUS
     return table(
@@ -231,7 +231,7 @@ def standard_cifar() -> str:
 
 
 def side_by_side(names: tuple[str, str], columns: tuple[str, str], heads: dict[str, str]) -> str:
-    """The standard rows of two files on the same tasks, with the differences task by task."""
+    """The standard rows of two files on the same tasks, with their differences task by task."""
     (first, of_first), (other, of_other) = ((rows([n]), tasks([n])) for n in names)
 
     def line(shots: int, head: str, method: str) -> list[str]:
@@ -258,7 +258,7 @@ def schedules() -> str:
 
 
 def schedules_lwof() -> str:
-    """The same without forgetting: what 16 times the episodes change, task by task."""
+    """The same without forgetting: what 16 times as many episodes change, task by task."""
     short, full, of_short, of_full = (
         of(names) for of in (rows, tasks) for names in (MINI_LWOF_SHORT, MINI_LWOF)
     )
@@ -301,11 +301,11 @@ def distilled() -> str:
 
 
 def seeds(names: Iterable[str], heads: Mapping[str, str]) -> str:
-    """Three seeds of meta-training; the interval over them is Student's with two degrees.
+    """Three seeds of meta-training; the interval over them is Student's t with two degrees.
 
     Args:
       names: of the files.
-      heads: head of seed 0, with a place for the shots in its name -> what to call its method.
+      heads: the head of seed 0, with {} for the shots in its name -> the name of its method.
     """
     found = rows(names)
 
@@ -353,7 +353,7 @@ def methods() -> str:
         return shown(test.get(head))
 
     def printed(head: str) -> str:
-        """What the paper has on mini-ImageNet, 1-shot and 5-shot."""
+        """What the paper reports on mini-ImageNet, 1-shot and 5-shot."""
         if head in OTHER_FORMS:
             return ""
         of_cifar = (found[1][0][head.format(s)] for s in (1, 5))
@@ -385,7 +385,7 @@ def calibration() -> str:
 
 
 def projected() -> str:
-    """Methods for which features of mini-ImageNet are too long, on their first 256 directions."""
+    """Methods for which mini-ImageNet's features are too long, on their first 256 directions."""
     short, whole = rows(["comparison_mini_imagenet_256"]), rows(["comparison_mini_imagenet"])
 
     def line(head: str) -> list[str]:
@@ -427,7 +427,7 @@ def generators() -> str:
 
 
 def unbalanced(names: Iterable[str], shots: int) -> str:
-    """Each method on balanced and on Dirichlet queries; what learns stands first."""
+    """Each method on balanced and on Dirichlet queries; methods that learn come first."""
     test = rows(names)
     place = re.compile(rf"(\w+)_5w{shots}s_(?:balanced|dirichlet)")
     found = dict.fromkeys(match[1] for head in test if (match := place.fullmatch(head)))
@@ -477,7 +477,7 @@ def tuned(names: tuple[str, ...], as_they_come: tuple[str, ...]) -> str:
 
 
 def shares() -> str:
-    """Ever less equal shares of the queries."""
+    """Shares of the queries that are less and less equal."""
     test = rows(["shares_mini_imagenet"])
     place = re.compile(r"(\w+)_5w(\d)s_(balanced|missing|dirichlet_\w+)")
     found = [match.groups() for head in test if (match := place.fullmatch(head))]
@@ -504,7 +504,7 @@ def shares() -> str:
 
 
 def from_images() -> str:
-    """Networks of the methods' own on CIFAR-FS, and what the same methods make of our features."""
+    """Methods that train their own networks on CIFAR-FS, and the same methods on our features."""
     test, val = rows(["images_cifar_fs_short"]), rows(["images_cifar_fs_short"], "val")
     on_features = rows(CIFAR_METHODS)
     return table(
@@ -562,7 +562,7 @@ def shipped_head() -> str:
 
 
 def sure() -> str:
-    """What --sure sets aside of the shipped head's predictions."""
+    """Which of the shipped head's predictions --sure sets aside."""
     found = json.loads((HERE / "sure_mini_imagenet.json").read_text())
     measures = (
         "accuracy_of_the_rest",
@@ -581,7 +581,7 @@ def sure() -> str:
 
 
 def mirrored() -> str:
-    """Means over an image and its mirror image."""
+    """Features averaged over an image and its mirror image."""
     test = rows(["mini_imagenet_conv4_128_mirror"])
     return table("| head | Novel |", ([head, shown(row)] for head, row in test.items()))
 
@@ -702,12 +702,12 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def made_anew(text: str) -> str:
-    """The document with its tables made anew; the rest is as it was."""
+    """The document with updated tables and the rest unchanged."""
     return PLACE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n", text)
 
 
 def differences_standard(files: tuple[str, ...]) -> Iterable[str]:
-    """What the inner loop gains, and SIB and SIB+ over what learns nothing, task by task."""
+    """What the inner loop gains, and SIB and SIB+ over untrained methods, task by task."""
     of_task = tasks(files)
     start, *more = SIB
     pairs = [(head, start) for head in more]
@@ -720,7 +720,7 @@ def differences_standard(files: tuple[str, ...]) -> Iterable[str]:
 
 
 def differences_seeds() -> Iterable[str]:
-    """SIB+ of each seed over what learns nothing, task by task."""
+    """What SIB+ of each seed gains over untrained methods, task by task."""
     of_task = tasks((*MINI, PLUS_SEEDS))
     for shots in (1, 5):
         for head in SIB_PLUS:
@@ -745,7 +745,7 @@ def differences_lwof(files: tuple[str, ...]) -> Iterable[str]:
 
 
 def differences_unbalanced(names: tuple[str, ...]) -> Iterable[str]:
-    """What learned from unbalanced episodes, over all others on both kinds of tasks."""
+    """What heads that learned from unbalanced episodes gain over all others, on both kinds."""
     of_task = tasks(names)
     learned = re.compile(r"(sib\w*_unbalanced)(_5w\ds_\w+)/novel")
     for key, found in of_task.items():
@@ -757,7 +757,7 @@ def differences_unbalanced(names: tuple[str, ...]) -> Iterable[str]:
 
 
 def keep(run: Path, name: str) -> None:
-    """Copies what a finished run has to say."""
+    """Copies the results of a finished run that the tables need."""
     shutil.copy(run / "results.json", HERE / f"{name}.json")
     with np.load(run / "tasks.npz") as arrays:
         wanted = {
