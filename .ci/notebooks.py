@@ -1,9 +1,9 @@
-"""Executes notebooks from a folder of its own; with --write their outputs are put back, cleaned.
+"""Executes notebooks, each in an empty folder; with --write, saves their outputs, cleaned.
 
-python .ci/notebooks.py [--write] notebooks/quick_start.ipynb ...
+python .ci/notebooks.py [--write] [notebooks/quick_start.ipynb ...]
 
-Without --write the kernel runs them at the size of a test (SIB_JAX_SMALL=1). Needs nbclient,
-nbformat and ipykernel (pip install -e '.[notebooks]').
+Without names it executes all of them. Without --write they run at the size of a test
+(SIB_JAX_SMALL=1). Needs nbclient, nbformat and ipykernel (pip install -e '.[notebooks]').
 """
 
 import os
@@ -17,12 +17,12 @@ import nbformat
 from nbclient import NotebookClient
 
 _ROOT = Path(__file__).resolve().parents[1]
-_TIMEOUT = 3600  # seconds a cell
-_LARGEST = 400_000  # bytes of a notebook
+_TIMEOUT = 3600  # seconds, for each cell
+_LARGEST = 400_000  # bytes, for each notebook
 
 
 def execute(path: Path, folder: str) -> Any:
-    """The notebook after a run from top to bottom; a cell that fails raises."""
+    """Runs a notebook from top to bottom and returns it; raises if a cell fails."""
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": folder}}
     NotebookClient(notebook, timeout=_TIMEOUT, resources=resources).execute()
@@ -30,17 +30,17 @@ def execute(path: Path, folder: str) -> Any:
 
 
 def clean(notebook: Any, folder: str) -> None:
-    """Drops what differs from run to run or from machine to machine."""
+    """Removes what differs between runs or machines."""
     for number, cell in enumerate(c for c in notebook.cells if c.cell_type == "code"):
         cell.metadata = {}
         cell.execution_count = number + 1
-        # A warning or a progress bar is of this machine; a result is printed or shown.
+        # Warnings and progress bars depend on the machine; results are printed or shown.
         cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
         for output in cell.outputs:
             if "execution_count" in output:
                 output.execution_count = number + 1
             if "text" in output:
-                # What a terminal shows: a line that was written over is gone.
+                # As in a terminal, a line that was written over is gone.
                 text = output.text.replace("\r\n", "\n")
                 output.text = re.sub(r"^.*\r", "", text, flags=re.MULTILINE)
     text = nbformat.writes(notebook)
@@ -52,7 +52,7 @@ def clean(notebook: Any, folder: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Executes the notebooks named, all unless any is."""
+    """Executes the named notebooks, or all of them."""
     write = "--write" in arguments
     names = [a for a in arguments if a != "--write"]
     if not write:

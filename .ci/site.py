@@ -1,4 +1,4 @@
-"""Hooks of the documentation site: links that lead out of docs/, and formulas without a script."""
+"""Hooks of the documentation site, for links that lead out of docs/ and for formulas."""
 
 import html
 import re
@@ -16,7 +16,7 @@ _FORMULA = re.compile(
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
-    """Links to files beside docs/, which are right in a clone, become links to the repository."""
+    """Links to files outside docs/, which work in a clone, become links to the repository."""
 
     def link(match: re.Match[str]) -> str:
         path, anchor = match[1], match[2] or ""
@@ -29,7 +29,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """LaTeX becomes MathML, which browsers show by themselves."""
+    """LaTeX becomes MathML, which browsers show without a script."""
 
     def formula(match: re.Match[str]) -> str:
         display = "block" if match["tag"] == "div" else "inline"

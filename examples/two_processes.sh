@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Two processes on this machine run one job together, as two hosts would.
+# Runs one job as two processes on this machine, as two hosts would.
 # Usage: examples/two_processes.sh --config=experiments/5w1s.py --workdir=runs/two [other flags]
 set -euo pipefail
 export JAX_PLATFORMS=cpu

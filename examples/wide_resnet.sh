@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The paper's WRN-28-10 on one GPU: pretraining, features, both tables, GPU rows of the benchmarks.
 # Usage: examples/wide_resnet.sh DATA OUT          (DATA holds mini-ImageNet)
-#        TOY=1 examples/wide_resnet.sh - OUT       (a rehearsal on glyphs, minutes on a CPU)
-# The same command goes on where it was stopped. OUT gets the run, features in float16, gpu.json.
+#        TOY=1 examples/wide_resnet.sh - OUT       (a rehearsal on glyphs; minutes on a CPU)
+# If it was stopped, the same command goes on. OUT gets the run, features in float16 and gpu.json.
 set -euo pipefail
 data=$1 out=$2
 if [ -n "${TOY:-}" ]; then
@@ -12,7 +12,7 @@ if [ -n "${TOY:-}" ]; then
     '--config.optimizer.drop_epochs=()' --config.optimizer.val_tasks=20)
 else
   dataset=mini_imagenet toy=()
-  # 60 epochs of 32,000 images: at 2,500 images a second 13 minutes.
+  # 60 epochs of 32,000 images take 13 minutes at 2,500 images a second.
   flags=(--data_dir="$data" --config.backbone=wrn_28_10 --config.dtype=bfloat16
     --config.pretrain.epochs=60 '--config.pretrain.growth=()' --config.pretrain.batch=256
     --config.pretrain.lr=0.1 --config.pretrain.jitter=0.2)

@@ -15,7 +15,7 @@ model.eval()
 
 
 def encode(images):
-    """n images of Pillow's in RGB -> [n, 1280]."""
+    """n Pillow images in RGB -> features [n, 1280]."""
     squares = [ImageOps.fit(image, (224, 224), Image.Resampling.BICUBIC) for image in images]
     pixels = np.stack([np.asarray(square, np.float32) for square in squares]) / 255
     pixels = (pixels - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)

@@ -1,4 +1,4 @@
-"""The images' half of CLIP, ViT-B/32, trained on LAION-2B; its weights are fetched once.
+"""The image encoder of CLIP (ViT-B/32, trained on LAION-2B); its weights are fetched once.
 
 pip install open_clip_torch
 """
@@ -13,6 +13,6 @@ model.eval()
 
 
 def encode(images):
-    """n images of Pillow's in RGB -> [n, 512]."""
+    """n Pillow images in RGB -> features [n, 512]."""
     with torch.inference_mode():
         return model.encode_image(torch.stack([transform(image) for image in images]))

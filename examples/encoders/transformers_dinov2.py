@@ -1,4 +1,4 @@
-"""DINOv2, a small ViT, by transformers; its weights are fetched once.
+"""DINOv2 (a small ViT) from transformers; its weights are fetched once.
 
 pip install transformers torch torchvision
 """
@@ -11,6 +11,6 @@ processor, model = AutoImageProcessor.from_pretrained(NAME), AutoModel.from_pret
 
 
 def encode(images):
-    """n images of Pillow's in RGB -> [n, 384]."""
+    """n Pillow images in RGB -> features [n, 384]."""
     with torch.inference_mode():
         return model(**processor(images, return_tensors="pt")).last_hidden_state[:, 0]
