@@ -23,7 +23,9 @@ def main(argv: Sequence[str]) -> None:
     flags = timing.parser(__doc__, official=True)
     flags.add_argument("--batch", type=int, default=128)
     flags.add_argument("--batches", type=int, default=4, help="in one measurement")
-    flags.add_argument("--rounds", type=int, default=5)
+    flags.add_argument(
+        "--rounds", type=int, default=5, help="alternating rounds; medians are shown"
+    )
     args = flags.parse_args(argv)
     rows = []
     with timing.Official(args.official, args.official_python) as official:

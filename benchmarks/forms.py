@@ -33,7 +33,9 @@ def main(argv: Sequence[str]) -> None:
     flags.add_argument("--features", type=timing.numbers, default=(64, 640))
     flags.add_argument("--batch", type=int, default=8)
     flags.add_argument("--seconds", type=float, default=0.5, help="of one measurement, roughly")
-    flags.add_argument("--rounds", type=int, default=2)
+    flags.add_argument(
+        "--rounds", type=int, default=2, help="alternating rounds; medians are shown"
+    )
     flags.add_argument("--toy", action="store_true", help="a rehearsal, at only two settings")
     args = flags.parse_args(argv)
     about = timing.describe()

@@ -29,7 +29,9 @@ def main(argv: Sequence[str]) -> None:
     """Finds the best batch of each, then measures both in alternating rounds."""
     flags = timing.parser(__doc__, official=True)
     flags.add_argument("--episodes", type=int, default=1024, help="in one measurement")
-    flags.add_argument("--rounds", type=int, default=5)
+    flags.add_argument(
+        "--rounds", type=int, default=5, help="alternating rounds; medians are shown"
+    )
     flags.add_argument("--batches", type=timing.numbers, default=(1, 2, 4, 8, 16, 32, 64, 128))
     flags.add_argument("--images", type=int, default=600, help="in each of the 64 classes")
     args = flags.parse_args(argv)

@@ -33,7 +33,9 @@ def main(argv: Sequence[str]) -> None:
     """Takes the three measurements in alternation."""
     flags = timing.parser(__doc__, official=True)
     flags.add_argument("--tasks", type=int, default=600)
-    flags.add_argument("--rounds", type=int, default=3)
+    flags.add_argument(
+        "--rounds", type=int, default=3, help="alternating rounds; medians are shown"
+    )
     flags.add_argument("--images", type=int, default=600, help="in each of the 20 classes")
     args = flags.parse_args(argv)
     # Compiling is measured, so no programs kept by earlier runs may be found.

@@ -89,7 +89,9 @@ def main(argv: Sequence[str]) -> None:
     flags.add_argument("--realistic", help="a checkout of Realistic_Transductive_Few_Shot")
     flags.add_argument("--methods", default=",".join(METHODS))
     flags.add_argument("--features", type=int, default=640)
-    flags.add_argument("--rounds", type=int, default=5)
+    flags.add_argument(
+        "--rounds", type=int, default=5, help="alternating rounds; medians are shown"
+    )
     flags.add_argument("--seconds", type=float, default=1.0, help="of one measurement, roughly")
     flags.add_argument("--batches", type=timing.numbers, default=(10, 50, 200))
     flags.add_argument("--whole", type=int, help="only ours, on that many tasks of each method")

@@ -115,7 +115,7 @@ def main(argv: Sequence[str]) -> None:
         type=int,
         help="no chains: stop one run by SIGTERM, and go on with that many devices",
     )
-    flags.add_argument("--seed", type=int, default=0)
+    flags.add_argument("--seed", type=int, default=0, help="of when and how runs are stopped")
     flags.add_argument("--compiled", help="folder that keeps compiled programs for the next time")
     args = flags.parse_args(argv)
     about = timing.describe()

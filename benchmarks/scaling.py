@@ -46,7 +46,9 @@ def main(argv: Sequence[str]) -> None:
     flags.add_argument("--batch", type=int, default=BASE.batch, help="episodes, on the other axes")
     flags.add_argument("--points", type=int, default=100, help="the most points along an axis")
     flags.add_argument("--episodes", type=int, default=256, help="in one measurement")
-    flags.add_argument("--rounds", type=int, default=3)
+    flags.add_argument(
+        "--rounds", type=int, default=3, help="alternating rounds; medians are shown"
+    )
     flags.add_argument("--replot", action="store_true", help="only plot what --json holds")
     args = flags.parse_args(argv)
     if args.replot:

@@ -31,7 +31,9 @@ def main(argv: Sequence[str]) -> None:
     """Starts the processes and reports what they measured."""
     flags = timing.parser(__doc__)
     flags.add_argument("--experiment", default="5w1s", help="its mini_imagenet config is run")
-    flags.add_argument("--rounds", type=int, default=5)
+    flags.add_argument(
+        "--rounds", type=int, default=5, help="alternating rounds; medians are shown"
+    )
     flags.add_argument("--images", type=int, default=600, help="in each class")
     flags.add_argument("--features", type=int, default=1600)
     flags.add_argument("--steps", type=int, default=200, help="in an epoch, to measure memory")

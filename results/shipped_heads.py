@@ -31,11 +31,13 @@ SIZES = (  # ways, shots, queries in all
 
 def main() -> None:
     """Evaluates the methods and writes the file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("dataset", choices=BACKBONES)
-    parser.add_argument("--data_dir", required=True)
-    parser.add_argument("--split", default="test", choices=("val", "test"))
-    parser.add_argument("--tasks", type=int, default=600)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("dataset", choices=BACKBONES, help="whose shipped head")
+    parser.add_argument("--data_dir", required=True, help="where the data set is")
+    parser.add_argument("--split", default="test", choices=("val", "test"), help="its classes")
+    parser.add_argument("--tasks", type=int, default=600, help="to average over")
     options = parser.parse_args()
     backbone = BACKBONES[options.dataset]
     predictors = [sib_jax.load(backbone=backbone, method=method) for method in METHODS]

@@ -24,9 +24,11 @@ SURE = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 def main() -> None:
     """Evaluates the head and writes the file."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("features", help="mini-ImageNet's, by the shipped Conv4-128")
-    parser.add_argument("--tasks", type=int, default=400)
+    parser.add_argument("--tasks", type=int, default=400, help="to average over")
     options = parser.parse_args()
     with np.load(options.features) as stored:
         test = stored["split"] == "test"

@@ -773,9 +773,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--check", action="store_true")
-    parser.add_argument("--differences", action="store_true")
-    parser.add_argument("--keep", nargs=2, metavar=("RUN", "NAME"))
+    parser.add_argument("--check", action="store_true", help="only say which tables differ")
+    parser.add_argument("--differences", action="store_true", help="print them task by task")
+    parser.add_argument("--keep", nargs=2, metavar=("RUN", "NAME"), help="take over a finished run")
     chosen = parser.parse_args()
     if chosen.keep:
         if not (Path(chosen.keep[0]) / "results.json").exists():
