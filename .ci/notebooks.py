@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,24 @@ def execute(path: Path, folder: str) -> Any:
     return notebook
 
 
+def joined(outputs: Iterable[Any]) -> list[Any]:
+    """Pieces of one stream as one output: where a kernel cuts it differs from run to run."""
+    found: list[Any] = []
+    for output in outputs:
+        if found and "name" in output and found[-1].get("name") == output.name:
+            found[-1].text += output.text
+        else:
+            found.append(output)
+    return found
+
+
 def clean(notebook: Any, folder: str) -> None:
     """Removes what differs between runs or machines."""
     for number, cell in enumerate(c for c in notebook.cells if c.cell_type == "code"):
         cell.metadata = {}
         cell.execution_count = number + 1
         # Warnings and progress bars depend on the machine; results are printed or shown.
-        cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+        cell.outputs = joined(o for o in cell.outputs if o.get("name") != "stderr")
         for output in cell.outputs:
             if "execution_count" in output:
                 output.execution_count = number + 1
