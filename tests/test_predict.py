@@ -144,7 +144,10 @@ def test_a_glob_has_no_accuracy_where_its_folders_are_no_classes(images, tmp_pat
     [
         ({"support": None}, "arguments are required: --support"),
         ({"support": "nowhere"}, "--support=nowhere is not a folder"),
-        ({"support": "{images}/support/red"}, "must hold two or more class folders"),
+        (
+            {"support": "{images}/support/red"},
+            "images outside of them: is this what --query is for?",
+        ),
         ({"query": "nowhere/*.png"}, "is not a folder, and matches no image files"),
         ({"query": "{images}/.hidden/"}, "holds no images ({images}/.hidden/.a.png: hidden by a n"),
         ({"query": "{images}/.hidden/.*.png"}, "image files ({images}/.hidden/.a.png: hidden by"),

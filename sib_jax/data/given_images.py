@@ -81,13 +81,15 @@ def find_support(folder: str) -> Found:
     classes = sorted({f for _, f in inside})
     if len(classes) < 2:
         there = f"only {classes[0]!r} has" if classes else "there are none with"
+        loose = len(found.names) - len(inside)
+        beside = f", but {loose} images outside of them: is this what --query is for?"
         raise DataError(
             f"--support={folder} must hold two or more class folders with images; {there} images"
-            f"{_said(found)}"
+            f"{beside if loose else ''}{_said(found)}"
         )
-    if loose := [n for n, f in zip(found.names, found.folders, strict=True) if not f]:
+    if outside := [n for n, f in zip(found.names, found.folders, strict=True) if not f]:
         raise DataError(
-            f"--support={folder} has images outside its class folders, {listed(loose)}: put them "
+            f"--support={folder} has images outside its class folders, {listed(outside)}: put them "
             "into one, or remove them"
         )
     folders = {p.name for p in root.iterdir() if p.is_dir() and not files.is_hidden(p.name)}

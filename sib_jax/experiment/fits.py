@@ -76,6 +76,11 @@ def _check_task(
     """Raises where there are too few classes, or one has too few images; `counts` are by class."""
     if task.ways > len(counts):
         wanted = f"at most {len(counts)}, the number of classes in the {split} split"
+        if len(counts) < 2:  # no number of ways is left
+            wanted += (
+                ": training needs more classes than these, in each split; to sort images into a "
+                "few classes without training, use sib_jax.predict --backbone"
+            )
         raise ConfigError(describe(ways, task.ways, wanted))
     smallest = min(counts, key=counts.__getitem__)
     if _most_images(task) > counts[smallest]:

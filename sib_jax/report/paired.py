@@ -60,8 +60,12 @@ def check(one: Run, of_one: str, other: Run, of_other: str, split: str) -> None:
     """Raises `ReportError` where two heads cannot be paired on a split."""
     reason = why_not(one, of_one, other, of_other, split)
     if reason is not None:
+        hint = ""
+        if "differ in seed" in reason:
+            hint = "; to compare seeds of training, give heads of one run a `seed` of their own"
         raise ReportError(
-            f"{one.workdir} ({of_one}) and {other.workdir} ({of_other}) cannot be paired: {reason}"
+            f"{one.workdir} ({of_one}) and {other.workdir} ({of_other}) cannot be paired: "
+            f"{reason}{hint}"
         )
 
 

@@ -38,6 +38,11 @@ def test_a_split_that_nothing_uses_may_be_small():
         _check(_experiment(method="soft_kmeans"), _data(val=2), [])
 
 
+def test_where_no_number_of_ways_is_left_the_way_without_training_is_named():
+    with pytest.raises(ConfigError, match=r"use sib_jax\.predict --backbone"):
+        _check(_experiment(method="soft_kmeans"), _data(train=1, val=1, test=1), [])
+
+
 def test_training_asks_for_its_classes_and_for_those_that_choose_the_epoch():
     sib = _experiment(eval__splits=("test",))
     _check(sib, _data(train=3, val=2), [])  # trained elsewhere
