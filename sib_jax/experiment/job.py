@@ -142,6 +142,7 @@ def _run(
         # 2. The backbone: from a file, from an earlier run here, or trained now.
         found = _backbone(experiment, workdir, data, metrics, trace_to)
         if mode == "pretrain":
+            log.info("the backbone is ready in %s; --mode=train goes on", workdir)
             return []
         # 3. What the heads read: features of every image, once.
         of = _inputs(experiment, data, found)
@@ -156,6 +157,7 @@ def _run(
                 params[head.name] = _params(head, given, workdir, inputs_of, metrics, trace_to)
         if mode == "train":
             failed.tell()
+            log.info("the heads are trained, in %s; --mode=evaluate goes on", workdir)
             return []
         # 5. Evaluation: every head on the same tasks.
         rows, of_tasks, predicted = [], {}, {}

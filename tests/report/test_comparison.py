@@ -120,7 +120,7 @@ def test_beside_base_classes_the_baseline_is_the_best_among_all_classes():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"seed": 1}, "seed, 1 and 0; to compare seeds of training, give heads of one run a `seed`"),
+        ({"seed": 1}, "seed, 1 and 0; to compare seeds of training, give heads of one run"),
         ({"dataset": "folder"}, "data set, folder and glyphs"),
         (
             {"fingerprints": {"train": "a", "val": "b", "test": "d"}},
