@@ -78,16 +78,16 @@ def find_support(folder: str) -> Found:
         )
     found = _below(root)
     inside = [(n, f) for n, f in zip(found.names, found.folders, strict=True) if f]
+    outside = [n for n, f in zip(found.names, found.folders, strict=True) if not f]
     classes = sorted({f for _, f in inside})
     if len(classes) < 2:
         there = f"only {classes[0]!r} has" if classes else "there are none with"
-        loose = len(found.names) - len(inside)
-        beside = f", but {loose} images outside of them: is this what --query is for?"
+        beside = f", but {len(outside)} images outside of them: is this what --query is for?"
         raise DataError(
             f"--support={folder} must hold two or more class folders with images; {there} images"
-            f"{beside if loose else ''}{_said(found)}"
+            f"{beside if outside else ''}{_said(found)}"
         )
-    if outside := [n for n, f in zip(found.names, found.folders, strict=True) if not f]:
+    if outside:
         raise DataError(
             f"--support={folder} has images outside its class folders, {listed(outside)}: put them "
             "into one, or remove them"

@@ -18,6 +18,7 @@ _WORDS = {
     "base_holdout": "base_holdout",
     "fingerprints": "the data that they are drawn from",
 }
+_INSTEAD = {"seed": "; to compare seeds of training, give heads of one run a `seed` of their own"}
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> Interval:
@@ -47,7 +48,7 @@ def why_not(one: Run, of_one: str, other: Run, of_other: str, split: str) -> str
         values = [_drawn_from(run, field, sizes[0]["setting"], split) for run in (one, other)]
         if values[0] != values[1]:
             which = "" if field == "fingerprints" else f", {values[0]} and {values[1]}"
-            return f"their tasks differ in {words}{which}"
+            return f"their tasks differ in {words}{which}{_INSTEAD.get(field, '')}"
     counts = [
         len(run.tasks[head][split]["nll"]) for run, head in ((one, of_one), (other, of_other))
     ]
@@ -60,12 +61,8 @@ def check(one: Run, of_one: str, other: Run, of_other: str, split: str) -> None:
     """Raises `ReportError` where two heads cannot be paired on a split."""
     reason = why_not(one, of_one, other, of_other, split)
     if reason is not None:
-        hint = ""
-        if "differ in seed" in reason:
-            hint = "; to compare seeds of training, give heads of one run a `seed` of their own"
         raise ReportError(
-            f"{one.workdir} ({of_one}) and {other.workdir} ({of_other}) cannot be paired: "
-            f"{reason}{hint}"
+            f"{one.workdir} ({of_one}) and {other.workdir} ({of_other}) cannot be paired: {reason}"
         )
 
 
