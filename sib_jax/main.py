@@ -189,6 +189,8 @@ def _mistake(argv: Sequence[str], error: Exception) -> str:
         said, place = kept[1], place or " "
     if place and not lacks_config:
         return f"{file} fails: {kind}: {said}{place}".rstrip()
+    if lacks_config:
+        return f"{file} is not a config file, which must define get_config()"
     return f"{file} is not a config file, which must define get_config() ({kind}: {said})"
 
 

@@ -24,7 +24,6 @@ from sib_jax.command import Parser, mistakes_told, path, seed, take_methods
 from sib_jax.data import sorted_copies
 from sib_jax.data.given_images import (
     HIDDEN,
-    NO_IMAGE,
     NO_MORE,
     Found,
     Reader,
@@ -32,6 +31,7 @@ from sib_jax.data.given_images import (
     encoded,
     find_query,
     find_support,
+    no_image,
     read,
     read_readable,
     stored,
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> None:
     # 2. Decoded as the data sets are, or encoded.
     for name, images in (("support", support), ("query", query)):
         if images.others:
-            tell(f"left out of --{name}: {listed(images.others)}, {NO_IMAGE}")
+            tell(f"left out of --{name}: {listed(images.others)}, {no_image(images.others)}")
         if images.hidden:
             tell(f"left out of --{name}: {listed(images.hidden)}, {HIDDEN}")
         if images.links:
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> None:
     check_distinct(support, shown)
     query, queries, refused = read_readable(query, reader)
     for reason in refused:
-        tell(f"left out of --query: {files.shown(reason)}")
+        tell(f"left out: {files.shown(reason)}")
     # 3. Predicted together: most methods learn from the queries too.
     found = predictor.predict(
         examples,
@@ -227,7 +227,9 @@ def summary(
         noun = "image" if len(of) == 1 else "images"
         lines.append(f"  {name:<{width}} {len(of):5d} {noun}{said}")
     low = counted(np.sum(sure < 0.5), "image")
-    lines.append(f"on average {sure.mean():.0%} sure; {low} below 50%")
+    lines.append(
+        f"on average {sure.mean():.0%} sure (the probability of the class); {low} below 50%"
+    )
     known = [(label, t) for label, t in zip(found.labels, truth, strict=True) if t is not None]
     if known:
         right = sum(label == t for label, t in known)
@@ -244,6 +246,7 @@ def summary(
             f"{predictor.name} rarely chooses a class with fewer examples than the others; "
             "soft_kmeans takes any number"
         )
+    lines += predictor.notes
     both = {os.path.realpath(n) for n in support.names} & {os.path.realpath(n) for n in query.names}
     if both:
         lines.append(f"images that are also among the examples: {len(both)}")
@@ -311,8 +314,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add(
         "--method",
         metavar="NAME",
-        help="without --run: one that needs no training, or sib_plus where the backbone has a "
-        "head; default: sib_plus for up to 20 classes where there is a head, else soft_kmeans",
+        help="without --run: one that needs no training, such as soft_kmeans, sinkhorn_kmeans for "
+        "classes that are equally frequent, or simple_shot for images one by one; or sib_plus, "
+        "the default for up to 20 classes where the backbone ships with a head (docs/predict.md)",
     )
     add(
         "--image_size",

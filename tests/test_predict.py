@@ -211,7 +211,7 @@ def test_a_damaged_query_is_left_out_and_named(images, tmp_path, capsys):
     words = [BACKBONE, f"--support={images}/support", f"--query={tmp_path}/query"]
     predict.main([*words, f"--out={tmp_path}/out.csv"])
     told = capsys.readouterr().out
-    assert re.search(r"left out of --query: \S*broken\.png cannot be read as an image", told)
+    assert re.search(r"left out: \S*broken\.png cannot be read as an image", told)
     assert re.search(r"heic\.jpg cannot be read as an image \(it is HEIC: pip install", told)
     assert "accuracy 100.0%: 6 of 6 images" in told
     assert len(rows(tmp_path / "out.csv")) == 6

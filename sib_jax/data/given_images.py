@@ -17,7 +17,6 @@ from sib_jax.data.reading.decode import decode_one, decode_whole, large_allowed,
 from sib_jax.data.reading.walk import walk
 from sib_jax.runtime.files import listed
 
-NO_IMAGE = "not named like an image that Pillow reads (for HEIC: pip install pillow-heif)"
 NO_MORE = "linked to nothing, or to something already counted"
 HIDDEN = "hidden by a name that begins with a dot; rename it to include it"
 
@@ -53,6 +52,13 @@ class Reader(NamedTuple):
 
     decode: Callable[[IO[bytes], str], Any]
     inputs: Callable[[Sequence[Any]], np.ndarray]
+
+
+def no_image(names: Sequence[str]) -> str:
+    """Why these files are not read: what to do about HEIC stands there where one is."""
+    heic = any(name.lower().endswith((".heic", ".heif")) for name in names)
+    hint = " (for HEIC: pip install pillow-heif)" if heic else ""
+    return f"not named like an image that Pillow reads{hint}"
 
 
 def stored(size: int, channels: int) -> Reader:
@@ -149,7 +155,7 @@ def _at(root: Path, names: Sequence[str]) -> tuple[str, ...]:
 
 def _said(found: Found) -> str:
     """What was found but left out, for a message that too little was found."""
-    left_out = {NO_IMAGE: found.others, HIDDEN: found.hidden}
+    left_out = {no_image(found.others): found.others, HIDDEN: found.hidden}
     told = "; ".join(f"{listed(names)}: {why}" for why, names in left_out.items() if names)
     return f" ({told})" if told else ""
 

@@ -194,7 +194,7 @@ def _run(
     log.info("")
     log.info("%s", results.summary(rows))
     log.info("")
-    log.info("%.0f s in all; %s", time.monotonic() - begun, workdir / results.FILE)
+    log.info("done in %.0f s; %s", time.monotonic() - begun, workdir / results.FILE)
     if report:
         devices.once(
             _report, workdir, lambda: observe(experiment, data, of, params, predicted, rows)

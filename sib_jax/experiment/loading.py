@@ -36,6 +36,7 @@ from sib_jax.tasks.setting import has_base
 _DEFAULT = "soft_kmeans"
 _CENTRED = ("soft_kmeans", "sinkhorn_kmeans")  # where features are of another model than ours
 _SHIPPED = "sib_plus"  # the method of the heads that ship with backbones
+_FOR_PHOTOGRAPHS = "mini_imagenet-conv4_128"
 _MOST_WAYS = 20  # of such a head: it learned from 2 to 20
 _OFFICIAL_SIZES = (32, 80)  # what the official code's backbones see
 _STORED = {80: 84}  # crop -> pixels of the stored images, where a backbone's file does not say
@@ -134,12 +135,23 @@ def _of_run(
             "that the encoder made"
         )
     names = [n for n in names if _is_ready(workdir, n, heads[n])] or names
+    name = best = _best(workdir, names)
+    notes = []
     if ways is not None:
-        names = [n for n in names if _ways_of(heads[n]) in (None, ways)] or names
-    name = _best(workdir, names)
+        name = _best(workdir, [n for n in names if _ways_of(heads[n]) in (None, ways)] or names)
+    if name != best:
+        notes.append(
+            f"head {best} would come first, but it is only for {_ways_of(heads[best])} classes; "
+            f"here are {ways}"
+        )
+    if config.dataset == "glyphs":
+        notes.append(
+            "this run's backbone learned from drawn characters (glyphs); for photographs give "
+            f"--backbone={_FOR_PHOTOGRAPHS} in place of --run"
+        )
     head = _head(name, heads[name], workdir)
     remedy = functools.partial(_remedy, workdir, heads, found)
-    return Predictor(head, found, config.image_size, remedy, _opened(encoder))
+    return Predictor(head, found, config.image_size, remedy, _opened(encoder), tuple(notes))
 
 
 def read_config(workdir: Path) -> ml_collections.ConfigDict:

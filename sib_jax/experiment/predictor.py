@@ -92,6 +92,7 @@ class Predictor:
       image_size: pixels that images are scaled to before the backbone's own crop.
       remedy: returns what to do where the head does not serve a number of classes.
       encoder: what makes features of images where there is no backbone; None for no encoder.
+      notes: what a user should know of how it was chosen, a sentence each.
     """
 
     def __init__(  # noqa: D107
@@ -101,9 +102,10 @@ class Predictor:
         image_size: int,
         remedy: Callable[[], str] = lambda: "",
         encoder: Encoder | None = None,
+        notes: tuple[str, ...] = (),
     ):
         self.head, self.pretrained, self.encoder = head, pretrained, encoder
-        self.image_size, self.remedy = image_size, remedy
+        self.image_size, self.remedy, self.notes = image_size, remedy, notes
         self._of_ways = functools.cache(self._compiled)
         self._sizes: set[Any] = set()  # that programs were compiled for
 

@@ -89,22 +89,23 @@ def progress(name: str, total: int, unit: str, done: int = 0) -> Iterator[Callab
         dynamic_ncols=True,
         leave=False,
     )
-    begun = last = time.monotonic()
+    last = time.monotonic()
     finished = done
+    start = None  # when the first units were done, and how many: they wait for compilation
 
     def advance(count: int) -> None:
-        nonlocal last, finished
+        nonlocal last, finished, start
         finished += count
         shown.update(count)
         now = time.monotonic()
         if shown.disable and (now - last > _SECONDS_BETWEEN_LINES) and finished < total:
             last = now
-            rate = (finished - done) / (now - begun)
-            left = (total - finished) / rate
-            log.info(
-                "%s: %d of %d %s, %.0f/s, %.0f s left",
-                *(name, finished, total, unit, rate, left),
-            )
+            speed = ""
+            if start is not None:
+                rate = (finished - start[1]) / (now - start[0])
+                speed = f", {rate:.0f}/s, {(total - finished) / rate:.0f} s left"
+            log.info("%s: %d of %d %s%s", name, finished, total, unit, speed)
+        start = start or (now, finished)
 
     with shown:
         yield advance

@@ -193,7 +193,10 @@ def test_which_head(run, tmp_path):
     ]
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / "results.json").write_text(json.dumps(rows))
-    assert [sib_jax.load(copy, ways=k).head.name for k in (None, 3, 4)] == ["T2", "T2", "plus"]
+    of_ways = [sib_jax.load(copy, ways=k) for k in (None, 3, 4)]
+    assert [found.head.name for found in of_ways] == ["T2", "T2", "plus"]
+    passed_over = "head T2 would come first, but it is only for 3 classes; here are 4"
+    assert [found.notes for found in of_ways] == [(), (), (passed_over,)]
     with pytest.raises(UserError, match=r"no head of SIB with T = 7; there is T = 0 \(T0\), T = 2"):
         sib_jax.load(run, steps=7)
     with pytest.raises(UserError, match="no head 'T9'; it has T0, T2, prototypes, kmeans"):
@@ -226,6 +229,15 @@ def test_a_run_on_features(tmp_path):
     images = np.ones((3, 4, 4, 3), np.uint8)
     with pytest.raises(UserError, match="give float features"):
         sib_jax.load(run, "T2")(images, [0, 1, 2], images)
+
+
+def test_a_run_on_characters_says_that_photographs_want_another_backbone(run, monkeypatch):
+    assert sib_jax.load(run, "kmeans").notes == ()
+    config = loading.read_config(run)
+    config.dataset = "glyphs"
+    monkeypatch.setattr(loading, "read_config", lambda _: config)
+    (note,) = sib_jax.load(run, "kmeans").notes
+    assert "for photographs give --backbone=mini_imagenet-conv4_128 in place of --run" in note
 
 
 def test_without_a_run(episode):
