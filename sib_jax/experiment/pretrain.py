@@ -116,7 +116,7 @@ def pretrain(
             model = _averaged(model._replace(weights=classifier.normalize(weights)), settings)
         model = _train(work, phase, model, directory / phase.name, metrics, trace_to)
         before = phase
-    return _pretrained(backbone, whole, jax.tree.map(jnp.asarray, model))
+    return _pretrained(backbone, whole, jax.device_put(model))
 
 
 @functools.lru_cache(maxsize=_KEPT)
