@@ -483,22 +483,25 @@ def of_methods() -> dict[str, Field]:
     `experiment.settings`.
     """
     return {
-        f"{name}.{field}": Field(value, of_type(types.get(field), value), meant.get(field, ""))
+        f"{name}.{field}": known
         for name, entry in METHODS.items()
         if name != "sib"
-        for meant, types in [_said(entry.settings)]
-        for field, value in entry.settings()._asdict().items()
+        for field, known in _of_settings(entry.settings).items()
     }
 
 
 @functools.cache
-def _said(settings: Any) -> tuple[dict[str, str], dict[str, Any]]:
-    """Meanings and types of the fields of a method's settings."""
+def _of_settings(settings: Any) -> dict[str, Field]:
+    """The fields of a method's settings, with their meaning."""
     try:
         types = typing.get_type_hints(settings)
     except Exception:  # a name in quotes that is imported only for type checkers, or wrong
         types = dict(settings.__annotations__)
-    return meanings(settings), types
+    meant = meanings(settings)
+    return {
+        field: Field(value, of_type(types.get(field), value), meant.get(field, ""))
+        for field, value in settings()._asdict().items()
+    }
 
 
 def _unknown(name: str) -> str:

@@ -8,12 +8,15 @@ import pytest
 from PIL import Image
 
 from sib_jax import evaluate
+from sib_jax.experiment import features, job
 from sib_jax.official import torch_file, torch_write
 
 CHECKPOINT = Path(__file__).parent / "parity" / "netSIBBest70.000.pth"
 
 
-def test_the_accuracy_of_an_official_checkpoint(tmp_path):
+def test_the_accuracy_of_an_official_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "BATCH", 80)  # images of a split
+    monkeypatch.setattr(job, "_report", lambda workdir, look: None)
     rng = np.random.default_rng(0)
     for split in ("train", "val", "test"):
         for name in range(5):

@@ -110,8 +110,7 @@ def start_state(
     table: FeatureTable,
 ) -> loop.State:
     """The state before the first step; its sums have the names that the method's loss gives."""
-    draw = functools.partial(_episode_loss, lesson)
-    _, logged = jax.eval_shape(draw, params, table, jax.random.key(0))
+    _, logged = jax.eval_shape(_loss_of(lesson), params, table, jax.random.key(0))
     return loop.State(params, optimizer.init(params), {name: jnp.zeros(()) for name in logged})
 
 
@@ -141,8 +140,7 @@ def compile_steps(
         places = jnp.arange(batch)
         places = jax.lax.with_sharding_constraint(places, devices.over_episodes(mesh))
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, places)
-        one = functools.partial(_episode_loss, lesson)
-        losses, logged = jax.vmap(one, (None, None, 0))(params, table, keys)
+        losses, logged = jax.vmap(_loss_of(lesson), (None, None, 0))(params, table, keys)
         return jnp.mean(losses), jax.tree.map(jnp.sum, logged)
 
     gradients = [
@@ -167,6 +165,12 @@ def compile_steps(
         return jax.lax.fori_loop(first, first + count, step, state)
 
     return run
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _loss_of(lesson: Lesson) -> Any:
+    """`_episode_loss` of a lesson; always the same function, to trace once."""
+    return functools.partial(_episode_loss, lesson)
 
 
 def _episode_loss(

@@ -21,7 +21,7 @@ from sib_jax.experiment import features, loop
 from sib_jax.experiment.evaluate import evaluate
 from sib_jax.experiment.settings import Pretraining
 from sib_jax.methods import sib
-from sib_jax.methods.method import Classes
+from sib_jax.methods.method import Classes, Method
 from sib_jax.report.metrics import Metrics
 from sib_jax.runtime import devices
 from sib_jax.runtime.seeds import Stream, key
@@ -116,9 +116,10 @@ def pretrain(
             model = _averaged(model._replace(weights=classifier.normalize(weights)), settings)
         model = _train(work, phase, model, directory / phase.name, metrics, trace_to)
         before = phase
-    return _pretrained(backbone, whole, jax.tree.map(jnp.asarray, model))
+    return _pretrained(backbone, whole, jax.device_put(model))
 
 
+@functools.lru_cache(maxsize=_KEPT)
 def _check_features(backbone: Backbone) -> None:
     """Checks the length of a user's backbone's features; nothing is computed."""
     size = (2, backbone.image_size, backbone.image_size, backbone.channels)
@@ -170,14 +171,28 @@ def _train(
     def images_of(split: Split, rows: np.ndarray | slice) -> np.ndarray:
         return preprocess.shrink(split.images[rows], round(split.images.shape[1] * scale))
 
-    optimizer = _optimizer(settings, settings.epochs * steps_per_epoch, first)
+    optimizer = _optimizer(
+        settings.lr,
+        settings.momentum,
+        settings.weight_decay,
+        total=settings.epochs * steps_per_epoch,
+        first=first,
+    )
     stream = key(settings.seed, Stream.PRETRAINING)
     mesh = devices.episode_mesh(settings.batch)
     images, labels = devices.shared((images_of(data.train, slice(None)), data.train.labels), mesh)
     # Both sizes were rounded: the crop still has to fit.
     lacking = math.ceil((phase.crop - images.shape[1]) / 2)
-    scaled = settings._replace(padding=max(round(settings.padding * scale), lacking))
-    step = _compile(scaled, sized, preprocessing, optimizer)
+    step = _compile(
+        sized,
+        preprocessing,
+        optimizer,
+        batch=settings.batch,
+        average=settings.average,
+        padding=max(round(settings.padding * scale), lacking),
+        flip=settings.flip,
+        jitter=settings.jitter,
+    )
     order: dict[int, jax.Array] = {}  # of the current epoch
 
     def advance(state: loop.State, number: int, count: int) -> loop.State:
@@ -268,26 +283,33 @@ def _trained(model: Model) -> Any:
 
 
 @functools.lru_cache(maxsize=_KEPT)
-def _optimizer(settings: Pretraining, total: int, first: int) -> optax.GradientTransformation:
+def _optimizer(
+    lr: float, momentum: float, weight_decay: float, *, total: int, first: int
+) -> optax.GradientTransformation:
     """SGD-Nesterov under one cycle of `total` steps, of which `first` are already done."""
     cycle = optax.cosine_onecycle_schedule(
-        total, settings.lr, pct_start=0.2, div_factor=10, final_div_factor=1000
+        total, lr, pct_start=0.2, div_factor=10, final_div_factor=1000
     )
     return optax.chain(
-        optax.add_decayed_weights(settings.weight_decay),
-        optax.sgd(lambda step: cycle(first + step), settings.momentum, nesterov=True),
+        optax.add_decayed_weights(weight_decay),
+        optax.sgd(lambda step: cycle(first + step), momentum, nesterov=True),
     )
 
 
 @functools.lru_cache(maxsize=_KEPT)
 def _compile(
-    settings: Pretraining,
     backbone: Backbone,
     preprocessing: Preprocessing,
     optimizer: optax.GradientTransformation,
+    *,
+    batch: int,
+    average: float,
+    padding: int,
+    flip: bool,
+    jitter: float,
 ) -> Any:
     """The compiled training step; always the same one for equal arguments."""
-    mesh = devices.episode_mesh(settings.batch)
+    mesh = devices.episode_mesh(batch)
 
     # Outputs are placed as the inputs were, so that the next step is not compiled again.
     @functools.partial(jax.jit, donate_argnums=0, out_shardings=devices.replicated(mesh))
@@ -296,19 +318,14 @@ def _compile(
     ) -> loop.State:
         model = state.model
         rows = jax.lax.with_sharding_constraint(rows, devices.over_episodes(mesh))
-        batch = augment.train(
-            key,
-            images[rows],
-            preprocessing,
-            padding=settings.padding,
-            flip=settings.flip,
-            jitter=settings.jitter,
+        seen = augment.train(
+            key, images[rows], preprocessing, padding=padding, flip=flip, jitter=jitter
         )
 
         def loss_of(trained: Any) -> tuple[jax.Array, Any]:
             params, weights, head = trained
             found, statistics = backbone.apply_train(
-                {"params": params, "batch_stats": model.variables["batch_stats"]}, batch
+                {"params": params, "batch_stats": model.variables["batch_stats"]}, seen
             )
             scores = classifier.logits(head, weights, found)
             loss = optax.softmax_cross_entropy_with_integer_labels(scores, labels[rows])
@@ -323,13 +340,12 @@ def _compile(
             "loss": state.sums["loss"] + loss * len(rows),
             "accuracy": state.sums["accuracy"] + correct,
         }
-        average = model.average
-        if average is not None:
-            keep = settings.average
-            average = jax.tree.map(
-                lambda old, new: keep * old + (1 - keep) * new, average, (params, weights)
+        mean = model.average
+        if mean is not None:
+            mean = jax.tree.map(
+                lambda old, new: average * old + (1 - average) * new, mean, (params, weights)
             )
-        model = Model({"params": params, "batch_stats": statistics}, weights, head, average)
+        model = Model({"params": params, "batch_stats": statistics}, weights, head, mean)
         return loop.State(model, optimizer_state, sums)
 
     return step
@@ -340,6 +356,12 @@ def _order(stream: jax.Array, epoch: int, rows: np.ndarray) -> jax.Array:
     # Step 0 also uses this key, to augment image number `epoch`; that does no harm.
     epoch_key = jax.random.fold_in(jax.random.fold_in(stream, 0), epoch)
     return jnp.asarray(rows)[jax.random.permutation(epoch_key, len(rows))]
+
+
+@functools.cache
+def _class_means(ways: int) -> Method:
+    """SIB at T = 0; always the same one, to compile once."""
+    return sib.make(sib.Settings(Inner(steps=0, step_size=0.0)), ways)
 
 
 def _few_shot_accuracy(
@@ -355,7 +377,7 @@ def _few_shot_accuracy(
     images, labels = images_of(val, rows), np.asarray(val.labels[rows])
     ways = min(5, len(counts))
     tasks = setting.make("standard", Task(ways, 1, min(15, int(counts.min()) - 1)))
-    class_means = sib.make(sib.Settings(Inner(steps=0, step_size=0.0)), ways)
+    class_means = _class_means(ways)
 
     def accuracy(found: Pretrained) -> dict[str, float]:
         of_images = features.compute(found, images)

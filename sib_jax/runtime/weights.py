@@ -87,7 +87,8 @@ def load(path: str | os.PathLike[str], like: Any) -> Any:
             raise WeightsError(f"{path}: {name} holds {stored[name].dtype}, not numbers")
         if not np.isfinite(stored[name]).all():
             raise WeightsError(f"{path}: {name} has values that are not finite; use another file")
-    leaves = [jax.numpy.asarray(stored[name]) for name in wanted]
+    # Not jnp.asarray, which compiles a program for each shape.
+    leaves = jax.device_put([stored[name] for name in wanted])
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from sib_jax.config import default, steps
+from sib_jax.experiment import features
 
 CLASSES = {"train": 6, "val": 4, "test": 4}
 IMAGES = 12  # of each class
@@ -28,8 +29,9 @@ def image_folder(tmp_path_factory):
 
 
 @pytest.fixture
-def config(image_folder):
+def config(image_folder, monkeypatch):
     """Every stage at toy size, with a Gaussian posterior, at T = 0 and 2."""
+    monkeypatch.setattr(features, "BATCH", CLASSES["test"] * IMAGES)  # no larger than a split
     config = default("folder")
     config.posterior, config.prior, config.elbo.beta = "gaussian", "gaussian", 1e-3
     config.data_dir = str(image_folder)

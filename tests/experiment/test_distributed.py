@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -9,11 +10,15 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+from sib_jax.backbones import pretrained
+from sib_jax.backbones.preprocess import Preprocessing
+from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.config import default
-from sib_jax.experiment import job
+from sib_jax.experiment import job, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def command(config, tmp_path):
     """Of the toy job, in the workdir `both` of the test."""
+    config.posterior, config.prior, config.elbo.beta = "point", "none", 0.0
     config.heads = (("T2", {"inner.steps": 2}),)
     usual, changed = flat(default("folder")), flat(config)
     return [
@@ -38,8 +44,8 @@ def flat(config):
     return leaves
 
 
-def start(command, folder, own=((), ())):
-    """Both processes, each with its own flags; what they say goes to out0 and out1 in `folder`."""
+def start(command, folder, cwd=ROOT):
+    """Both processes; what they say goes to out0 and out1 in `folder`."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -48,11 +54,11 @@ def start(command, folder, own=((), ())):
         with (folder / f"out{i}").open("w") as out:
             flags = f"--coordinator_address=localhost:{port} --process_count=2 --process_id={i}"
             process = subprocess.Popen(
-                [*command, "--distributed", *flags.split(), *own[i]],
+                [*command, "--distributed", *flags.split()],
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                cwd=ROOT,
-                env={**os.environ, "JAX_PLATFORMS": "cpu"},
+                cwd=cwd,
+                env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
             )
         processes.append(process)
     return processes
@@ -61,7 +67,7 @@ def start(command, folder, own=((), ())):
 def wait(processes, folder):
     """The exit codes, and what each process said."""
     try:
-        codes = [process.wait(timeout=300) for process in processes]
+        codes = [process.wait(timeout=900) for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -83,6 +89,7 @@ def test_two_processes_equal_one(command, config, tmp_path):
     codes, said = wait(start(command, tmp_path), tmp_path)
     assert codes == [0, 0], said
     assert "going on from" in said[0]
+    assert "epoch" in said[0]
     assert "epoch" not in said[1]  # one of them tells
 
     job.run(config, tmp_path / "one")
@@ -101,44 +108,59 @@ def test_two_processes_equal_one(command, config, tmp_path):
         assert one | {"seconds": 0} == both | {"seconds": 0}
 
 
-_LATE = """
-import runpy, sys, time
+_UNLIKE = """
+import pickle, re, sys, time
+from pathlib import Path
+from sib_jax import command
 from sib_jax.backbones import pretrained
+from sib_jax.errors import UserError
+from sib_jax.experiment import job
+from sib_jax.runtime import devices
+
+address, index = (re.search(f"--{name}=([^ ]+)", " ".join(sys.argv))[1]
+                  for name in ("coordinator_address", "process_id"))
+index = int(index)
+devices.join(address, 2, index)
+devices._PATIENCE = 1
+config = pickle.loads(Path("config").read_bytes())
+
 load = pretrained.load
 def late(*given):
     found = load(*given)
-    time.sleep(3 * ("--process_id=1" in sys.argv))
+    time.sleep(3 * index)
     return found
 pretrained.load = late
-runpy.run_module("sib_jax.main", run_name="__main__", alter_sys=True)
+job.run(config, Path("slow"), "pretrain")
+print("both have the backbone")
+
+try:
+    job.run(config, Path(("mine", "yours")[index]), "pretrain")
+except UserError as error:
+    print(error)
+
+with command.mistakes_told():
+    config.seed = index
+    job.run(config, Path("unlike"), ("all", "pretrain")[index], report=index == 0)
 """
 
 
-def test_a_slow_process_goes_the_same_way(command, config, tmp_path):
-    """It found the file that the other had just written, and went where no other was."""
-    job.run(config, tmp_path / "one", mode="pretrain")
-    given = f"--config.backbone_file={tmp_path / 'one' / 'backbone.npz'}"
-    slow = [sys.executable, "-c", _LATE, *command[3:], given, "--mode=train"]
-    codes, said = wait(start(slow, tmp_path), tmp_path)
-    assert codes == [0, 0], said
-
-
-def test_a_workdir_that_not_all_see_is_told_before_any_work(command, tmp_path):
-    places = [(f"--workdir={tmp_path / name}",) for name in ("mine", "yours")]
-    codes, said = wait(start(command, tmp_path, places), tmp_path)
+def test_processes_that_are_not_alike(config, tmp_path):
+    """One is slow, or sees another folder, or was started with other flags."""
+    backbone = settings.make_backbone(settings.read(config).backbone, 3)
+    variables = backbone.init(jax.random.key(0))
+    preprocessing = Preprocessing(backbone.image_size, (0.5,) * 3, (0.2,) * 3)
+    pretrained.save(tmp_path / "own.npz", Pretrained(backbone, variables, preprocessing))
+    config.backbone_file = str(tmp_path / "own.npz")
+    (tmp_path / "config").write_bytes(pickle.dumps(config))
+    codes, said = wait(start([sys.executable, "-c", _UNLIKE], tmp_path, tmp_path), tmp_path)
+    for text in said:
+        # The slow one found the file that the other had just written, and went where it was not.
+        assert "both have the backbone" in text
+        assert "is not the same folder for all processes" in text
+        assert "not all processes have the same config.seed, mode, report: start" in text
     assert codes == [1, 1], said
-    assert all("is not the same folder for all processes" in text for text in said)
     assert not (tmp_path / "mine" / "checkpoints").exists()
-
-
-def test_processes_that_were_not_started_alike_are_told_before_any_work(command, tmp_path):
-    own = [("--config.seed=1",), ("--config.seed=2", "--mode=pretrain", "--noreport")]
-    codes, said = wait(start(command, tmp_path, own), tmp_path)
-    assert codes == [1, 1], said
-    assert all(
-        "not all processes have the same config.seed, mode, report: start" in text for text in said
-    )
-    assert not (tmp_path / "both" / "config.json").exists()
+    assert not (tmp_path / "unlike" / "config.json").exists()
 
 
 def lines(workdir):

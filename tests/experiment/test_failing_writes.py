@@ -30,6 +30,7 @@ def command(config, tmp_path, monkeypatch):
     preprocessing = Preprocessing(16, (0.5,) * 3, (0.2,) * 3)
     pretrained.save(tmp_path / "own.npz", Pretrained(backbone, variables, preprocessing))
     config.backbone_file = str(tmp_path / "own.npz")
+    config.posterior, config.prior = "point", "none"
     config.heads = (("T1", {"inner.steps": 1}),)
     config.optimizer.epochs, config.optimizer.steps_per_epoch = 2, 2
     config.eval.splits = ("test",)

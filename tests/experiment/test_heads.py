@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import sib_jax
+from sib_jax.backbones import pretrained
 from sib_jax.config import ConfigError, default, named, steps
 from sib_jax.errors import UserError
 from sib_jax.experiment import job, run_files
@@ -26,7 +27,7 @@ class NoSettings(NamedTuple):
 
 LWOF = {"setting": "lwof", "prior": "mixture"}
 HEADS = {
-    "standard": {"shots": 2},
+    "standard": {"shots": 2, "posterior": "point", "prior": "none"},
     "lwof": LWOF,
     "matching": {"method": "matching", "matching.scale": 5.0},
     "attention": {
@@ -63,7 +64,7 @@ def without_seconds(rows):
 
 def test_each_head_differs_in_its_own_fields(rows):
     assert [(r["head"], r["method"], r["setting"], r["shots"], r["steps"]) for r in rows[::2]] == [
-        ("standard", "SIB gaussian", "standard", 2, 1),
+        ("standard", "SIB point", "standard", 2, 1),
         ("lwof", "SIB gaussian", "lwof", 1, 1),
         ("matching", "matching", "standard", 1, None),
         ("attention", "weight_generator attention", "lwof", 1, None),
@@ -119,10 +120,10 @@ def test_a_folder_can_be_moved_and_goes_on_without_the_backbones_file(
 
 def test_another_backbone_in_the_same_folder_is_refused(rows, workdir, config, tmp_path):
     shutil.copytree(workdir, tmp_path / "run")
-    config.pretrain.epochs = 1
-    job.run(config, tmp_path / "other", "pretrain")
-    config.pretrain.epochs = 2
-    config.backbone_file = str(tmp_path / "other" / "backbone.npz")
+    found = pretrained.open_file(workdir / "backbone.npz")
+    other = found._replace(variables=jax.tree.map(lambda leaf: leaf * 2, found.variables))
+    pretrained.save(tmp_path / "other.npz", other)
+    config.backbone_file = str(tmp_path / "other.npz")
     with pytest.raises(UserError, match="with a backbone other than"):
         job.run(config, tmp_path / "run")
 
@@ -154,7 +155,7 @@ def test_the_table_is_written_as_markdown(rows, workdir):
     text = (workdir / "table.md").read_text()
     val = rows[0]["novel"]
     cell = f"| {val['mean']:.2f} ± {val['ci95']:.2f} |"
-    assert f"| standard | SIB gaussian | 1 | standard | 3-way 2-shot {cell}" in text
+    assert f"| standard | SIB point | 1 | standard | 3-way 2-shot {cell}" in text
     assert "paper" not in text  # it has no rows for this data set
 
 
@@ -253,7 +254,7 @@ def test_heads_that_are_left_alone_stay(rows, workdir, config, tmp_path, monkeyp
     }
     job.run(config, tmp_path, "train", only=["lwof", "standard"])
     job.run(config, tmp_path, only=["standard", "lwof"])
-    job.run(config, tmp_path, only=["attention"], report=True)
+    job.run(config, tmp_path, only=["attention"])
     found = json.loads((tmp_path / "results.json").read_text())
     assert without_seconds(found) == without_seconds(rows)
     for name in ("config.json", "table.md"):
@@ -280,10 +281,13 @@ def test_results_of_other_tasks_leave_the_tables_and_are_told(
     assert "holds results on other tasks for standard, lwof, attention" in caplog.text
 
 
-def test_what_is_trained_alike_is_trained_once_in_any_order(config, tmp_path, monkeypatch):
+def test_what_is_trained_alike_is_trained_once_in_any_order(
+    rows, workdir, config, tmp_path, monkeypatch
+):
+    config.backbone_file = str(workdir / "backbone.npz")
+    config.method = "matching"
     config.heads = (("a", {}), ("b", {"query_classes": "missing"}))
     config.optimizer.query_classes = "balanced"
-    job.run(config, tmp_path, "pretrain")
     job.run(config, tmp_path, "train", only=["b"])
     monkeypatch.setattr(job, "meta_train", None)
     job.run(config, tmp_path, "train", only=["a"])

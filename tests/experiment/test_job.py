@@ -108,23 +108,36 @@ def test_other_data_are_another_run(reference, config, tmp_path):
         job.run(config, tmp_path / "run", "train")
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "T0", "T2"])
-def test_an_interrupted_run_goes_on_to_the_same_result(
-    reference, config, tmp_path, monkeypatch, stage
+def test_stages_that_are_interrupted_or_killed_go_on_to_the_same_result(
+    reference, config, tmp_path, monkeypatch
 ):
+    """One stage at a time or all at once; no epoch is logged twice."""
     write = Metrics.write
 
-    def terminated(self, name, step, **values):
-        write(self, name, step, **values)
-        if name == stage:
-            os.kill(os.getpid(), signal.SIGTERM)
+    def fails(stage, step, mode, *, killed):
+        """A run that ends when this step is logged, before its checkpoint."""
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Metrics, "write", terminated)
-        with pytest.raises(interrupt.Interrupted):
-            job.run(config, tmp_path / "run")
+        def ended(self, name, number, **values):
+            write(self, name, number, **values)
+            if (name, number) == (stage, step):
+                if killed:
+                    raise RuntimeError("killed")
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Metrics, "write", ended)
+            with pytest.raises(RuntimeError if killed else interrupt.Interrupted):
+                job.run(config, tmp_path / "run", mode)
+
+    fails("pretrain", 6, "all", killed=False)
+    fails("pretrain", 12, "pretrain", killed=True)
+    assert job.run(config, tmp_path / "run", "pretrain") == []
+    fails("T0", 5, "train", killed=False)
+    fails("T0", 10, "all", killed=True)
+    fails("T2", 10, "all", killed=False)  # in the last epoch of training
+    assert job.run(config, tmp_path / "run", "train") == []
     assert not (tmp_path / "run" / "results.json").exists()
-    job.run(config, tmp_path / "run")
+    job.run(config, tmp_path / "run", "evaluate")
     assert results(tmp_path / "run") == results(reference)
     assert metrics(tmp_path / "run") == metrics(reference)
 
@@ -158,23 +171,6 @@ def test_a_stopped_evaluation_goes_on_with_the_next_head(reference, config, tmp_
     assert [row["tasks"] for row in job.run(config, tmp_path / "run")] == [20, 10, 20, 10]
 
 
-def test_a_killed_run_logs_no_epoch_twice(reference, config, tmp_path, monkeypatch):
-    """Killed after metrics were written and before the checkpoint was: the epoch is redone."""
-    write = Metrics.write
-
-    def killed(self, name, step, **values):
-        write(self, name, step, **values)
-        if (name, step) == ("T0", 10):
-            raise RuntimeError("killed")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Metrics, "write", killed)
-        with pytest.raises(RuntimeError, match="killed"):
-            job.run(config, tmp_path / "run")
-    job.run(config, tmp_path / "run")
-    assert metrics(tmp_path / "run") == metrics(reference)
-
-
 def test_finished_stages_are_not_repeated(reference, config, tmp_path, monkeypatch):
     shutil.copytree(reference, tmp_path / "run")
 
@@ -188,19 +184,16 @@ def test_finished_stages_are_not_repeated(reference, config, tmp_path, monkeypat
 
 
 def test_a_further_number_of_steps_is_added_to_a_run(reference, config, tmp_path):
-    shutil.copytree(reference, tmp_path / "run")
-    config.heads = steps(0, 1, 2)
-    rows = job.run(config, tmp_path / "run")
-    assert [r["steps"] for r in rows] == [0, 0, 1, 1, 2, 2]
-    assert [r for r in results(tmp_path / "run") if r["steps"] != 1] == results(reference)
-
-
-def test_one_stage_at_a_time_equals_all_at_once(reference, config, tmp_path):
-    for mode in ("pretrain", "train"):
-        assert job.run(config, tmp_path / "run", mode) == []
-        assert not (tmp_path / "run" / "results.json").exists()
-    job.run(config, tmp_path / "run", "evaluate")
-    assert results(tmp_path / "run") == results(reference)
+    run = tmp_path / "run"
+    shutil.copytree(reference, run)
+    shutil.rmtree(run / "checkpoints" / "heads" / "T0")
+    for name in ("config.json", "results.json", "heads/T0.npz"):
+        (run / name).unlink()
+    config.heads = steps(2)
+    assert [r["steps"] for r in job.run(config, run)] == [2, 2]
+    config.heads = steps(0, 2)
+    job.run(config, run)
+    assert results(run) == results(reference)
 
 
 @pytest.mark.parametrize(("mode", "stage"), [("train", "pretrain"), ("evaluate", "pretrain")])
@@ -237,18 +230,11 @@ def test_a_backbone_file_skips_pretraining(reference, config, tmp_path, monkeypa
     assert results(tmp_path / "run") == results(reference)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"posterior": "point", "prior": "none", "elbo.beta": 0.0, "optimizer.name": "sgd"},
-        {"classifier": "dot"},
-        {"inner.checkpoint": True, "inner.samples": 2},
-    ],
-)
-def test_every_variant_runs(reference, config, tmp_path, changes):
+def test_settings_that_are_not_the_usual_run(reference, config, tmp_path):
     config.backbone_file = str(reference / "backbone.npz")
     config.heads = ()
-    config.update_from_flattened_dict(changes)
+    changes = {"classifier": "dot", "inner.checkpoint": True, "inner.samples": 2}
+    config.update_from_flattened_dict(changes | {"optimizer.name": "sgd"})
     rows = job.run(config, tmp_path / "run")
     assert [r["split"] for r in rows] == ["val", "test"]
 
@@ -279,25 +265,29 @@ def test_what_is_damaged_costs_an_epoch_and_no_result(reference, config, tmp_pat
     assert metrics(tmp_path / "run") == metrics(reference)
 
 
-def test_an_experiment_from_python(config, tmp_path):
+def test_an_experiment_from_python(reference, config, tmp_path, monkeypatch):
+    place, reported = tmp_path / "some", []
+    monkeypatch.setattr(job, "_report", lambda workdir, look: reported.append(workdir))
+    shutil.copytree(reference, place)
+    (place / "results.json").unlink()
     before = config.to_json()
-    found = sib_jax.run(config, str(tmp_path / "some"), heads=["T2"], report=False)
+    found = sib_jax.run(config, str(place), heads=["T2"], report=False)
     assert {row["head"] for row in found} == {"T2"}
-    found = sib_jax.run(config, tmp_path / "some")
+    assert reported == []
+    found = sib_jax.run(config, place)
     assert [row["head"] for row in found] == ["T0", "T0", "T2", "T2"]
-    assert found == json.loads((tmp_path / "some" / "results.json").read_text())
-    assert (tmp_path / "some" / "report.html").exists()
+    assert found == json.loads((place / "results.json").read_text())
+    assert reported == [place]
     assert config.to_json() == before
     with pytest.raises(ConfigError, match="none is named 'T5'"):
         sib_jax.run(config, tmp_path / "other", heads=["T5"])
     assert not (tmp_path / "other").exists()
 
 
-def test_the_backbone_of_a_run_from_python_is_that_of_its_file(config, tmp_path):
-    sib_jax.run(config, tmp_path / "one", mode="pretrain")
-    config.backbone_file, config.backbone = str(tmp_path / "one" / "backbone.npz"), "conv4_128"
-    sib_jax.run(config, tmp_path / "two", mode="pretrain")
-    stored = json.loads((tmp_path / "two" / "config.json").read_text())
+def test_the_backbone_of_a_run_from_python_is_that_of_its_file(reference, config, tmp_path):
+    config.backbone_file, config.backbone = str(reference / "backbone.npz"), "conv4_128"
+    sib_jax.run(config, tmp_path / "run", mode="pretrain")
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())
     assert stored["backbone"] == "conv4_64"
 
 

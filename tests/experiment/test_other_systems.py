@@ -54,7 +54,8 @@ def python(code, folder):
 
 
 def test_a_job_and_a_prediction(config, image_folder, tmp_path):
-    config.heads = (("T1", {"inner.steps": 1}),)
+    config.posterior, config.prior, config.elbo.beta = "point", "none", 0.0
+    config.heads = (("T0", {"inner.steps": 0}),)
     config.optimizer.epochs, config.pretrain.epochs = 1, 1
     config.optimizer.drop_epochs = ()
     (tmp_path / "config").write_bytes(pickle.dumps(config))
