@@ -21,7 +21,7 @@ from sib_jax.experiment import features, loop
 from sib_jax.experiment.evaluate import evaluate
 from sib_jax.experiment.settings import Pretraining
 from sib_jax.methods import sib
-from sib_jax.methods.method import Classes
+from sib_jax.methods.method import Classes, Method
 from sib_jax.report.metrics import Metrics
 from sib_jax.runtime import devices
 from sib_jax.runtime.seeds import Stream, key
@@ -342,6 +342,12 @@ def _order(stream: jax.Array, epoch: int, rows: np.ndarray) -> jax.Array:
     return jnp.asarray(rows)[jax.random.permutation(epoch_key, len(rows))]
 
 
+@functools.lru_cache(maxsize=_KEPT)
+def _class_means(ways: int) -> Method:
+    """Always the same one, so that phases and runs in one process compile it once."""
+    return sib.make(sib.Settings(Inner(steps=0, step_size=0.0)), ways)
+
+
 def _few_shot_accuracy(
     settings: Pretraining,
     val: Split,
@@ -355,7 +361,7 @@ def _few_shot_accuracy(
     images, labels = images_of(val, rows), np.asarray(val.labels[rows])
     ways = min(5, len(counts))
     tasks = setting.make("standard", Task(ways, 1, min(15, int(counts.min()) - 1)))
-    class_means = sib.make(sib.Settings(Inner(steps=0, step_size=0.0)), ways)
+    class_means = _class_means(ways)
 
     def accuracy(found: Pretrained) -> dict[str, float]:
         of_images = features.compute(found, images)
