@@ -77,7 +77,7 @@ def test_every_method_logs_its_loss_and_accuracy(table, method):
 
 def test_steps_take_sizes_in_turn(table):
     """Every step is that of a loop which has its size alone."""
-    sizes = ((3, 1, 12), (5, 2, 7))
+    sizes = ((3, 1, 12), (5, 2, 20))
     fields = {"method": "prototypical", "optimizer.name": "sgd", "optimizer.lr": 0.1}
     fields["optimizer.sizes_in_turn"] = sizes
     (head,) = settings.read(config_of(**fields)).heads
