@@ -131,7 +131,7 @@ class Backbone:
 
 # Compiled, so that what the forward pass would compute is dropped.
 @functools.partial(jax.jit, static_argnums=0)
-def _init(backbone: Backbone, key: jax.Array) -> dict[str, Any]:
+def _init(backbone: Backbone, key: jax.Array) -> Any:
     shape = (1, backbone.image_size, backbone.image_size, backbone.channels)
     return backbone.module.init(key, jnp.zeros(shape))
 

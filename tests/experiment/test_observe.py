@@ -23,10 +23,7 @@ from sib_jax.tasks.table import feature_table
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """For a run, in small pictures."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(style, "_DPI", 30)
-        yield tmp_path_factory.mktemp("reported") / "run"
+    return tmp_path_factory.mktemp("reported") / "run"
 
 
 @pytest.fixture
