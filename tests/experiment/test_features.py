@@ -125,7 +125,13 @@ def test_the_cache_is_never_stale(pretrained, split, changed, monkeypatch):
 @pytest.mark.parametrize("damage", ["zeros", "short", "empty", "no_checksum"])
 def test_a_damaged_file_of_the_cache_is_made_anew(pretrained, split, damage, monkeypatch):
     made = np.random.default_rng(1).random((6, 64), np.float32)
-    monkeypatch.setattr(features, "compute", lambda *_: made)
+    computed = []
+
+    def compute(*_):
+        computed.append(True)
+        return made
+
+    monkeypatch.setattr(features, "compute", compute)
     wanted = np.array(features.cached(pretrained, split))
     (path,) = (cache_dir() / "features").glob("conv4_64-*.npy")
     content = path.read_bytes()
@@ -136,6 +142,7 @@ def test_a_damaged_file_of_the_cache_is_made_anew(pretrained, split, damage, mon
         path.write_bytes(content[:kept].ljust(len(content) if damage == "zeros" else kept, b"\0"))
     np.testing.assert_array_equal(features.cached(pretrained, split), wanted)
     assert path.read_bytes() == content
+    assert len(computed) == 2
 
 
 def test_features_that_are_not_finite_are_refused_by_name(pretrained, split):
