@@ -27,7 +27,7 @@ MEMORY = 200_000  # kilobytes, beside 4 times the file
 _tallies: dict[str, dict[str, Any]] = {}
 
 
-def cases(short: int = 150, share: float = 1.0) -> hypothesis.settings:
+def cases(short: int = 75, share: float = 1.0) -> hypothesis.settings:
     """Settings of a test: `short` cases, or where it is set a share of $SIB_JAX_FUZZ."""
     count = max(1, int(CASES * share)) if CASES else short
     return hypothesis.settings(

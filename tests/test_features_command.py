@@ -11,36 +11,51 @@ from sib_jax.experiment.features import compute
 from sib_jax.runtime.seeds import Stream, key
 
 
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A folder of train, val and test classes."""
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for split, classes in {"train": 3, "val": 2, "test": 2}.items():
+        for c in range(classes):
+            folder = root / split / f"{split}{c}"
+            folder.mkdir(parents=True)
+            for i in range(4):
+                pixels = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    return root
+
+
 @pytest.fixture(name="backbone")
-def _backbone(tmp_path):
-    made = make("conv4_64", image_size=28, channels=1)
-    data = load("glyphs", image_size=28)
+def _backbone(tmp_path, images):
+    made = make("conv4_64", image_size=16)
+    data = load("folder", str(images), image_size=16)
     found = pretrained.Pretrained(
-        made, made.init(key(0, Stream.INIT)), preprocess.fit(data.train.images[:64], 28), None
+        made, made.init(key(0, Stream.INIT)), preprocess.fit(data.train.images, 16), None
     )
     pretrained.save(tmp_path / "backbone.npz", found)
     return found
 
 
-def test_the_file_is_the_features_data_set(tmp_path, backbone):
-    words = [f"--backbone={tmp_path}/backbone.npz", "--dataset=glyphs"]
+def test_the_file_is_the_features_data_set(tmp_path, backbone, images):
+    words = [f"--backbone={tmp_path}/backbone.npz", f"--data_dir={images}"]
     features.main([*words, f"--out={tmp_path}/half.npz", "--dtype=float16"])
     data, found = (
-        load("glyphs", image_size=28),
-        load("features", str(tmp_path / "half.npz"), image_size=28),
+        load("folder", str(images), image_size=16),
+        load("features", str(tmp_path / "half.npz"), image_size=16),
     )
     for split in ("train", "val", "test"):
         of, given = data.split(split), found.split(split)
         assert of.class_names == given.class_names
         np.testing.assert_array_equal(of.labels, given.labels)
         assert given.features.dtype == np.float16
-        expected = compute(backbone, of.images[:40])
-        np.testing.assert_allclose(given.features[:40], expected, rtol=1e-3, atol=1e-4)
+        expected = compute(backbone, of.images)
+        np.testing.assert_allclose(given.features, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_a_tilde_is_the_home_folder(tmp_path, backbone, monkeypatch):
+def test_a_tilde_is_the_home_folder(tmp_path, backbone, images, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    features.main(["--backbone=~/backbone.npz", "--dataset=glyphs", "--out=~/x.npz"])
+    (tmp_path / "images").symlink_to(images)
+    features.main(["--backbone=~/backbone.npz", "--data_dir=~/images", "--out=~/x.npz"])
     assert (tmp_path / "x.npz").exists()
 
 

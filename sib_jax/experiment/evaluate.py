@@ -87,7 +87,12 @@ def answers(
         if len(under_way) == _UNDER_WAY:
             under_way.popleft().block_until_ready()
         left = tasks - start
-        yield found if left >= batch else Answers(*(x[:left] for x in found))
+        yield found if left >= batch else _first(found, left)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _first(found: Answers, count: int) -> Answers:
+    return Answers(*(x[:count] for x in found))
 
 
 def keys_of_task(key: jax.Array, index: jax.Array | int) -> tuple[jax.Array, jax.Array]:

@@ -45,28 +45,20 @@ def make(settings: Settings, ways: int) -> Method:
     """SIB with T = `settings.inner.steps`."""
     inner = settings.inner
 
-    # As one program: compiled one by one, its small steps would take seconds.
-    @functools.partial(jax.jit, static_argnames=("features", "components"))
-    def start(
-        key: jax.Array, base_weights: jax.Array | None, features: int, components: int
-    ) -> Params:
-        return params.init(
+    def init(key: jax.Array, classes: Classes) -> Params:
+        return _start(
             key,
+            classes.base_weights if settings.prior == "mixture" else None,
             ways=ways,
-            features=features,
+            features=classes.shape[-1],
             posterior=settings.posterior,
             prior=settings.prior,
             classifier=settings.classifier,
             initial_std=settings.initial_std,
             prior_std=settings.prior_std,
-            components=components,
-            base_weights=base_weights,
+            components=max(classes.base, 1),
             summary_size=0 if inner.base_summary == "none" else 1,
         )
-
-    def init(key: jax.Array, classes: Classes) -> Params:
-        base_weights = classes.base_weights if settings.prior == "mixture" else None
-        return start(key, base_weights, classes.shape[-1], max(classes.base, 1))
 
     def loss(
         parameters: Params, episode: Episode, key: jax.Array
@@ -101,6 +93,18 @@ def make(settings: Settings, ways: int) -> Method:
         samples=None if settings.posterior == "point" else samples,
         frozen=None if settings.learn_prior else _prior,
     )
+
+
+# As one program, for all heads alike: compiled one by one, its small steps would take seconds.
+@functools.partial(
+    jax.jit,
+    static_argnames=(
+        *("ways", "features", "posterior", "prior", "classifier", "initial_std", "prior_std"),
+        *("components", "summary_size"),
+    ),
+)
+def _start(key: jax.Array, base_weights: jax.Array | None, **settings: Any) -> Params:
+    return params.init(key, base_weights=base_weights, **settings)
 
 
 def _prior(parameters: Params) -> Any:

@@ -1,9 +1,12 @@
 """A folder of small images and a config whose whole run takes seconds."""
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
+from sib_jax.backbones import make, pretrained
+from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.config import default, steps
 from sib_jax.experiment import features
 
@@ -26,6 +29,18 @@ def image_folder(tmp_path_factory):
                 noisy = np.clip(pattern + rng.normal(0, 40, pattern.shape), 0, 255)
                 Image.fromarray(noisy.astype(np.uint8)).save(folder / f"{i}.png")
     return root
+
+
+@pytest.fixture(scope="session")
+def backbone_file(tmp_path_factory):
+    """A backbone as it is drawn, for jobs in which pretraining is not what is tested."""
+    final_relu = default("folder").final_relu
+    backbone = make("conv4_64", image_size=SIZE, final_relu=final_relu)
+    preprocessing = Preprocessing(SIZE, (0.5,) * 3, (0.25,) * 3)
+    path = tmp_path_factory.mktemp("backbone") / "drawn.npz"
+    variables = backbone.init(jax.random.key(0))
+    pretrained.save(path, pretrained.Pretrained(backbone, variables, preprocessing))
+    return str(path)
 
 
 @pytest.fixture

@@ -17,16 +17,17 @@ from sib_jax.runtime.cache_dir import cache_dir
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SIB_JAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(features, "BATCH", 6)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def split():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (6, 20, 20, 3), np.uint8)
     return Split(images, np.repeat(np.arange(3), 2).astype(np.int32), ("a", "b", "c"), "print")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pretrained():
     backbone = backbones.make("conv4_64", image_size=16)
     variables = backbone.init(jax.random.key(0))
@@ -90,6 +91,13 @@ def test_features_are_computed_once(pretrained, split, monkeypatch):
     "changed", ["weights", "statistics", "images", "crop", "mean", "relu", "mirror"]
 )
 def test_the_cache_is_never_stale(pretrained, split, changed, monkeypatch):
+    computed = []
+
+    def compute(*_):
+        computed.append(True)
+        return np.zeros((6, 64), np.float32)
+
+    monkeypatch.setattr(features, "compute", compute)
     features.cached(pretrained, split)
     if changed in ("weights", "statistics"):
         part = {"weights": "params", "statistics": "batch_stats"}[changed]
@@ -110,19 +118,20 @@ def test_the_cache_is_never_stale(pretrained, split, changed, monkeypatch):
     elif changed == "relu":
         backbone = backbones.make("conv4_64", image_size=16, final_relu=False)
         pretrained = pretrained._replace(backbone=backbone)
+    features.cached(pretrained, split)
+    assert len(computed) == 2
+
+
+@pytest.mark.parametrize("damage", ["zeros", "short", "empty", "no_checksum"])
+def test_a_damaged_file_of_the_cache_is_made_anew(pretrained, split, damage, monkeypatch):
+    made = np.random.default_rng(1).random((6, 64), np.float32)
     computed = []
 
     def compute(*_):
         computed.append(True)
-        return np.zeros((6, 64), np.float32)
+        return made
 
     monkeypatch.setattr(features, "compute", compute)
-    features.cached(pretrained, split)
-    assert computed
-
-
-@pytest.mark.parametrize("damage", ["zeros", "short", "empty", "no_checksum"])
-def test_a_damaged_file_of_the_cache_is_made_anew(pretrained, split, damage):
     wanted = np.array(features.cached(pretrained, split))
     (path,) = (cache_dir() / "features").glob("conv4_64-*.npy")
     content = path.read_bytes()
@@ -133,6 +142,7 @@ def test_a_damaged_file_of_the_cache_is_made_anew(pretrained, split, damage):
         path.write_bytes(content[:kept].ljust(len(content) if damage == "zeros" else kept, b"\0"))
     np.testing.assert_array_equal(features.cached(pretrained, split), wanted)
     assert path.read_bytes() == content
+    assert len(computed) == 2
 
 
 def test_features_that_are_not_finite_are_refused_by_name(pretrained, split):

@@ -68,7 +68,7 @@ def test_a_head_without_finite_answers_is_named(config, tmp_path, monkeypatch) -
         def logits(params, episode, key):
             return jnp.full((episode.query.shape[0], ways), jnp.nan)
 
-        return Method("broken", no_parameters, logits)
+        return Method("broken", no_parameters, logits, reads="images")
 
     monkeypatch.setitem(METHODS, "broken", Entry(Nothing, make))
     config.heads = (("mine", {"method": "broken"}),)
@@ -77,7 +77,7 @@ def test_a_head_without_finite_answers_is_named(config, tmp_path, monkeypatch) -
     assert not (tmp_path / "run" / "results.json").exists()
 
 
-def test_the_others_go_on_where_heads_fail(config, tmp_path, monkeypatch, caplog) -> None:
+def test_the_others_go_on_where_heads_fail(untrained, tmp_path, monkeypatch, caplog) -> None:
     class Nothing(NamedTuple):
         pass
 
@@ -88,13 +88,14 @@ def test_the_others_go_on_where_heads_fail(config, tmp_path, monkeypatch, caplog
         return params["a"] * jnp.nan, {"accuracy": jnp.zeros(())}
 
     start = {"a": jnp.ones(())}
-    wild = Method("wild", lambda key, classes: start, unsure, diverges)
-    monkeypatch.setitem(
-        METHODS, "nan", Entry(Nothing, lambda *_: Method("nan", no_parameters, unsure))
-    )
-    monkeypatch.setitem(METHODS, "wild", Entry(Nothing, lambda *_: wild))
-    config.heads = tuple((name, {"method": name}) for name in ("wild", "nan", "soft_kmeans"))
+    wild = Method("wild", lambda key, classes: start, unsure, diverges, reads="images")
+    nan = Method("nan", no_parameters, unsure, reads="images")
+    for method in (wild, nan):
+        monkeypatch.setitem(METHODS, method.name, Entry(Nothing, lambda *_, of=method: of))
+    config = untrained
+    config.heads = tuple((name, {"method": name}) for name in ("wild", "nan", "corner_colour"))
     config.optimizer.epochs = 1
+    monkeypatch.setattr("sib_jax.report.style.png", lambda *_: b"")
     with caplog.at_level("WARNING", "sib_jax"), pytest.raises(UserError) as raised:
         job.run(config, tmp_path / "run", report=True)
     said = str(raised.value)
@@ -103,8 +104,8 @@ def test_the_others_go_on_where_heads_fail(config, tmp_path, monkeypatch, caplog
     assert sum("(the other heads go on)" in line for line in caplog.messages) == 2
     rows = json.loads((tmp_path / "run" / "results.json").read_text())
     assert [(row["head"], row["split"]) for row in rows] == [
-        ("soft_kmeans", "val"),
-        ("soft_kmeans", "test"),
+        ("corner_colour", "val"),
+        ("corner_colour", "test"),
     ]
     assert (tmp_path / "run" / "report.html").exists()
     assert not any("second look" in line for line in caplog.messages)

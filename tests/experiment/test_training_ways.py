@@ -7,8 +7,8 @@ from sib_jax.errors import UserError
 from sib_jax.experiment import job, settings
 
 
-def test_a_method_for_any_number_of_ways_learns_from_more(config, tmp_path):
-    config.queries, config.pretrain.epochs = 2, 1
+def test_a_method_for_any_number_of_ways_learns_from_more(config, backbone_file, tmp_path):
+    config.queries, config.backbone_file, config.optimizer.epochs = 2, backbone_file, 1
     config.method = "matching"
     config.heads = (("as_many", {}), ("more", {"optimizer.ways": 5}))
     as_many, more = settings.read(config).heads
