@@ -114,39 +114,32 @@ def measure(answers: Iterable[Answers], ways: int, fitted: Fitted | None = None)
     found = [
         (
             some.accuracy,
+            jnp.argmax(some.logits, axis=-1),
             [_calibration(some.logits, some.labels, t) for t in temperatures],
             None if offset is None else _both(some.logits, some.labels, offset, ways),
         )
         for some in answers
     ]
-    accuracy = np.concatenate([np.asarray(of[0]) for of in found])
-    predicted = np.concatenate([np.asarray(of[1][0].predicted) for of in found])
-    raw, *scaled = (_joined([of[1][i] for of in found]) for i in range(len(temperatures)))
-    both = None if offset is None else np.concatenate([np.asarray(of[2]) for of in found])
+    accuracy, predicted = (np.concatenate([np.asarray(of[i]) for of in found]) for i in (0, 1))
+    raw, *scaled = (_joined([of[2][i] for of in found]) for i in range(len(temperatures)))
+    both = None if offset is None else np.concatenate([np.asarray(of[3]) for of in found])
     return Measured(accuracy, predicted, raw, scaled[0] if scaled else None, both)
 
 
-class _Batch(NamedTuple):
-    """Of one batch, on the devices: `Measured.predicted`, and what a `Calibration` joins."""
-
-    predicted: jax.Array
-    nll: jax.Array
-    bins: jax.Array
-
-
-def _joined(parts: list[_Batch]) -> Calibration:
-    nll = np.concatenate([np.asarray(part.nll) for part in parts])
-    bins = np.sum([np.asarray(part.bins, np.float64) for part in parts], axis=0)
+def _joined(parts: list[tuple[jax.Array, jax.Array]]) -> Calibration:
+    nll = np.concatenate([np.asarray(nll) for nll, _ in parts])
+    bins = np.sum([np.asarray(bins, np.float64) for _, bins in parts], axis=0)
     return Calibration(nll, bins)
 
 
 @jax.jit
-def _calibration(logits: jax.Array, labels: jax.Array, temperature: jax.Array) -> _Batch:
-    predicted = jnp.argmax(logits, axis=-1)
+def _calibration(
+    logits: jax.Array, labels: jax.Array, temperature: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     logits = logits / temperature
     nll = jax.vmap(calibration.negative_log_likelihood)(logits, labels)
     bins = calibration.reliability(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
-    return _Batch(predicted, nll, bins)
+    return nll, bins
 
 
 @functools.partial(jax.jit, static_argnums=3)
