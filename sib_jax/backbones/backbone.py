@@ -1,6 +1,7 @@
 """Backbones f: images -> features, as Flax modules behind pure functions; found by their names."""
 
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,13 @@ from sib_jax.backbones import conv4, wide_resnet
 Variables = Mapping[str, Any]
 
 _WRN_NAME = re.compile(r"wrn_(\d+)_(\d+)")
+
+
+# Compiled, so that what the forward pass would compute is dropped; once for equal backbones.
+@functools.partial(jax.jit, static_argnums=0)
+def _init(backbone: "Backbone", key: jax.Array) -> dict[str, Any]:
+    shape = (1, backbone.image_size, backbone.image_size, backbone.channels)
+    return backbone.module.init(key, jnp.zeros(shape))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +57,7 @@ class Backbone:
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Draws variables {"params": ..., "batch_stats": ...}, all float32."""
-        shape = (1, self.image_size, self.image_size, self.channels)
-        # Compiled, so that what the forward pass would compute is dropped.
-        return jax.jit(lambda key: self.module.init(key, jnp.zeros(shape)))(key)
+        return _init(self, key)
 
     def apply(self, variables: Variables, images: jax.Array) -> jax.Array:
         """Features in evaluation: batch normalization by the running statistics.
