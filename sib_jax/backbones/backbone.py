@@ -20,7 +20,7 @@ _WRN_NAME = re.compile(r"wrn_(\d+)_(\d+)")
 
 # Compiled, so that what the forward pass would compute is dropped; once for equal backbones.
 @functools.partial(jax.jit, static_argnums=0)
-def _init(backbone: "Backbone", key: jax.Array) -> dict[str, Any]:
+def _init(backbone: "Backbone", key: jax.Array) -> Any:
     shape = (1, backbone.image_size, backbone.image_size, backbone.channels)
     return backbone.module.init(key, jnp.zeros(shape))
 
