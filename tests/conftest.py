@@ -67,8 +67,9 @@ def _forget_programs():
 
     Each maps some pages, a process may hold 65,530 mappings on Linux (vm.max_map_count), and past
     that the next program that is loaded ends it with a segmentation fault. And Python's garbage
-    collection looks at all that was traced, again and again.
+    collection looks at all that was traced, again and again; not at what was there before.
     """
+    gc.freeze()
     yield
     jax.clear_caches()
     gc.collect()

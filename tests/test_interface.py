@@ -13,14 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from absl.testing import parameterized
 
 import sib_jax
 from sib_jax import Episode
 from sib_jax.config import check, default
 
 WAYS, FEATURES, SHOTS, QUERIES, EPISODES = 5, 8, 2, 3, 4
-INNER = {"steps": 2, "step_size": 0.05}
+INNER = {"steps": 4, "step_size": 0.05}
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -82,69 +81,91 @@ def _everything(params, episode):
     return {function.__name__: function(params, episode) for function in functions}
 
 
-class EveryFunction(chex.TestCase):
-    """What each function gives does not depend on how it is called."""
+def _same(found, wanted):
+    chex.assert_trees_all_close(found, wanted, rtol=2e-4, atol=2e-5)
 
-    def _same(self, got, wanted):
-        chex.assert_trees_all_close(got, wanted, rtol=2e-4, atol=2e-5)
 
-    @chex.variants(with_jit=True, without_jit=True)
-    @parameterized.parameters("point", "gaussian")
-    def test_traced_arguments(self, posterior):
-        params = _params(posterior)
-        wanted = _everything(params, jax.tree.map(jnp.asarray, _one()))
-        self._same(self.variant(_everything)(params, _one()), wanted)
+def _stacked(trees):
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
-    @chex.variants(with_jit=True, without_jit=True)
-    @parameterized.parameters("numpy", "jax")
-    def test_constants_that_a_function_closes_over(self, library):
-        of = {"numpy": np.asarray, "jax": jnp.asarray}[library]
-        params, episode = _params(), jax.tree.map(of, _one())
-        wanted = _everything(params, _one())
-        self._same(self.variant(lambda p: _everything(p, episode))(params), wanted)
 
-    @chex.variants(with_jit=True, without_jit=True)
-    @parameterized.parameters("point", "gaussian")
-    def test_vmap_over_episodes(self, posterior):
-        params = _params(posterior)
-        wanted = [_everything(params, _one(i)) for i in range(EPISODES)]
-        found = self.variant(jax.vmap(_everything, (None, 0)))(params, _episodes())
-        self._same(found, jax.tree.map(lambda *x: jnp.stack(x), *wanted))
+# What each function gives does not depend on how it is called.
+with_and_without_jit = pytest.mark.parametrize(
+    "variant", [jax.jit, lambda function: function], ids=["with jit", "without jit"]
+)
+# Without jit, every operation is a program of its own: a Gaussian takes the same way there.
+each_way = pytest.mark.parametrize(
+    ("posterior", "variant"),
+    [("point", jax.jit), ("gaussian", jax.jit), ("point", lambda function: function)],
+    ids=["point with jit", "gaussian with jit", "point without jit"],
+)
 
-    @chex.variants(with_jit=True, without_jit=True)
-    def test_scan_over_episodes(self):
-        params = _params("gaussian")
 
-        def total(params, episodes):
-            add = lambda sum_, e: (sum_ + _loss(params, e), None)  # noqa: E731
-            return jax.lax.scan(add, jnp.zeros(()), episodes)[0]
+@functools.cache
+def _jitted(function):
+    return jax.jit(function)
 
-        wanted = sum(_loss(params, _one(i)) for i in range(EPISODES))
-        self._same(self.variant(total)(params, jax.tree.map(jnp.asarray, _episodes())), wanted)
 
-    @chex.variants(with_jit=True, without_jit=True)
-    @parameterized.parameters("point", "gaussian")
-    def test_gradients_of_a_batch_are_the_mean_of_single_ones(self, posterior):
-        params = _params(posterior)
+@with_and_without_jit
+@pytest.mark.parametrize("posterior", ["point", "gaussian"])
+def test_traced_arguments(posterior, variant):
+    params = _params(posterior)
+    wanted = _everything(params, jax.tree.map(jnp.asarray, _one()))
+    function = _jitted(_everything) if variant is jax.jit else _everything
+    _same(function(params, _one()), wanted)
 
-        def mean(params, episodes):
-            return jnp.mean(jax.vmap(_loss, (None, 0))(params, episodes))
 
-        gradient = jax.jit(jax.grad(_loss))
-        single = [gradient(params, _one(i)) for i in range(EPISODES)]
-        wanted = jax.tree.map(lambda *g: jnp.mean(jnp.stack(g), axis=0), *single)
-        found = self.variant(jax.grad(mean))(params, _episodes())
-        chex.assert_trees_all_close(found, wanted, rtol=2e-3, atol=1e-4)
+@with_and_without_jit
+@pytest.mark.parametrize("library", [np, jnp], ids=["numpy", "jax"])
+def test_constants_that_a_function_closes_over(library, variant):
+    params, episode = _params(), jax.tree.map(library.asarray, _one())
+    wanted = _everything(params, _one())
+    _same(variant(lambda p: _everything(p, episode))(params), wanted)
 
-    @chex.variants(with_jit=True, without_jit=True)
-    def test_sample_and_init(self):
-        labels = np.repeat(np.arange(7), 6)
-        features = np.random.default_rng(0).standard_normal((42, FEATURES)).astype(np.float32)
-        table = sib_jax.feature_table(features, labels)
-        draw = lambda key: sib_jax.sample(key, table, ways=3, shots=1, queries=2)  # noqa: E731
-        self._same(self.variant(draw)(jax.random.key(5)), draw(jax.random.key(5)))
-        make = lambda key: sib_jax.init(key, ways=WAYS, features=FEATURES)  # noqa: E731
-        self._same(self.variant(make)(jax.random.key(0)), make(jax.random.key(0)))
+
+@each_way
+def test_vmap_over_episodes(posterior, variant):
+    params = _params(posterior)
+    wanted = [_jitted(_everything)(params, _one(i)) for i in range(EPISODES)]
+    _same(variant(jax.vmap(_everything, (None, 0)))(params, _episodes()), _stacked(wanted))
+
+
+@with_and_without_jit
+def test_scan_over_episodes(variant):
+    params = _params("gaussian")
+
+    def total(params, episodes):
+        add = lambda sum_, e: (sum_ + _loss(params, e), None)  # noqa: E731
+        return jax.lax.scan(add, jnp.zeros(()), episodes)[0]
+
+    wanted = sum(_jitted(_loss)(params, _one(i)) for i in range(EPISODES))
+    _same(variant(total)(params, jax.tree.map(jnp.asarray, _episodes())), wanted)
+
+
+_gradient = jax.grad(_loss)
+
+
+@each_way
+def test_gradients_of_a_batch_are_the_mean_of_single_ones(posterior, variant):
+    params = _params(posterior)
+
+    def mean(params, episodes):
+        return jnp.mean(jax.vmap(_loss, (None, 0))(params, episodes))
+
+    single = [_jitted(_gradient)(params, _one(i)) for i in range(EPISODES)]
+    wanted = jax.tree.map(lambda g: np.mean(g, axis=0), _stacked(single))
+    found = variant(jax.grad(mean))(params, _episodes())
+    chex.assert_trees_all_close(found, wanted, rtol=2e-3, atol=1e-4)
+
+
+def test_sample_and_init_with_jit():
+    labels = np.repeat(np.arange(7), 6)
+    features = np.random.default_rng(0).standard_normal((42, FEATURES)).astype(np.float32)
+    table = sib_jax.feature_table(features, labels)
+    draw = lambda key: sib_jax.sample(key, table, ways=3, shots=1, queries=2)  # noqa: E731
+    make = lambda key: sib_jax.init(key, ways=WAYS, features=FEATURES)  # noqa: E731
+    for function, key in ((draw, jax.random.key(5)), (make, jax.random.key(0))):
+        _same(jax.jit(function)(key), function(key))
 
 
 def test_another_episode_is_no_other_trace():

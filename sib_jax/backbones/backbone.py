@@ -18,6 +18,13 @@ Variables = Mapping[str, Any]
 _WRN_NAME = re.compile(r"wrn_(\d+)_(\d+)")
 
 
+# Compiled, so that what the forward pass would compute is dropped; once for equal backbones.
+@functools.partial(jax.jit, static_argnums=0)
+def _init(backbone: "Backbone", key: jax.Array) -> Any:
+    shape = (1, backbone.image_size, backbone.image_size, backbone.channels)
+    return backbone.module.init(key, jnp.zeros(shape))
+
+
 @dataclasses.dataclass(frozen=True)
 class Backbone:
     """A backbone as pure functions. Make one with `make`.

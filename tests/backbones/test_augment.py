@@ -13,13 +13,13 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
 
 
+train = jax.jit(augment.train, static_argnums=2, static_argnames=("padding", "flip", "jitter"))
+
+
 def augmented(images, crop=8, seed=0, padding=0, flip=False, jitter=0.0):
     preprocessing = IDENTITY._replace(crop=crop)
-    return np.asarray(
-        augment.train(
-            jax.random.key(seed), images, preprocessing, padding=padding, flip=flip, jitter=jitter
-        )
-    )
+    options = {"padding": padding, "flip": flip, "jitter": jitter}
+    return np.asarray(train(jax.random.key(seed), images, preprocessing, **options))
 
 
 def test_evaluation_takes_the_centre_and_normalises(images):

@@ -86,10 +86,14 @@ METHODS = {
 def test_methods_answer_alike_in_both_forms(name, monkeypatch):
     method, settings = METHODS[name]
     vectors = _vectors(40, 64) + _vectors(1, 64)
-    given = settings, vectors[:4], LABELS, vectors[4:]
-    by_products = method.logits(*given, ways=3)
+    given = vectors[:4], LABELS, vectors[4:]
+
+    def run():
+        return jax.jit(lambda *e: method.logits(settings, *e, ways=3))(*given)
+
+    by_products = run()
     monkeypatch.setattr(examples, "_RATE", 0)
-    by_vectors = method.logits(*given, ways=3)
+    by_vectors = run()
     np.testing.assert_allclose(by_products, by_vectors, rtol=1e-4, atol=1e-4)
 
 
@@ -103,7 +107,7 @@ def test_one_program_can_be_exported_for_any_number_of_examples(method):
     exported = jax_export.export(jax.jit(logits))(*given)
     vectors = _vectors(40, 64)
     found = exported.call(vectors[:4], LABELS.astype(np.int32), vectors[4:])
-    want = logits(vectors[:4], LABELS, vectors[4:])
+    want = jax.jit(logits)(vectors[:4], LABELS, vectors[4:])
     np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-4)
 
 

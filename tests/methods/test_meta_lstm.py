@@ -14,6 +14,7 @@ from sib_jax.methods.parts.lstm import Lstm
 from sib_jax.tasks.episode import Episode
 
 PARITY = Path(__file__).parents[1] / "parity"
+init = jax.jit(meta_lstm.init, static_argnames=("hidden", "scale"))
 
 
 def of_torch(arrays, prefix="", suffix=""):
@@ -78,7 +79,7 @@ def test_with_gates_held_it_is_gradient_descent():
     """Forget gate 1 and input gate alpha, whatever the first LSTM says."""
     rng = np.random.default_rng(0)
     start, inputs = jnp.asarray(rng.normal(size=4)), jnp.asarray(rng.normal(size=(5, 4)))
-    params = meta_lstm.init(jax.random.key(0), start, hidden=3, scale=1.0)
+    params = init(jax.random.key(0), start, hidden=3, scale=1.0)
     params = params._replace(
         forget=Gate(jnp.zeros(5), jnp.asarray(100.0)), enter=Gate(jnp.zeros(5), logit(0.1))
     )
@@ -86,15 +87,16 @@ def test_with_gates_held_it_is_gradient_descent():
     def loss(theta):
         return jnp.mean(jnp.cosh(inputs @ theta))
 
-    wanted = start
+    wanted, gradient = np.asarray(start), jax.jit(jax.grad(loss))
     for _ in range(3):
-        wanted = wanted - 0.1 * jax.grad(loss)(wanted)
-    np.testing.assert_allclose(meta_lstm.adapt(params, loss, steps=3), wanted, rtol=1e-5)
+        wanted = wanted - 0.1 * np.asarray(gradient(wanted))
+    found = jax.jit(lambda p: meta_lstm.adapt(p, loss, steps=3))(params)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
 def test_gradients_of_the_learner_are_constants():
     """With the gates held, d theta_T / d theta_0 is the identity and not SGD's."""
-    params = meta_lstm.init(jax.random.key(0), jnp.ones(3), hidden=2, scale=1.0)
+    params = init(jax.random.key(0), jnp.ones(3), hidden=2, scale=1.0)
     held = (Gate(jnp.zeros(4), jnp.asarray(100.0)), Gate(jnp.zeros(4), jnp.asarray(0.0)))
 
     def after(start):
@@ -106,11 +108,16 @@ def test_gradients_of_the_learner_are_constants():
 
 
 def test_it_starts_as_gradient_descent_with_a_little_decay():
-    params = meta_lstm.init(jax.random.key(0), jnp.ones(5), hidden=20, scale=1.0)
-    state = meta_lstm.update(
-        params, meta_lstm.start_state(params), jnp.full(5, 2.0), jnp.asarray(1.6)
-    )
-    forget, enter = jax.nn.sigmoid(state.forget), jax.nn.sigmoid(state.enter)
+    params = init(jax.random.key(0), jnp.ones(5), hidden=20, scale=1.0)
+
+    @jax.jit
+    def first(params):
+        return meta_lstm.update(
+            params, meta_lstm.start_state(params), jnp.full(5, 2.0), jnp.asarray(1.6)
+        )
+
+    state = first(params)
+    forget, enter = (1 / (1 + np.exp(-np.asarray(x))) for x in (state.forget, state.enter))
     assert np.all((forget > 0.97) & (forget < 0.995))
     assert np.all((enter > 0.006) & (enter < 0.02))
     np.testing.assert_allclose(state.theta, forget - 2 * enter, rtol=1e-6)
@@ -118,10 +125,10 @@ def test_it_starts_as_gradient_descent_with_a_little_decay():
 
 def test_preprocessing_of_large_and_small_numbers():
     small = np.exp(-10) / 2
-    found = meta_lstm.preprocess(jnp.asarray([np.e, -1.0, 0.0, small, -small]))
+    found = jax.jit(meta_lstm.preprocess)(np.float32([np.e, -1, 0, small, -small]))
     wanted = [(0.1, 1), (0, -1), (-1, 0), (-1, 0.5), (-1, -0.5)]
     np.testing.assert_allclose(found.T, wanted, atol=1e-6)
-    gradient = jax.grad(lambda x: meta_lstm.preprocess(x).sum())(jnp.asarray(0.0))
+    gradient = jax.jit(jax.grad(lambda x: meta_lstm.preprocess(x).sum()))(0.0)
     assert np.isfinite(gradient)
 
 

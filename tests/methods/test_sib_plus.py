@@ -1,15 +1,18 @@
 """The variant begins as soft k-means, does not mind the order of classes, and serves every k."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
+from differences import agrees_with_differences
 
 from sib_jax.methods import sib_plus, sinkhorn_kmeans, soft_kmeans
 from sib_jax.methods.sib_plus import Settings
 
 FEATURES = 12
+_logits = jax.jit(sib_plus.logits, static_argnames=("ways", "iterations"))
 
 
 def _episode(ways=4, shots=2, queries=5, seed=0):
@@ -23,48 +26,48 @@ def _episode(ways=4, shots=2, queries=5, seed=0):
     return features[0], of[0], features[1]
 
 
+@functools.cache
 def _params(steps=3, trained=True):
-    params = sib_plus.init(jax.random.key(0), Settings(steps=steps), FEATURES)
+    init = jax.jit(sib_plus.init, static_argnums=(1, 2))
+    params = jax.tree.map(np.asarray, init(jax.random.key(0), Settings(steps=steps), FEATURES))
     if trained:  # anything but where it starts
-        leaves, structure = jax.tree.flatten(params)
-        keys = jax.random.split(jax.random.key(1), len(leaves))
-        moved = [x + 0.2 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
-        params = jax.tree.unflatten(structure, moved)
+        rng = np.random.default_rng(1)
+        move = lambda x: x + 0.2 * rng.standard_normal(x.shape).astype(x.dtype)  # noqa: E731
+        params = jax.tree.map(move, params)
     return params
 
 
-@pytest.mark.parametrize("shots", [1, 3])
-@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize(("shots", "steps"), [(1, 4), (3, 1)])
 def test_before_training_it_is_soft_k_means(shots, steps):
     episode = _episode(shots=shots)
-    found = sib_plus.logits(_params(steps, trained=False), *episode, ways=4)
-    wanted = soft_kmeans.logits(soft_kmeans.Settings(steps=steps), *episode, ways=4)
+    found = _logits(_params(steps, trained=False), *episode, ways=4)
+    soft = functools.partial(soft_kmeans.logits, soft_kmeans.Settings(steps=steps), ways=4)
+    wanted = jax.jit(soft)(*episode)
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("shots", [1, 3])
-def test_with_balanced_assignments_it_begins_as_sinkhorn_k_means(shots):
-    episode = _episode(shots=shots)
-    found = sib_plus.logits(_params(4, trained=False), *episode, ways=4, iterations=20)
-    wanted = sinkhorn_kmeans.logits(sinkhorn_kmeans.Settings(steps=4), *episode, ways=4)
-    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
-    counts = np.sum(np.exp(sib_plus.logits(_params(4), *episode, ways=4, iterations=20)), axis=0)
+def test_with_balanced_assignments_it_begins_as_sinkhorn_k_means():
+    episode = _episode(shots=3)
+    found = _logits(_params(4, trained=False), *episode, ways=4, iterations=20)
+    sinkhorn = functools.partial(sinkhorn_kmeans.logits, sinkhorn_kmeans.Settings(steps=4), ways=4)
+    np.testing.assert_allclose(found, jax.jit(sinkhorn)(*episode), rtol=1e-3, atol=1e-3)
+    counts = np.sum(np.exp(_logits(_params(4), *episode, ways=4, iterations=20)), axis=0)
     np.testing.assert_allclose(counts, 5, rtol=1e-4)
 
 
 def test_the_order_of_classes_and_queries_does_not_matter():
     support, labels, query = _episode()
     order, rows = np.array([2, 0, 3, 1]), np.random.default_rng(1).permutation(len(query))
-    wanted = np.asarray(sib_plus.logits(_params(), support, labels, query, ways=4))
-    found = sib_plus.logits(_params(), support, np.argsort(order)[labels], query[rows], ways=4)
+    wanted = np.asarray(_logits(_params(), support, labels, query, ways=4))
+    found = _logits(_params(), support, np.argsort(order)[labels], query[rows], ways=4)
     np.testing.assert_allclose(found, wanted[rows][:, order], rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize(("ways", "queries"), [(2, 1), (3, 4), (9, 2)])
+@pytest.mark.parametrize(("ways", "queries"), [(2, 1), (9, 2)])
 def test_the_same_parameters_serve_every_number_of_ways(ways, queries):
     support, labels, query = _episode(ways, 1, queries)
     query = query[:queries]  # once a single one
-    found = sib_plus.logits(_params(), support, labels, query, ways=ways)
+    found = _logits(_params(), support, labels, query, ways=ways)
     assert found.shape[1] == ways
     assert np.all(np.isfinite(found))
 
@@ -72,27 +75,23 @@ def test_the_same_parameters_serve_every_number_of_ways(ways, queries):
 def test_gradients():
     support, labels, query = _episode(3, 1, 2)
 
-    @jax.jit
     def loss(params, support, query):
         scores = sib_plus.logits(params, support, labels, query, ways=3)
         return jnp.sum(jax.nn.log_softmax(scores)[:, 0])
 
     with jax.enable_x64(True):
-        arguments = jax.tree.map(
-            lambda x: jnp.asarray(x, jnp.float64), (_params(2), support, query)
-        )
-        check_grads(loss, arguments, order=1, modes=["rev"], rtol=1e-4, atol=1e-4, eps=1e-6)
+        arguments = jax.tree.map(np.float64, (_params(2), support, query))
+        agrees_with_differences(loss, arguments, eps=1e-6, rtol=1e-4, atol=1e-4)
 
 
 def test_equal_features_are_finite():
     same = np.ones((4, FEATURES), np.float32)
 
-    @jax.jit
     def loss(params):
         zeros = np.zeros((3, FEATURES), np.float32)
         return jnp.sum(sib_plus.logits(params, same, np.arange(4), zeros, ways=4))
 
-    value, gradient = jax.value_and_grad(loss)(_params())
+    value, gradient = jax.jit(jax.value_and_grad(loss))(_params())
     assert np.isfinite(value)
     assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(gradient))
 

@@ -34,7 +34,7 @@ def test_as_written_out(scale: float, iterations: int) -> None:
 def test_a_class_that_no_query_is_near_gets_its_share() -> None:
     far = np.zeros((4, 2), np.float32)
     far[:, 1] = -1000, -900, -800, -700
-    found = np.asarray(balanced(jnp.asarray(far), 2000))
+    found = np.asarray(_compiled(jnp.asarray(far), 2000))
     np.testing.assert_allclose(np.exp(found).sum(0), 2, rtol=1e-5)
     np.testing.assert_allclose(np.exp(found), _exp(_written_out(far, 2000)), atol=1e-4)
     assert np.exp(found)[2:, 1].sum() > 1.9
@@ -43,7 +43,7 @@ def test_a_class_that_no_query_is_near_gets_its_share() -> None:
 def test_gradients_are_finite_where_entries_vanish() -> None:
     scores = jnp.asarray(200 * np.random.default_rng(1).standard_normal((9, 3)), jnp.float32)
     weights = jnp.asarray(np.random.default_rng(2).standard_normal((9, 3)), jnp.float32)
-    found = jax.grad(lambda s: jnp.sum(weights * jnp.exp(balanced(s, 50))))(scores)
+    found = jax.jit(jax.grad(lambda s: jnp.sum(weights * jnp.exp(balanced(s, 50)))))(scores)
     assert np.isfinite(found).all()
 
 

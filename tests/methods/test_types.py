@@ -24,8 +24,8 @@ def _method(name):
 
 def _episode(dtype):
     rng = np.random.default_rng(0)
-    support, query = (jnp.asarray(rng.normal(size=(n, FEATURES)), dtype) for n in (6, 5))
-    return Episode(support, jnp.arange(6) % WAYS, query, jnp.arange(5) % WAYS)
+    support, query = (rng.normal(size=(n, FEATURES)).astype(dtype) for n in (6, 5))
+    return Episode(support, np.arange(6) % WAYS, query, np.arange(5) % WAYS)
 
 
 NAMES = [n for n in METHODS if n != "sib" and _method(n).reads == "features"]
@@ -34,12 +34,14 @@ NAMES = [n for n in METHODS if n != "sib" and _method(n).reads == "features"]
 @pytest.mark.parametrize("name", NAMES)
 def test_single_and_double_precision_go_together(name):
     method = _method(name)
-    single = method.init(jax.random.key(0), Classes((FEATURES,), 4, jnp.eye(4)))
+    classes = Classes((FEATURES,), 4, np.eye(4, dtype=np.float32))
+    single = jax.jit(lambda key: method.init(key, classes))(jax.random.key(0))
     assert not any(leaf.weak_type for leaf in jax.tree.leaves(single))
     logits = jax.jit(method.logits)
     wanted = logits(single, _episode(jnp.float32), jax.random.key(1))
     with jax.enable_x64(True):
-        double = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), single)
-        for params, dtype in ((single, jnp.float32), (double, jnp.float32), (single, jnp.float64)):
+        double = jax.tree.map(lambda x: np.asarray(x, np.float64), single)
+        jax.eval_shape(logits, single, _episode(np.float32), jax.random.key(1))
+        for params, dtype in ((double, np.float32), (single, np.float64)):
             found = logits(params, _episode(dtype), jax.random.key(1))
             np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)

@@ -7,12 +7,18 @@ import pytest
 
 import sib_jax
 from sib_jax import Mixture
-from sib_jax.sib import base_classes, classifier, distributions, elbo
+from sib_jax.sib import base_classes, distributions, elbo
 from sib_jax.sib.inner_loop import Inner
 from sib_jax.tasks import without_forgetting
 from sib_jax.tasks.accuracy import accuracies
 
 CLASSES, FEATURES, WAYS = 8, 6, 3
+
+
+_loss = jax.jit(
+    sib_jax.negative_elbo, static_argnames=("steps", "step_size", "beta", "base_summary")
+)
+_predict = jax.jit(elbo.predict, static_argnums=2)
 
 
 def _params(posterior="point", summary_size=1):
@@ -40,11 +46,14 @@ def episode():
 
 def test_at_t0_the_weights_are_class_means_and_the_base_classes_own(episode):
     params = _params()
-    found = elbo.predict(params, episode, Inner(0, 0.0, base_summary="max"))
-    start = sib_jax.initial_posterior(params, episode.support, episode.support_labels, ways=WAYS)
-    weights = np.concatenate([start.mean, params.prior.means[episode.base]])
+    found = _predict(params, episode, Inner(0, 0.0, base_summary="max"))
+    support, labels = np.asarray(episode.support), np.asarray(episode.support_labels)
+    support = support / np.linalg.norm(support, axis=1, keepdims=True)
+    start = np.stack([support[labels == k].mean(0) for k in range(WAYS)])
+    weights = np.concatenate([start, np.asarray(params.prior.means)[episode.base]])
     weights /= np.linalg.norm(weights, axis=1, keepdims=True)
-    cosine = np.asarray(classifier.normalize(episode.query)) @ weights.T
+    query = np.asarray(episode.query)
+    cosine = query / np.linalg.norm(query, axis=1, keepdims=True) @ weights.T
     np.testing.assert_allclose(found, 10 * cosine, rtol=1e-4, atol=1e-4)
 
 
@@ -52,8 +61,7 @@ def test_the_learned_bias_stands_between_novel_and_base_classes(episode):
     params, inner = _params(), Inner(0, 0.0, base_summary="max")
     given = params._replace(classifier=params.classifier._replace(bias=jnp.asarray(-5.0)))
     found, without = (
-        accuracies(elbo.predict(p, episode, inner), episode.query_labels, WAYS)
-        for p in (given, params)
+        accuracies(_predict(p, episode, inner), episode.query_labels, WAYS) for p in (given, params)
     )
     # Cosines differ by 2 at most, so no query is called novel any more; within each kind of
     # classes nothing changes.
@@ -65,9 +73,9 @@ def test_the_learned_bias_stands_between_novel_and_base_classes(episode):
 @pytest.mark.parametrize("posterior", ["point", "gaussian"])
 def test_query_labels_do_not_reach_the_posterior(episode, posterior):
     params = _params(posterior)
-    other = episode._replace(query_labels=jnp.roll(episode.query_labels, 5))
-    run = lambda e: sib_jax.negative_elbo(  # noqa: E731
-        params, e, steps=3, step_size=0.1, key=jax.random.key(0), base_summary="max"
+    other = episode._replace(query_labels=np.roll(episode.query_labels, 5))
+    run = lambda e: _loss(  # noqa: E731
+        params, e, steps=4, step_size=0.1, key=jax.random.key(0), base_summary="max"
     )
     (loss, aux), (other_loss, other_aux) = run(episode), run(other)
     jax.tree.map(np.testing.assert_array_equal, aux.posterior, other_aux.posterior)
@@ -76,18 +84,20 @@ def test_query_labels_do_not_reach_the_posterior(episode, posterior):
 
 def test_the_loss_is_the_bound_over_all_classes(episode):
     params = _params()
-    loss, aux = sib_jax.negative_elbo(
-        params, episode, steps=2, step_size=0.05, beta=0.3, base_summary="logsumexp"
+    loss, aux = _loss(params, episode, steps=2, step_size=0.05, beta=0.3, base_summary="logsumexp")
+    means, query, theta = (
+        np.asarray(x) for x in (params.prior.means, episode.query, aux.posterior.mean)
     )
-    means = params.prior.means[episode.base]
-    scale, bias = params.classifier
-    unit = classifier.normalize(episode.query)
-    novel = scale * (bias + unit @ classifier.normalize(aux.posterior.mean).T)
-    base = scale * (unit @ classifier.normalize(means).T)
-    scores = jax.nn.log_softmax(jnp.concatenate([novel, base], axis=1))
-    expected = -jnp.sum(scores[jnp.arange(len(unit)), episode.query_labels])
+    means = means[episode.base]
+    unit, theta, of_base = (
+        x / np.linalg.norm(x, axis=1, keepdims=True) for x in (query, theta, means)
+    )
+    scale, bias = map(float, params.classifier)
+    scores = scale * np.concatenate([bias + unit @ theta.T, unit @ of_base.T], axis=1)
+    scores -= np.log(np.exp(scores).sum(1, keepdims=True))
+    expected = -scores[np.arange(len(unit)), episode.query_labels].sum()
     prior = Mixture(means, params.prior.log_std)
-    expected += 0.3 * jnp.sum(distributions.kl(aux.posterior, prior))
+    expected += 0.3 * np.sum(jax.jit(distributions.kl)(aux.posterior, prior))
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
 
 
@@ -98,15 +108,13 @@ def test_the_gradient_network_sees_of_the_base_classes_what_was_asked_for(episod
     def adapted(means):
         changed = params._replace(prior=params.prior._replace(means=means))
         # Without a KL term only the summary can carry the base weights to theta.
-        _, aux = sib_jax.negative_elbo(
-            changed, episode, steps=2, step_size=0.1, beta=0.0, base_summary=kind
-        )
+        _, aux = _loss(changed, episode, steps=2, step_size=0.1, beta=0.0, base_summary=kind)
         return aux.posterior.mean
 
-    means = params.prior.means
-    one, other = adapted(means), adapted(jnp.flip(means, axis=1))
-    assert bool(jnp.all(one == other)) == (kind == "none")
-    logits = jax.random.normal(jax.random.key(5), (7, 4))
+    means = np.asarray(params.prior.means)
+    one, other = adapted(means), adapted(np.flip(means, axis=1))
+    assert np.array_equal(one, other) == (kind == "none")
+    logits = np.random.default_rng(5).standard_normal((7, 4)).astype(np.float32)
     expected = {"logsumexp": np.log(np.sum(np.exp(logits), 1)), "max": np.max(logits, 1)}
     if kind != "none":
         found = base_classes.summarize(logits, kind)[:, 0]
@@ -145,14 +153,12 @@ def test_base_classes_that_are_no_components(episode, base, error, message):
 
 def test_a_list_of_base_classes_goes_through_jit(episode):
     labels = np.zeros(len(episode.query), int)
-    given = episode._replace(base=[0, 1], query_labels=labels)
-
-    def loss(whole):
-        return sib_jax.negative_elbo(_params(), whole, steps=1, step_size=0.1, base_summary="max")[
-            0
-        ]
-
-    np.testing.assert_allclose(jax.jit(loss)(given), loss(given), rtol=1e-4)
+    params, options = _params(), {"steps": 1, "step_size": 0.1, "base_summary": "max"}
+    found, wanted = (
+        _loss(params, episode._replace(base=base, query_labels=labels), **options)[0]
+        for base in ([0, 1], np.array([0, 1]))
+    )
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
 
 
 def test_base_weights_of_no_class_are_refused():

@@ -23,6 +23,10 @@ def _episode(base=False):
     )
 
 
+_trajectory = jax.jit(trajectory, static_argnums=2)
+_predict = jax.jit(elbo.predict, static_argnums=2)
+
+
 def _params(posterior, prior):
     return sib_jax.init(
         jax.random.key(0),
@@ -42,10 +46,10 @@ def _params(posterior, prior):
 def test_it_ends_where_the_evaluated_head_ends(posterior, prior):
     params, episode = _params(posterior, prior), _episode(prior == "mixture")
     summary = "max" if prior == "mixture" else "none"
-    inner, key = Inner(3, 0.1, 2, 0.01, base_summary=summary), jax.random.key(1)
-    found = trajectory(params, episode, inner, key)
-    for steps in (0, 1, 3):
-        expected = elbo.predict(params, episode, inner._replace(steps=steps), key)
+    inner, key = Inner(4, 0.1, 2, 0.01, base_summary=summary), jax.random.key(1)
+    found = _trajectory(params, episode, inner, key)
+    for steps in (0, 1, 4):
+        expected = _predict(params, episode, inner._replace(steps=steps), key)
         np.testing.assert_allclose(found.logits[steps], expected, atol=1e-4)
 
 
@@ -63,18 +67,22 @@ def test_a_loop_by_hand_finds_the_same():
     def kl(w):
         return -jnp.sum(distributions.log_density(params.prior, w))
 
-    w, weights, cosines, kls = start.mean, [start.mean], [], [beta * kl(start.mean)]
-    for _ in range(2):
-        synthetic, jacobian = gradient_net.apply(params.gradient_net, scores(w)), jax.jacrev(scores)
-        made = np.einsum("jc,jckd->kd", synthetic, jacobian(w))
-        true = np.asarray(jax.grad(loss)(w))
-        cosines.append(np.sum(made * true) / np.linalg.norm(made) / np.linalg.norm(true))
-        w = w - eta * (made + beta * jax.grad(kl)(w))
+    @jax.jit
+    def parts(w):
+        synthetic = gradient_net.apply(params.gradient_net, scores(w))
+        return synthetic, jax.jacrev(scores)(w), jax.grad(loss)(w), *jax.value_and_grad(kl)(w)
+
+    w, weights, cosines, kls = np.asarray(start.mean), [], [], []
+    for _ in range(3):
+        synthetic, jacobian, true, of_kl, by_kl = map(np.asarray, parts(w))
         weights.append(w)
-        kls.append(beta * kl(w))
-    found = trajectory(params, episode, Inner(2, eta, beta=beta))
-    np.testing.assert_allclose(found.weights, jnp.stack(weights), atol=1e-5)
-    np.testing.assert_allclose(found.cosine, cosines, atol=1e-5)
+        kls.append(beta * of_kl)
+        made = np.einsum("jc,jckd->kd", synthetic, jacobian)
+        cosines.append(np.sum(made * true) / np.linalg.norm(made) / np.linalg.norm(true))
+        w = w - eta * (made + beta * by_kl)
+    found = _trajectory(params, episode, Inner(2, eta, beta=beta), None)
+    np.testing.assert_allclose(found.weights, np.stack(weights), atol=1e-5)
+    np.testing.assert_allclose(found.cosine, cosines[:2], atol=1e-5)
     np.testing.assert_allclose(found.kl, kls, rtol=1e-5)
 
 
@@ -82,7 +90,7 @@ def test_the_true_gradient_has_cosine_one_beside_base_classes(monkeypatch):
     """A gradient network that knows the labels; the loss is among all k + b classes."""
     params, episode = _params("gaussian", "mixture"), _episode(base=True)
     inner, key = Inner(1, 0.1, 3, base_summary="max"), jax.random.key(2)
-    base = elbo.begin(params, episode, inner)[2]
+    base = jax.jit(lambda p: elbo.begin(p, episode, inner)[2])(params)
 
     def knowing(net, seen):
         del net
@@ -93,7 +101,7 @@ def test_the_true_gradient_has_cosine_one_beside_base_classes(monkeypatch):
         return jax.grad(loss)(seen[:, :WAYS])
 
     monkeypatch.setattr(gradient_net, "apply", knowing)
-    found = trajectory(params, episode, inner, key)
+    found = jax.jit(lambda p: trajectory(p, episode, inner, key))(params)
     np.testing.assert_allclose(found.cosine, 1, atol=1e-5)
 
 

@@ -2,7 +2,6 @@ import itertools
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -18,7 +17,8 @@ def _table(counts=(4, 6, 5, 9)):
 
 
 def test_every_ordered_choice_is_equally_likely():
-    draws = jax.vmap(lambda k: distinct(k, 4, 3))(jax.random.split(jax.random.key(0), 48_000))
+    keys = jax.random.split(jax.random.key(0), 48_000)
+    draws = jax.jit(jax.vmap(lambda k: distinct(k, 4, 3)))(keys)
     choices, counts = np.unique(np.asarray(draws), axis=0, return_counts=True)
     assert [tuple(c) for c in choices] == list(itertools.permutations(range(4), 3))
     # Chi-squared with 23 degrees of freedom; 49.7 is its 99.9% quantile.
@@ -26,8 +26,8 @@ def test_every_ordered_choice_is_equally_likely():
 
 
 def test_drawing_all_gives_a_permutation():
-    for seed in range(5):
-        drawn = distinct(jax.random.key(seed), 30, 30)
+    keys = jax.random.split(jax.random.key(0), 5)
+    for drawn in jax.jit(jax.vmap(lambda k: distinct(k, 30, 30)))(keys):
         np.testing.assert_array_equal(np.sort(drawn), np.arange(30))
 
 
@@ -52,7 +52,7 @@ def test_an_episode_has_distinct_images_of_its_classes():
 def test_every_image_and_class_is_drawn_as_often():
     table = _table((5, 5, 5))
     draw = lambda k: sib_jax.sample(k, table, ways=2, shots=1, queries=1)  # noqa: E731
-    drawn = jax.vmap(draw)(jax.random.split(jax.random.key(1), 6000))
+    drawn = jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(1), 6000))
     for features in (drawn.support, drawn.query):
         counts = np.bincount(np.asarray(features[..., 0], int).ravel(), minlength=15)
         # Chi-squared with 14 degrees of freedom; 36.1 is its 99.9% quantile.
@@ -62,7 +62,7 @@ def test_every_image_and_class_is_drawn_as_often():
 def test_drawing_compiles_once_for_all_class_sizes():
     sizes = jax.jit(chex.assert_max_traces(lambda k, n: distinct(k, n, 3), 1))
     for size in (3, 10, 600):
-        assert jnp.max(sizes(jax.random.key(0), size)) < size
+        assert np.max(sizes(jax.random.key(0), size)) < size
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.uint64])
@@ -119,13 +119,13 @@ def test_unbalanced_episodes_have_distinct_images_of_their_classes(query_classes
     assert len(kinds) >= 3
 
 
-@pytest.mark.parametrize("total", [1, 4, 7])
+@pytest.mark.parametrize("total", [1, 7])
 def test_as_many_queries_in_all_as_asked_for(total):
     table, base = _table((9, 12, 10)), _table((30, 20))
     size = {"ways": 3, "shots": 2, "queries": 5, "total_queries": total}
     keys = jax.random.split(jax.random.key(0), 60)
-    standard = jax.vmap(lambda k: sib_jax.sample(k, table, **size))(keys)
-    beside = jax.vmap(lambda k: sample_evaluation(k, table, base, **size))(keys)
+    standard = jax.jit(jax.vmap(lambda k: sib_jax.sample(k, table, **size)))(keys)
+    beside = jax.jit(jax.vmap(lambda k: sample_evaluation(k, table, base, **size)))(keys)
     for drawn, n in ((standard, total), (beside, 2 * total)):
         assert drawn.query_labels.shape == (60, n)
         numbers = np.asarray(drawn.query_labels)[:, :total]
@@ -142,7 +142,7 @@ def test_unbalanced_images_are_drawn_as_often():
     draw = lambda k: sib_jax.sample(  # noqa: E731
         k, table, ways=2, shots=1, queries=2, query_classes="dirichlet:2"
     )
-    drawn = jax.vmap(draw)(jax.random.split(jax.random.key(1), 6000))
+    drawn = jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(1), 6000))
     for features, expected in ((drawn.support, 1000), (drawn.query, 2000)):
         counts = np.bincount(np.asarray(features[..., 0], int).ravel(), minlength=12)
         # Chi-squared with 11 degrees of freedom; 31.3 is its 99.9% quantile. The numbers of queries

@@ -55,8 +55,8 @@ def test_no_image_is_drawn_twice(table):
 def test_base_queries_are_drawn_evenly_from_all_base_images(table):
     keys = jax.random.split(jax.random.key(3), 400)
     draw = lambda key: without_forgetting.sample_evaluation(key, table, table, **SIZE)  # noqa: E731
-    drawn = jax.vmap(draw)(keys)
-    base = drawn.query[:, WAYS * QUERIES :, :2].reshape(-1, 2).astype(int)
+    drawn = jax.jit(jax.vmap(draw))(keys)
+    base = np.asarray(drawn.query)[:, WAYS * QUERIES :, :2].reshape(-1, 2).astype(int)
     counts = np.zeros((CLASSES, IMAGES))
     np.add.at(counts, (base[:, 0], base[:, 1]), 1)
     expected = len(base) / counts.size  # 50 an image, so a standard deviation of 7
