@@ -18,13 +18,6 @@ Variables = Mapping[str, Any]
 _WRN_NAME = re.compile(r"wrn_(\d+)_(\d+)")
 
 
-# Compiled, so that what the forward pass would compute is dropped; once for equal backbones.
-@functools.partial(jax.jit, static_argnums=0)
-def _init(backbone: "Backbone", key: jax.Array) -> Any:
-    shape = (1, backbone.image_size, backbone.image_size, backbone.channels)
-    return backbone.module.init(key, jnp.zeros(shape))
-
-
 @dataclasses.dataclass(frozen=True)
 class Backbone:
     """A backbone as pure functions. Make one with `make`.
@@ -136,9 +129,9 @@ class Backbone:
             )
 
 
+# Compiled, so that what the forward pass would compute is dropped; once for equal backbones.
 @functools.partial(jax.jit, static_argnums=0)
 def _init(backbone: Backbone, key: jax.Array) -> dict[str, Any]:
-    # Compiled, so that what the forward pass would compute is dropped.
     size = backbone.image_size
     return dict(backbone.module.init(key, jnp.zeros((1, size, size, backbone.channels))))
 

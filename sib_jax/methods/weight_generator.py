@@ -154,7 +154,7 @@ def logits(
       [n, k + b].
     """
     novel = novel_weights(params, base, support, support_labels, ways=ways)
-    weights = jnp.concatenate([novel, params.base[base]])
+    weights = jnp.concatenate([novel, jnp.asarray(params.base)[base]])
     return classifier.logits(params.classifier, weights, query)
 
 
@@ -194,5 +194,5 @@ def make(settings: Settings, ways: int) -> Method:
 def _attended(params: Attention, base: jax.Array, support: jax.Array) -> jax.Array:
     """Mean of the normalised base weights, weighted by how well their keys fit, [m, d]."""
     wanted = normalize(support @ params.to_query + params.to_query_bias[None])
-    fit = params.sharpness * (wanted @ normalize(params.keys[base]).T)  # [m, b]
-    return jax.nn.softmax(fit, axis=1) @ normalize(params.base[base])
+    fit = params.sharpness * (wanted @ normalize(jnp.asarray(params.keys)[base]).T)  # [m, b]
+    return jax.nn.softmax(fit, axis=1) @ normalize(jnp.asarray(params.base)[base])
