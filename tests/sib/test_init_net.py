@@ -44,15 +44,17 @@ def test_permuted_classes_permute_the_posterior():
     np.testing.assert_allclose(after.mean[permutation], before.mean, rtol=1e-6)
 
 
-def test_from_queries_ignores_their_order():
+def test_from_queries_it_is_their_mean_weighted_by_how_near_they_are_to_each_seed():
     params = _params("query", posterior="gaussian")
-    query = _features(1, 12)
-    order = np.random.default_rng(2).permutation(12)
-    one = sib_jax.initial_posterior(params, None, None, ways=WAYS, query=query)
-    other = sib_jax.initial_posterior(params, None, None, ways=WAYS, query=query[order])
-    np.testing.assert_allclose(one.mean, other.mean, rtol=1e-5)
-    assert not np.allclose(one.mean[0], one.mean[1])
-    assert one.log_std.shape == (WAYS, FEATURES)
+    net, query = jax.tree.map(np.float64, params.init_net), _features(1, 12)
+    net = net._replace(coefficient=np.arange(1.0, FEATURES + 1), log_sharpness=np.log(3.0))
+    seeds, unit = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (net.seeds, query))
+    near = np.exp(3 * seeds @ unit.T)
+    wanted = near / near.sum(1, keepdims=True) @ unit * net.coefficient
+    params = params._replace(init_net=jax.tree.map(np.float32, net))
+    found = sib_jax.initial_posterior(params, None, None, ways=WAYS, query=query)
+    np.testing.assert_allclose(found.mean, wanted, rtol=1e-4, atol=1e-6)
+    assert found.log_std.shape == (WAYS, FEATURES)
 
 
 def test_global_needs_neither_support_nor_query():
