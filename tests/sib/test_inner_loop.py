@@ -96,12 +96,13 @@ def test_a_step_of_a_point_mass_is_eq_9_written_out(kind, prior):
     np.testing.assert_allclose(end.mean, start.mean - eta * expected, atol=1e-5)
 
 
-def test_a_step_of_a_gaussian_moves_mean_and_log_std_by_the_reparameterized_gradient():
+@pytest.mark.parametrize(("given", "samples"), [({}, 1), ({"samples": 4}, 4)])
+def test_a_step_of_a_gaussian_moves_mean_and_log_std_by_the_reparameterized_gradient(
+    given, samples
+):
     params, episode = _params("gaussian", prior=None), _episode()
-    start, key, samples = _start(params, episode), jax.random.key(5), 4
-    end = sib_jax.adapt(
-        params, start, episode.query, steps=1, step_size=1.0, key=key, samples=samples
-    )
+    start, key = _start(params, episode), jax.random.key(5)
+    end = sib_jax.adapt(params, start, episode.query, steps=1, step_size=1.0, key=key, **given)
     noise = np.asarray(jax.random.normal(jax.random.fold_in(key, 0), (samples, WAYS, FEATURES)))
     mean, std = np.asarray(start.mean), np.exp(start.log_std)
     by_mean, by_log_std = 0.0, 0.0
