@@ -1,5 +1,6 @@
 """Shares of classes against the moments of the Dirichlet distribution, and rounding by hand."""
 
+import itertools
 import re
 
 import jax
@@ -55,6 +56,17 @@ def test_what_cannot_be_shared_equally_falls_to_any_class() -> None:
     found = np.asarray(draw(keys))
     assert {tuple(sorted(row)) for row in found} == {(1, 1, 2, 2)}
     np.testing.assert_allclose(found.mean(0), 1.5, atol=0.03)
+
+
+@pytest.mark.parametrize(("classes", "each"), [(2, 1), (3, 2), (4, 3)])
+def test_the_most_examples_of_a_class_are_those_of_all_ways_to_divide_them(
+    classes: int, each: int
+) -> None:
+    total = classes * each
+    divided = itertools.product(range(1, total + 1), repeat=classes)
+    most = max(max(numbers) for numbers in divided if sum(numbers) == total)
+    assert proportions.most_shots("uneven", classes, each) == most
+    assert proportions.most_shots("balanced", classes, each) == each
 
 
 @pytest.mark.parametrize("text", ["dirichlet:2", "dirichlet:0.5", "missing", "balanced"])
