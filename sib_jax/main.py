@@ -187,10 +187,10 @@ def _mistake(argv: Sequence[str], error: Exception) -> str:
     said, place = one_line(error), where(error)
     if kept := re.search(r"of an earlier failure to load: (.*)", said):  # ml_collections' words
         said, place = kept[1], place or " "
-    if place and not lacks_config:
-        return f"{file} fails: {kind}: {said}{place}".rstrip()
     if lacks_config:
         return f"{file} is not a config file, which must define get_config()"
+    if place:
+        return f"{file} fails: {kind}: {said}{place}".rstrip()
     return f"{file} is not a config file, which must define get_config() ({kind}: {said})"
 
 

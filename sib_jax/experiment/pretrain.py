@@ -171,28 +171,15 @@ def _train(
     def images_of(split: Split, rows: np.ndarray | slice) -> np.ndarray:
         return preprocess.shrink(split.images[rows], round(split.images.shape[1] * scale))
 
-    optimizer = _optimizer(
-        settings.lr,
-        settings.momentum,
-        settings.weight_decay,
-        total=settings.epochs * steps_per_epoch,
-        first=first,
-    )
+    alike = settings._replace(seed=0)  # programs are the same for every seed
+    optimizer = _optimizer(alike, settings.epochs * steps_per_epoch, first)
     stream = key(settings.seed, Stream.PRETRAINING)
     mesh = devices.episode_mesh(settings.batch)
     images, labels = devices.shared((images_of(data.train, slice(None)), data.train.labels), mesh)
     # Both sizes were rounded: the crop still has to fit.
     lacking = math.ceil((phase.crop - images.shape[1]) / 2)
-    step = _compile(
-        sized,
-        preprocessing,
-        optimizer,
-        batch=settings.batch,
-        average=settings.average,
-        padding=max(round(settings.padding * scale), lacking),
-        flip=settings.flip,
-        jitter=settings.jitter,
-    )
+    scaled = alike._replace(padding=max(round(settings.padding * scale), lacking))
+    step = _compile(scaled, sized, preprocessing, optimizer)
     order: dict[int, jax.Array] = {}  # of the current epoch
 
     def advance(state: loop.State, number: int, count: int) -> loop.State:
@@ -283,33 +270,26 @@ def _trained(model: Model) -> Any:
 
 
 @functools.lru_cache(maxsize=_KEPT)
-def _optimizer(
-    lr: float, momentum: float, weight_decay: float, *, total: int, first: int
-) -> optax.GradientTransformation:
+def _optimizer(settings: Pretraining, total: int, first: int) -> optax.GradientTransformation:
     """SGD-Nesterov under one cycle of `total` steps, of which `first` are already done."""
     cycle = optax.cosine_onecycle_schedule(
-        total, lr, pct_start=0.2, div_factor=10, final_div_factor=1000
+        total, settings.lr, pct_start=0.2, div_factor=10, final_div_factor=1000
     )
     return optax.chain(
-        optax.add_decayed_weights(weight_decay),
-        optax.sgd(lambda step: cycle(first + step), momentum, nesterov=True),
+        optax.add_decayed_weights(settings.weight_decay),
+        optax.sgd(lambda step: cycle(first + step), settings.momentum, nesterov=True),
     )
 
 
 @functools.lru_cache(maxsize=_KEPT)
 def _compile(
+    settings: Pretraining,
     backbone: Backbone,
     preprocessing: Preprocessing,
     optimizer: optax.GradientTransformation,
-    *,
-    batch: int,
-    average: float,
-    padding: int,
-    flip: bool,
-    jitter: float,
 ) -> Any:
     """The compiled training step; always the same one for equal arguments."""
-    mesh = devices.episode_mesh(batch)
+    mesh = devices.episode_mesh(settings.batch)
 
     # Outputs are placed as the inputs were, so that the next step is not compiled again.
     @functools.partial(jax.jit, donate_argnums=0, out_shardings=devices.replicated(mesh))
@@ -318,14 +298,19 @@ def _compile(
     ) -> loop.State:
         model = state.model
         rows = jax.lax.with_sharding_constraint(rows, devices.over_episodes(mesh))
-        seen = augment.train(
-            key, images[rows], preprocessing, padding=padding, flip=flip, jitter=jitter
+        batch = augment.train(
+            key,
+            images[rows],
+            preprocessing,
+            padding=settings.padding,
+            flip=settings.flip,
+            jitter=settings.jitter,
         )
 
         def loss_of(trained: Any) -> tuple[jax.Array, Any]:
             params, weights, head = trained
             found, statistics = backbone.apply_train(
-                {"params": params, "batch_stats": model.variables["batch_stats"]}, seen
+                {"params": params, "batch_stats": model.variables["batch_stats"]}, batch
             )
             scores = classifier.logits(head, weights, found)
             loss = optax.softmax_cross_entropy_with_integer_labels(scores, labels[rows])
@@ -340,12 +325,13 @@ def _compile(
             "loss": state.sums["loss"] + loss * len(rows),
             "accuracy": state.sums["accuracy"] + correct,
         }
-        mean = model.average
-        if mean is not None:
-            mean = jax.tree.map(
-                lambda old, new: average * old + (1 - average) * new, mean, (params, weights)
+        average = model.average
+        if average is not None:
+            keep = settings.average
+            average = jax.tree.map(
+                lambda old, new: keep * old + (1 - keep) * new, average, (params, weights)
             )
-        model = Model({"params": params, "batch_stats": statistics}, weights, head, mean)
+        model = Model({"params": params, "batch_stats": statistics}, weights, head, average)
         return loop.State(model, optimizer_state, sums)
 
     return step

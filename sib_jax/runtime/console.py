@@ -103,7 +103,8 @@ def progress(name: str, total: int, unit: str, done: int = 0) -> Iterator[Callab
             speed = ""
             if start is not None:
                 rate = (finished - start[1]) / (now - start[0])
-                speed = f", {rate:.0f}/s, {(total - finished) / rate:.0f} s left"
+                digits = 0 if rate >= 1 else 2
+                speed = f", {rate:.{digits}f}/s, {(total - finished) / rate:.0f} s left"
             log.info("%s: %d of %d %s%s", name, finished, total, unit, speed)
         start = start or (now, finished)
 

@@ -10,15 +10,11 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
-from sib_jax.backbones import pretrained
-from sib_jax.backbones.preprocess import Preprocessing
-from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.config import default
-from sib_jax.experiment import job, settings
+from sib_jax.experiment import job
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -144,13 +140,9 @@ with command.mistakes_told():
 """
 
 
-def test_processes_that_are_not_alike(config, tmp_path):
+def test_processes_that_are_not_alike(config, backbone_file, tmp_path):
     """One is slow, or sees another folder, or was started with other flags."""
-    backbone = settings.make_backbone(settings.read(config).backbone, 3)
-    variables = backbone.init(jax.random.key(0))
-    preprocessing = Preprocessing(backbone.image_size, (0.5,) * 3, (0.2,) * 3)
-    pretrained.save(tmp_path / "own.npz", Pretrained(backbone, variables, preprocessing))
-    config.backbone_file = str(tmp_path / "own.npz")
+    config.backbone_file = backbone_file
     (tmp_path / "config").write_bytes(pickle.dumps(config))
     codes, said = wait(start([sys.executable, "-c", _UNLIKE], tmp_path, tmp_path), tmp_path)
     for text in said:

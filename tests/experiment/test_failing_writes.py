@@ -4,16 +4,12 @@ import json
 import os
 import sys
 
-import jax
 import numpy as np
 import pytest
 from failing_writes import KINDS, Died, Writes
 
-from sib_jax.backbones import pretrained
-from sib_jax.backbones.preprocess import Preprocessing
-from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.errors import UserError
-from sib_jax.experiment import job, settings
+from sib_jax.experiment import job
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="files are told by /proc")
 
@@ -23,13 +19,9 @@ REPORT = os.environ.get("SIB_JAX_FUZZ_REPORT")
 
 
 @pytest.fixture
-def command(config, tmp_path, monkeypatch):
+def command(config, backbone_file, monkeypatch):
     """Runs the toy job, with a backbone that needs no training: all stages that write are there."""
-    backbone = settings.make_backbone(settings.read(config).backbone, 3)
-    variables = backbone.init(jax.random.key(0))
-    preprocessing = Preprocessing(16, (0.5,) * 3, (0.2,) * 3)
-    pretrained.save(tmp_path / "own.npz", Pretrained(backbone, variables, preprocessing))
-    config.backbone_file = str(tmp_path / "own.npz")
+    config.backbone_file = backbone_file
     config.posterior, config.prior = "point", "none"
     config.heads = (("T1", {"inner.steps": 1}),)
     config.optimizer.epochs, config.optimizer.steps_per_epoch = 2, 2

@@ -18,15 +18,15 @@ def clock(monkeypatch):
 
 
 def test_compilation_does_not_count_in_the_time_that_is_left(clock, caplog):
-    """The first twenty units take ten minutes, as they wait for a program; the others 20 s."""
+    """The first twenty units take ten minutes, as they wait for a program."""
     with caplog.at_level("INFO"), console.progress("T3", 100, "episodes") as advance:
-        for seconds in (600, 20, 20):
+        for seconds in (600, 20, 60):
             clock.now += seconds
             advance(20)
     assert caplog.messages == [
         "T3: 20 of 100 episodes",
         "T3: 40 of 100 episodes, 1/s, 60 s left",
-        "T3: 60 of 100 episodes, 1/s, 40 s left",
+        "T3: 60 of 100 episodes, 0.50/s, 80 s left",
     ]
 
 
