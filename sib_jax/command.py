@@ -21,6 +21,11 @@ _LESS = (
     "as do fewer images at once, a smaller T or, for SIB, config.inner.checkpoint=True"
 )
 
+IMPORT = (
+    "a Python file to run first, which registers methods, backbones or data sets of yours: see "
+    "docs/add_a_method.md"
+)
+
 
 class Parser(argparse.ArgumentParser):
     """Options of `python -m <prog>`, described by the docstring of its module."""
@@ -34,13 +39,13 @@ class Parser(argparse.ArgumentParser):
         )
 
     def add_import(self) -> None:
-        """Adds the option --import, whose value `methods` is meant for `take_methods`."""
+        """Adds the option --import, whose value `imported` is meant for `import_file`."""
         self.add_argument(
             "--import",
             metavar="FILE.py",
             type=path,
-            dest="methods",
-            help="a file to run first, which registers methods of yours: see docs/add_a_method.md",
+            dest="imported",
+            help=IMPORT,
         )
 
     def error(self, message: str) -> NoReturn:
@@ -64,8 +69,8 @@ def seed(given: str) -> int:
     return int(given)
 
 
-def take_methods(file: str | None) -> None:
-    """Runs a user's Python file, which registers methods; None for none.
+def import_file(file: str | None) -> None:
+    """Runs a user's Python file, which registers methods and more; None for none.
 
     Raises:
       UserError: there is no such file, or it fails; the message says where.

@@ -11,6 +11,8 @@ from typing import Any
 import ml_collections
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from sib_jax.backbones import by_name
+from sib_jax.data import own
 from sib_jax.errors import UserError
 from sib_jax.field import (
     Field,
@@ -33,7 +35,8 @@ from sib_jax.tasks import proportions
 from sib_jax.tasks.setting import SETTINGS, has_base
 
 DATASETS = ("glyphs", "mini_imagenet", "cifar_fs", "omniglot", "folder", "features")
-_BACKBONES = "conv4_64, conv4_128, or wrn_<depth>_<width> such as wrn_28_10"
+_OF_A_FILE = "that a file of yours adds (--import=FILE.py)"
+_BACKBONES = f"conv4_64, conv4_128, wrn_<depth>_<width> such as wrn_28_10, or one {_OF_A_FILE}"
 _SPLITS = several(
     choice("val", "test"), "a tuple of val, test or both, each once", least=1, distinct=True
 )
@@ -64,7 +67,12 @@ EXPERIMENT: dict[str, Field] = {
     "seed": Field(
         0, whole(0, seeds.LARGEST), "decides every random choice but that of `split_seed`"
     ),
-    "dataset": Field("glyphs", choice(*DATASETS), "the data set"),
+    "dataset": Field(
+        "glyphs",
+        # Here and for backbones and methods asked anew each time: a user may add one.
+        Kind(f"{', '.join(DATASETS)}, or one {_OF_A_FILE}", lambda v: v in _datasets()),
+        "the data set",
+    ),
     "data_dir": Field("", text(), "where the user's data are; the flag --data_dir sets it"),
     "image_size": Field(84, _PIXELS, "pixels; images are stored as squares of this size"),
     "crop": Field(
@@ -84,7 +92,9 @@ EXPERIMENT: dict[str, Field] = {
         0.0, _SHARE, "share of each training class's images kept as queries of base classes"
     ),
     "backbone": Field(
-        "conv4_64", matching(r"conv4_(64|128)|wrn_\d{1,2}_\d{1,2}", _BACKBONES), _BACKBONES
+        "conv4_64",
+        Kind(_BACKBONES, lambda v: isinstance(v, str) and by_name.is_known(v)),
+        _BACKBONES,
     ),
     "final_relu": Field(
         False, flag(), "end the backbone in a ReLU, as in the official code but not Gidaris's Conv4"
@@ -142,7 +152,6 @@ EXPERIMENT: dict[str, Field] = {
 HEAD: dict[str, Field] = {
     "method": Field(
         "sib",
-        # Asked anew each time: a user may add one.
         Kind(f"one of {', '.join(METHODS)}", lambda v: isinstance(v, str) and v in METHODS),
         "what is trained and evaluated",
     ),
@@ -305,7 +314,7 @@ def default(dataset: str = "glyphs", setting: str = "standard") -> ml_collection
     """Every field at its default, the schedules scaled to the data set.
 
     Args:
-      dataset: one of `DATASETS`.
+      dataset: one of `DATASETS`, or one that was registered.
       setting: "standard", or "lwof" for learning without forgetting.
 
     Returns:
@@ -314,13 +323,37 @@ def default(dataset: str = "glyphs", setting: str = "standard") -> ml_collection
     Raises:
       ConfigError: `dataset` is not one of these.
     """
-    if dataset not in DATASETS:
-        raise ConfigError(f"unknown data set {dataset!r}; known are {', '.join(DATASETS)}")
+    if dataset not in _datasets():
+        known = ", ".join(_datasets())
+        raise ConfigError(
+            f"unknown data set {dataset!r}; known are {known}; one of your own is known once the "
+            "file that adds it is imported (--import=FILE.py)"
+        )
     values = {name: field.default for name, field in fields().items()}
-    values |= {"dataset": dataset, **_OF_DATASET.get(dataset, {})}
+    of_own = own.OWN[dataset].defaults if dataset in own.OWN else {}
+    values |= {"dataset": dataset, **_OF_DATASET.get(dataset, {}), **of_own}
     if setting == "lwof":
         values |= {**WITHOUT_FORGETTING, "base_holdout": BASE_HOLDOUT}
     return ml_collections.ConfigDict(unflatten_dict(values, sep="."))
+
+
+def _datasets() -> tuple[str, ...]:
+    return (*DATASETS, *own.OWN)
+
+
+def check_fields(values: Mapping[str, Any], what: str) -> None:
+    """Checks values of fields that are named as "pretrain.epochs".
+
+    Raises:
+      ConfigError: there is no such field, or it cannot have that value; the message begins with
+        `what`.
+    """
+    known = fields()
+    for name, value in values.items():
+        if name not in known:
+            raise ConfigError(f"{what}: {_unknown(str(name))}")
+        if not known[name].kind.fits(value):
+            raise ConfigError(f"{what}: {describe(name, value, known[name].kind.wanted)}")
 
 
 def fields() -> dict[str, Field]:
@@ -510,6 +543,6 @@ def _unknown(name: str) -> str:
     ]
     hint = f"; similar: {', '.join(near)}" if near else ""
     if "." in name and not near:
-        own = "; fields of a method of your own are known once the file that adds it is imported"
-        hint = f"{own}: by the config file, or by --import=FILE.py of predict and features"
+        once = "; fields of a method of your own are known once the file that adds it is imported"
+        hint = f"{once}: by the config file, or by --import=FILE.py"
     return f"unknown field config.{shown(name)}{hint}"

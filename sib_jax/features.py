@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from sib_jax.command import Parser, path, seed, start, take_methods
+from sib_jax.command import Parser, import_file, path, seed, start
 from sib_jax.errors import UserError
 
 
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     from sib_jax.runtime import programs
 
     programs.keep()
-    take_methods(options.methods)
+    import_file(options.imported)
     features: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     split: list[str] = []
@@ -161,6 +161,8 @@ def _of_backbone(options: argparse.Namespace) -> tuple[Any, Any]:
     from sib_jax.config import default
     from sib_jax.experiment import loading
 
+    if options.dataset == "features":
+        raise UserError("--dataset=features holds features already: give a data set of images")
     config = default(options.dataset)
     config.data_dir, config.split_seed = options.data_dir, options.split_seed
     found, config.image_size = loading.open_backbone(options.backbone, options.image_size)
@@ -203,8 +205,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         default="",
         help="where the data set is; with --run, only if it has moved",
     )
-    sets = ("mini_imagenet", "cifar_fs", "omniglot", "folder", "glyphs")
-    add("--dataset", choices=sets, help="with --backbone; default: folder, as for an encoder")
+    add(
+        "--dataset",
+        metavar="NAME",
+        help="with --backbone: mini_imagenet, cifar_fs, omniglot, folder, glyphs, or one of yours; "
+        "default: folder, as for an encoder",
+    )
     add("--out", metavar="FILE.npz", type=path, required=True, help="the file to write")
     add("--dtype", default="float32", choices=("float32", "float16"), help="default: float32")
     add(

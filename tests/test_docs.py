@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sib_jax import evaluate, features, main, methods, predict
+from sib_jax import backbones, data, evaluate, features, main, methods, predict
 from sib_jax.config import check, default, fields, heads, steps
 from sib_jax.errors import UserError
 from sib_jax.experiment import head_file, run_files
@@ -35,6 +35,7 @@ GUIDES = {
     "features.md",
     "evaluation.md",
 }  # have a test of their own below
+REGISTERS = {"add_a_method.md": (0, 2), "add_a_backbone.md": (0,), "add_a_data_set.md": (0,)}
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 WITH_CODE = [p for p in PAGES if p not in GUIDES and "```python" in (DOCS / p).read_text()]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -93,8 +94,22 @@ def test_the_code_of_a_page(name, tmp_path, monkeypatch):
         exec(compile(block, f"{name}, block {number}", "exec"), module.__dict__)
 
 
+@pytest.fixture(autouse=True)
+def _registries():
+    """What a page registers is known to its test alone."""
+    registries = (methods.METHODS, backbones.own.OWN, data.own.OWN)
+    before = [dict(registry) for registry in registries]
+    yield
+    for registry, entries in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(entries)
+
+
 @pytest.mark.parametrize("name", [*PAGES, *OTHERS])
 def test_the_commands_of_a_page(name):
+    names: dict = {}
+    for number in REGISTERS.get(name, ()):
+        exec(blocks(name)[number], names)
     for module, words in commands(page(name)):
         if module == "sib_jax.predict":
             predict._parse(words)
@@ -140,16 +155,8 @@ def test_the_links_of_a_page(name):
             assert {anchor, where} & {*shown}, target
 
 
-@pytest.fixture
-def registry(monkeypatch):
-    """The registry, as it was again after the test."""
-    for name, entry in list(methods.METHODS.items()):
-        monkeypatch.setitem(methods.METHODS, name, entry)
-    yield methods.METHODS
-    methods.METHODS.pop("nearest_centroid", None)
-
-
-def test_the_guide_to_adding_a_method(registry, monkeypatch):
+def test_the_guide_to_adding_a_method(monkeypatch):
+    registry = methods.METHODS
     file, line, own, config, test = blocks("add_a_method.md")
     module = types.ModuleType("nearest_centroid")
     monkeypatch.setitem(sys.modules, "nearest_centroid", module)

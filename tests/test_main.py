@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from absl.testing import flagsaver
 
-from sib_jax import main
+from sib_jax import data, main
 from sib_jax.runtime import console
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,6 +87,31 @@ def test_a_config_that_lacks_fields_is_told_in_a_line(tmp_path, monkeypatch):
     assert told.startswith("sib_jax: config.")
     assert "is missing" in told
     assert told.count("\n") == 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ImportWarning")
+def test_a_file_of_one_s_own_is_run_before_the_config(tmp_path, monkeypatch):
+    (tmp_path / "beside.py").write_text("SIZE = 16\n")
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from beside import SIZE\n"
+        "from sib_jax import data\n"
+        "def load(data_dir, image_size):\n"
+        "    raise OSError(f'asked for {image_size} pixels')\n"
+        "data.register('mine', load, {'image_size': SIZE, 'crop': SIZE})\n"
+    )
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(data.own, "OWN", {})
+    words = ["--config=5w1s:mine", f"--workdir={tmp_path}/run"]
+    assert "unknown data set 'mine'; known are glyphs" in mistake(words, monkeypatch)
+    for given in ([f"--import={file}"], ["--import", str(file)]):
+        monkeypatch.delitem(sys.modules, "config_config", raising=False)
+        told = mistake([*given, *words], monkeypatch)
+        assert told == (
+            f"sib_jax: data set mine fails: OSError: asked for 16 pixels ({file}, line 4)\n"
+        )
+    told = mistake([f"--import={tmp_path}/none.py", *words], monkeypatch)
+    assert told == f"sib_jax: --import={tmp_path}/none.py is not an existing Python file\n"
 
 
 def mistake(arguments, monkeypatch):

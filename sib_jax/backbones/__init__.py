@@ -1,5 +1,7 @@
 """Backbones f: images -> features."""
 
-from sib_jax.backbones.backbone import Backbone, Variables, make
+from sib_jax.backbones.backbone import Backbone, Variables
+from sib_jax.backbones.by_name import make
+from sib_jax.backbones.own import BackboneError, register
 
-__all__ = ["Backbone", "Variables", "make"]
+__all__ = ["Backbone", "BackboneError", "Variables", "make", "register"]

@@ -1,26 +1,20 @@
-"""Backbones f: images -> features, as Flax modules behind pure functions; found by their names."""
+"""Backbones f: images -> features, as Flax modules behind pure functions."""
 
 import dataclasses
 import functools
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax.typing import DTypeLike
-
-from sib_jax.backbones import conv4, wide_resnet
 
 Variables = Mapping[str, Any]
-
-_WRN_NAME = re.compile(r"wrn_(\d+)_(\d+)")
 
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:
-    """A backbone as pure functions. Make one with `make`.
+    """A backbone as pure functions. Make one with `backbones.make`.
 
     Hashable, and equal to any other of equal settings, so it can be a static argument of `jax.jit`.
 
@@ -33,6 +27,8 @@ class Backbone:
       stride: pixels of a side of the image for each cell of the feature map, where the features are
         all its cells, in the order (channel, row, column); None where they are averages over it,
         as many for images of any size.
+      program: digest of what the module computes, for one of the user's own, whose code may change
+        while its settings and weights do not; otherwise empty.
     """
 
     name: str
@@ -42,6 +38,7 @@ class Backbone:
     module: nn.Module
     # Not in the repr: that goes into fingerprints of features, and the module implies this.
     stride: int | None = dataclasses.field(default=None, repr=False)
+    program: str = dataclasses.field(default="", repr=False)
 
     @property
     def final_relu(self) -> bool | None:
@@ -88,7 +85,7 @@ class Backbone:
         features, updated = self.module.apply(
             variables, images, train=True, mutable=["batch_stats"]
         )
-        return features.astype(jnp.float32), updated["batch_stats"]
+        return features.astype(jnp.float32), updated.get("batch_stats", {})
 
     def at(self, image_size: int) -> "Backbone":
         """The same network for images of another size; its variables fit both."""
@@ -133,74 +130,5 @@ class Backbone:
 @functools.partial(jax.jit, static_argnums=0)
 def _init(backbone: Backbone, key: jax.Array) -> dict[str, Any]:
     size = backbone.image_size
-    return dict(backbone.module.init(key, jnp.zeros((1, size, size, backbone.channels))))
-
-
-def make(
-    name: str,
-    *,
-    image_size: int,
-    channels: int = 3,
-    dtype: DTypeLike = jnp.float32,
-    final_relu: bool = True,
-    first_stride: int | None = None,
-) -> Backbone:
-    """The backbone of this name.
-
-    Args:
-      name: `conv4_64`, `conv4_128`, or `wrn_<depth>_<width>` such as `wrn_28_10`.
-      image_size: height and width of the images, in pixels.
-      channels: of the images.
-      dtype: of the computation, such as `jnp.bfloat16`. Parameters, statistics and features are
-        float32.
-      final_relu: whether the last block ends in a ReLU: True in the official code, False in the
-        Conv4 of Gidaris and Komodakis.
-      first_stride: stride of a wide residual network's first group: 1 in its 32-pixel form, 2 in
-        its 80-pixel form. The default goes by the image size. Conv4 has no such choice.
-
-    Returns:
-      A `Backbone`.
-
-    Raises:
-      ValueError: for an unknown name, or settings that do not fit it.
-
-    Examples:
-      >>> import jax, jax.numpy as jnp
-      >>> from sib_jax import backbones
-      >>> backbone = backbones.make("conv4_64", image_size=80)
-      >>> variables = backbone.init(jax.random.key(0))
-      >>> backbone.apply(variables, jnp.zeros((2, 80, 80, 3))).shape
-      (2, 1600)
-    """
-    dtype = jnp.dtype(dtype)
-    match = _WRN_NAME.fullmatch(name)
-    if name in conv4.FILTERS:
-        if first_stride is not None:
-            raise ValueError(f"first_stride is for wide residual networks, not for {name}")
-        if image_size < conv4.STRIDE:
-            raise ValueError(
-                f"{name} wants images of {conv4.STRIDE} pixels or more, got {image_size}"
-            )
-        filters = conv4.FILTERS[name]
-        features = filters[-1] * (image_size // conv4.STRIDE) ** 2
-        module = conv4.Conv4(filters, final_relu, dtype)
-        return Backbone(name, image_size, channels, features, module, conv4.STRIDE)
-    if match is None:
-        known = ", ".join([*conv4.FILTERS, "wrn_<depth>_<width> such as wrn_28_10"])
-        raise ValueError(f"unknown backbone {name!r}; known are {known}")
-    depth, width = int(match[1]), int(match[2])
-    if first_stride is None:
-        first_stride = 1 if image_size <= 32 else 2
-    _check_wrn(name, depth, width, first_stride)
-    wide = wide_resnet.WideResNet(depth, width, first_stride, final_relu, dtype)
-    return Backbone(name, image_size, channels, 64 * width, wide)
-
-
-def _check_wrn(name: str, depth: int, width: int, first_stride: int) -> None:
-    if depth < 10 or (depth - 4) % 6:
-        raise ValueError(f"{name}: the depth must be 6 n + 4 with n >= 1, got {depth}")
-    if first_stride not in (1, 2):
-        raise ValueError(f"{name}: first_stride must be 1 or 2, got {first_stride}")
-    if width < 2:
-        # At width 1 a stride of 2 would meet a shortcut without convolution.
-        raise ValueError(f"{name}: the width must be 2 or more, got {width}")
+    drawn = backbone.module.init(key, jnp.zeros((1, size, size, backbone.channels)))
+    return {"params": {}, "batch_stats": {}, **drawn}  # a network of one's own may have none

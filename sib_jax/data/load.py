@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable
 
+from sib_jax.data import own
 from sib_jax.data.errors import DataError
 from sib_jax.data.split import DataSet, Sizes
 
@@ -19,7 +20,8 @@ def load(
     """Loads a data set, from the cache where it was prepared before.
 
     Args:
-      name: "glyphs", "mini_imagenet", "cifar_fs", "omniglot", "folder" or "features".
+      name: "glyphs", "mini_imagenet", "cifar_fs", "omniglot", "folder", "features", or one that was
+        registered.
       data_dir: where the user's data are, see the module of that name; glyphs needs none.
       image_size: height and width of the stored images, in pixels; that of glyphs is fixed, and
         features have none.
@@ -33,6 +35,8 @@ def load(
     Raises:
       DataError: the data are missing or unusable.
     """
+    if name in own.OWN:
+        return own.load(name, data_dir, image_size)
     # A data set's module is imported when it is asked for: each has libraries of its own.
     if name == "glyphs":
         from sib_jax.data import glyphs

@@ -24,6 +24,7 @@ from sib_jax.methods import sib
 from sib_jax.methods.method import Classes, Method
 from sib_jax.report.metrics import Metrics
 from sib_jax.runtime import devices
+from sib_jax.runtime.files import one_line
 from sib_jax.runtime.seeds import Stream, key
 from sib_jax.sib import classifier
 from sib_jax.sib.inner_loop import Inner
@@ -102,9 +103,11 @@ def pretrain(
       trace_to: gets a trace of a few steps.
 
     Raises:
-      ConfigError: the backbone's features do not have the length that it declares.
+      ConfigError: the backbone's features do not have the length that it declares, or have
+        another than its stride says on smaller images.
     """
-    _check_features(backbone)
+    for phase in reversed(_phases(settings)):
+        _check_features(backbone, phase.crop)
     kept = np.flatnonzero(~holdout.of_training(data, base_holdout))
     whole = preprocess.fit(data.train.images, settings.crop, kept)
     work = _Work(settings, data, backbone, whole, kept)
@@ -120,19 +123,30 @@ def pretrain(
 
 
 @functools.lru_cache(maxsize=_KEPT)
-def _check_features(backbone: Backbone) -> None:
+def _check_features(backbone: Backbone, crop: int) -> None:
     """Checks the length of a user's backbone's features; nothing is computed."""
-    size = (2, backbone.image_size, backbone.image_size, backbone.channels)
+    of = backbone.at(crop)
+    images = jax.ShapeDtypeStruct((2, crop, crop, of.channels), jnp.float32)
     variables = jax.eval_shape(backbone.init, jax.random.key(0))
-    found = jax.eval_shape(backbone.apply, variables, jax.ShapeDtypeStruct(size, jnp.float32))
+    try:
+        found = jax.eval_shape(of.apply, variables, images)
+    except Exception as error:  # the user's code can fail in any way
+        raise ConfigError(
+            f"config.backbone: {of.name} cannot work on images of {crop} pixels: {one_line(error)}"
+        ) from error
     shape = getattr(found, "shape", None)
-    if shape != (2, backbone.features):
+    if shape != (2, of.features):
         given = f"a {type(found).__name__}" if shape is None else list(shape)
         raise ConfigError(
-            f"config.backbone: {backbone.name} gives {given} for 2 images of "
-            f"{backbone.image_size} pixels, but must give [2, {backbone.features}], the number of "
-            "features that it declares"
+            f"config.backbone: {of.name} gives {given} for 2 images of {crop} pixels, but must "
+            f"give [2, {of.features}]: {_wanted(of)}"
         )
+
+
+def _wanted(backbone: Backbone) -> str:
+    if backbone.stride is None:
+        return "as many for images of any size, as it has no stride"
+    return f"all cells of a map with a stride of {backbone.stride}"
 
 
 def _phases(settings: Pretraining) -> list[_Phase]:

@@ -42,23 +42,23 @@ def with_config_file(argv: Sequence[str]) -> list[str]:
       UserError: there is neither such a file nor such an experiment.
     """
     words = list(argv)
-    for i, before, given in _configs(argv):
+    for i, before, given in _values("config", argv):
         words[i] = before + _config_file(given)
     return words
 
 
-def named_config(argv: Sequence[str]) -> str:
-    """What a command line gives as --config, in one word or two; "" where it gives none."""
-    found = [given for *_, given in _configs(argv)]
+def value_of(flag: str, argv: Sequence[str]) -> str:
+    """What a command line gives as --flag, in one word or two; "" where it gives none."""
+    found = [given for *_, given in _values(flag, argv)]
     return found[-1] if found else ""
 
 
-def _configs(argv: Sequence[str]) -> Iterator[tuple[int, str, str]]:
-    """Where --config is given: the word, what comes before the name in it, and the name."""
+def _values(flag: str, argv: Sequence[str]) -> Iterator[tuple[int, str, str]]:
+    """Where a flag is given: the word, what comes before the value in it, and the value."""
     for i, word in enumerate(argv):
-        if match := re.fullmatch(r"(--?config=)(.*)", word, re.DOTALL):
+        if match := re.fullmatch(rf"(--?{flag}=)(.*)", word, re.DOTALL):
             yield i, match[1], match[2]
-        elif word in ("-config", "--config") and i + 1 < len(argv):
+        elif word in (f"-{flag}", f"--{flag}") and i + 1 < len(argv):
             yield i + 1, "", argv[i + 1]
 
 

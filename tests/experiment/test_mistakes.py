@@ -25,7 +25,7 @@ from sib_jax.experiment import job
             "config.backbone is 'resnet', but must be conv4_64, conv4_128",
         ),
         ("backbone", "wrn_11_10", "config.backbone: wrn_11_10: the depth must be 6 n + 4"),
-        ("dataset", "imagenet", "config.dataset is 'imagenet', but must be one of glyphs"),
+        ("dataset", "imagenet", "config.dataset is 'imagenet', but must be glyphs, mini"),
         (
             "posterior",
             "laplace",

@@ -138,12 +138,37 @@ def test_a_backbone_without_the_features_that_it_says_is_told(config, tmp_path, 
             return found.reshape(len(images), -1) if flat else found
 
     backbone = backbones.Backbone("own", 32, 3, features, Own())
-    made = settings.read(config)
-    data = load("folder", config.data_dir, image_size=32)
+    made, data = settings.read(config), load("folder", config.data_dir, image_size=32)
+    made = made.pretraining._replace(crop=32)
     with pytest.raises(UserError) as raised:
-        pretrain.pretrain(
-            made.pretraining, data, backbone, 0.0, tmp_path / "checkpoints", Metrics(tmp_path)
-        )
+        pretrain.pretrain(made, data, backbone, 0.0, tmp_path / "checkpoints", Metrics(tmp_path))
     given = "[2, 256]" if flat else "[2, 2, 2, 64]"
     assert f"own gives {given} for 2 images of 32 pixels" in str(raised.value)
     assert f"but must give [2, {features}]" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("stride", "kernel", "crop", "message"),
+    [
+        (None, 16, 16, r"gives \[2, 64\] for 2 images of 16 .* must give \[2, 256\]: as many for"),
+        (2, 16, 24, r"gives \[2, 256\] for 2 .* must give \[2, 144\]: all cells of a map with a"),
+        (None, 0, 16, "own cannot work on images of 16 pixels: "),
+    ],
+)
+def test_smaller_images_that_a_backbone_of_ones_own_cannot_take(
+    config, tmp_path, stride, kernel, crop, message
+):
+    class Own(nn.Module):
+        @nn.compact
+        def __call__(self, images, train=False):
+            if kernel:
+                images = nn.Conv(64, (3, 3), (kernel, kernel))(images)
+            found = images.reshape(len(images), -1)
+            return found if kernel else nn.Dense(256)(found)  # for images of one size
+
+    backbone = backbones.Backbone("own", 32, 3, 256, Own(), stride)
+    config.pretrain.growth = ((crop, 0.5),)
+    made, data = settings.read(config), load("folder", config.data_dir, image_size=32)
+    made = made.pretraining._replace(crop=32)
+    with pytest.raises(UserError, match=message):
+        pretrain.pretrain(made, data, backbone, 0.0, tmp_path / "checkpoints", Metrics(tmp_path))

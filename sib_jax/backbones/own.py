@@ -1,0 +1,137 @@
+"""Backbones of the user's own: a name for a Flax module, and checks of what it gives."""
+
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from sib_jax.backbones import conv4
+from sib_jax.backbones.backbone import Backbone
+from sib_jax.errors import UserError
+from sib_jax.runtime.files import one_line
+from sib_jax.runtime.where import where
+
+
+class BackboneError(UserError):
+    """A backbone is malformed, or gives what no job can use; the message says what is wanted."""
+
+
+class Own(NamedTuple):
+    """What `register` was given."""
+
+    module: Callable[..., nn.Module]
+    stride: int | None
+
+
+OWN: dict[str, Own] = {}
+
+
+def register(name: str, module: Callable[..., nn.Module], *, stride: int | None = None) -> None:
+    """Adds a backbone of one's own, for `config.backbone` and `backbones.make` to name.
+
+    Args:
+      name: a word such as `conv2`.
+      module: gives a Flax module from images [b, h, w, c], already normalised, to features [b, d];
+        its `__call__` takes `train`, which says whether batch normalization uses the statistics of
+        the batch. Called with those of the keywords `dtype` and `final_relu` that it has: a class
+        of modules, or a function.
+      stride: pixels of a side of the image for each cell of the feature map, where the features are
+        all its cells, in the order (channel, row, column); None where they are averages over it.
+
+    Raises:
+      BackboneError: one of these is not as above, or the name is taken; the message says what is
+        wanted.
+    """
+    if not isinstance(name, str) or not name.isidentifier():
+        raise BackboneError(f"a backbone's name must be a word such as my_net, got {name!r}")
+    if name in conv4.FILTERS or name.startswith("wrn_"):
+        raise BackboneError(f"{name} is a name that sib_jax uses itself: give yours another")
+    if not callable(module) or isinstance(module, nn.Module):
+        raise BackboneError(
+            f"module of {name} must be a class of flax.linen.Module, or a function that makes a "
+            f"module, got {type(module).__name__}"
+        )
+    whole = isinstance(stride, int) and not isinstance(stride, bool)
+    if stride is not None and not (whole and stride > 0):
+        raise BackboneError(f"stride of {name} must be a whole number above 0, got {stride!r}")
+    OWN[name] = Own(module, stride)
+
+
+def make(
+    name: str, image_size: int, channels: int, dtype: jnp.dtype, final_relu: bool | None
+) -> Backbone:
+    """The backbone that was registered as `name`; see `backbones.make`.
+
+    Raises:
+      BackboneError: it fails, or gives what no job can use; the message says what and where.
+    """
+    return _made(OWN[name], name, image_size, channels, dtype, final_relu)
+
+
+@functools.lru_cache(maxsize=64)  # a job asks several times
+def _made(
+    own: Own, name: str, image_size: int, channels: int, dtype: jnp.dtype, final_relu: bool | None
+) -> Backbone:
+    try:
+        return _checked(own, name, image_size, channels, dtype, final_relu)
+    except BackboneError:
+        raise
+    except Exception as error:  # the user's code can fail in any way
+        raise BackboneError(f"{name} cannot work: {one_line(error)}{where(error)}") from error
+
+
+def _checked(
+    own: Own, name: str, image_size: int, channels: int, dtype: jnp.dtype, final_relu: bool | None
+) -> Backbone:
+    given = {"dtype": dtype, "final_relu": final_relu}
+    takes = inspect.signature(own.module).parameters
+    module = own.module(**{key: value for key, value in given.items() if key in takes})
+    if not isinstance(module, nn.Module):
+        raise BackboneError(
+            f"module of {name} must give a flax.linen.Module, got a {type(module).__name__}"
+        )
+    backbone = Backbone(name, image_size, channels, 0, module, own.stride)
+    images = jax.ShapeDtypeStruct((2, image_size, image_size, channels), jnp.float32)
+    variables = jax.eval_shape(backbone.init, jax.random.key(0))
+    if others := sorted(variables.keys() - {"params", "batch_stats"}):
+        raise BackboneError(
+            f"{name} has variables {others[0]!r}, but only params and batch_stats are trained here"
+        )
+    features = _features(backbone, jax.eval_shape(module.apply, variables, images))
+    backbone = Backbone(name, image_size, channels, features, module, own.stride)
+    jax.eval_shape(backbone.apply_train, variables, images)
+    # The text of the program is the same in every process, unlike that of a jaxpr.
+    text = jax.jit(backbone.apply).lower(variables, images).as_text()
+    program = hashlib.sha256(text.encode()).hexdigest()
+    return Backbone(name, image_size, channels, features, module, own.stride, program)
+
+
+def _features(backbone: Backbone, found: Any) -> int:
+    """How many features there are, from what the module gives for two images."""
+    name, size = backbone.name, backbone.image_size
+    shape = getattr(found, "shape", None)
+    if shape is None or len(shape) != 2 or shape[0] != 2:
+        given = f"a {type(found).__name__}" if shape is None else list(shape)
+        raise BackboneError(
+            f"{name} gives {given} for 2 images of {size} pixels, but must give [2, features]"
+        )
+    if not jnp.issubdtype(found.dtype, jnp.floating):
+        raise BackboneError(f"{name} gives features of type {found.dtype}, but must give floats")
+    if not shape[1]:
+        raise BackboneError(
+            f"{name} gives no features for images of {size} pixels: use larger ones"
+        )
+    if backbone.stride is not None:
+        cells = (size // backbone.stride) ** 2
+        if not cells or shape[1] % cells:
+            raise BackboneError(
+                f"{name} gives {shape[1]} features for images of {size} pixels, which is no "
+                f"multiple of the {cells} cells that a stride of {backbone.stride} leaves: mend "
+                "the stride, or leave it out if features are averages over the map"
+            )
+    return int(shape[1])

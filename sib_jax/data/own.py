@@ -1,0 +1,143 @@
+"""Data sets of the user's own: a name for a function, and checks of what it gives."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sib_jax.data import class_split, identical
+from sib_jax.data.errors import DataError
+from sib_jax.data.split import SPLITS, DataSet, Split
+from sib_jax.errors import UserError
+from sib_jax.runtime.files import one_line, shown
+from sib_jax.runtime.where import where
+
+log = logging.getLogger(__name__)
+
+Images = Mapping[str, Mapping[str, np.ndarray]]  # split -> class -> uint8 [n, size, size, channels]
+
+
+class Own(NamedTuple):
+    """What `register` was given."""
+
+    load: Callable[[str, int], DataSet[Split] | Images]
+    defaults: Mapping[str, Any]
+
+
+OWN: dict[str, Own] = {}
+
+
+def register(
+    name: str,
+    load: Callable[[str, int], DataSet[Split] | Images],
+    defaults: Mapping[str, Any] | None = None,
+) -> None:
+    """Adds a data set of one's own, for `config.dataset` and experiments to name: 5w1s:NAME.
+
+    Args:
+      name: a word such as `dots`.
+      load: (data_dir, image_size) -> {"train": {class name: images}, "val": ..., "test": ...}, with
+        images uint8 [n, image_size, image_size, channels] and 1 or 3 channels; or a `DataSet`, as
+        `sib_jax.data.prepare.load` makes one. No class is in two splits.
+      defaults: fields of the config that differ for this data set: {"image_size": 16, "crop": 16}.
+
+    Raises:
+      UserError: one of these is not as above, or the name is taken; the message says what is
+        wanted.
+    """
+    from sib_jax import config  # which knows the data sets
+
+    if not isinstance(name, str) or not name.isidentifier():
+        raise DataError(f"a data set's name must be a word such as my_data, got {name!r}")
+    if name in config.DATASETS:
+        raise DataError(f"{name} is a data set of sib_jax itself: give yours another name")
+    if not callable(load):
+        raise DataError(
+            f"load of {name} must be a function (data_dir, image_size), got a {type(load).__name__}"
+        )
+    config.check_fields(defaults or {}, f"defaults of {name}")
+    OWN[name] = Own(load, dict(defaults or {}))
+
+
+def load(name: str, data_dir: str, image_size: int) -> DataSet[Split]:
+    """The data set that was registered as `name`.
+
+    Raises:
+      UserError: its function fails, or gives what no job can use; the message says what and where.
+    """
+    try:
+        found = OWN[name].load(data_dir, image_size)
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # the user's code can fail in any way
+        said = f"{type(error).__name__}: {one_line(error)}"
+        raise DataError(f"data set {name} fails: {said}{where(error)}") from error
+    if isinstance(found, DataSet):
+        return _checked(name, found, image_size)
+    wanted = f'{{"train": {{class: images}}, ...}} with the splits {", ".join(SPLITS)}'
+    if not isinstance(found, Mapping) or sorted(map(str, found)) != sorted(SPLITS):
+        keys = f" of {', '.join(map(str, found))}" if isinstance(found, Mapping) else ""
+        raise DataError(
+            f"data set {name} gives a {type(found).__name__}{keys}, but must give {wanted}"
+        )
+    for split in SPLITS:
+        if not isinstance(found[split], Mapping):
+            kind = type(found[split]).__name__
+            raise DataError(f"data set {name}: {split} is a {kind}, but must be {{class: images}}")
+    return _of_images(name, found, image_size)
+
+
+def _checked(name: str, found: DataSet[Split], image_size: int) -> DataSet[Split]:
+    if found.name != name:
+        raise DataError(f"data set {name} gives one that is named {shown(str(found.name))}")
+    for split in SPLITS:
+        part = found.split(split)
+        if not isinstance(part, Split):
+            raise DataError(f"data set {name}: {split} must be a Split of images, got {part!r}")
+        _check_images(f"data set {name}: the images of {split}", part.images, image_size)
+    return found
+
+
+def _check_images(what: str, images: Any, image_size: int) -> None:
+    shape, dtype = np.shape(images), getattr(images, "dtype", type(images).__name__)
+    fits = len(shape) == 4 and shape[1:3] == (image_size, image_size) and shape[3] in (1, 3)
+    if not fits or dtype != np.uint8:
+        raise DataError(
+            f"{what} are {dtype} {list(shape)}, but must be uint8 [n, {image_size}, {image_size}, "
+            "1 or 3]: config.image_size says how many pixels"
+        )
+
+
+def _of_images(name: str, found: Images, image_size: int) -> DataSet[Split]:
+    channels: int | None = None
+    for split in SPLITS:
+        for of, images in found[split].items():
+            _check_images(f"data set {name}: the images of {split}/{of}", images, image_size)
+            channels = channels or images.shape[3]
+            if images.shape[3] != channels:
+                raise DataError(
+                    f"data set {name}: the images of {split}/{of} have {images.shape[3]} channels, "
+                    f"others {channels}"
+                )
+    counts = {split: {str(c): len(i) for c, i in found[split].items()} for split in SPLITS}
+    class_split.check(counts, f"data set {name}", "image", "add images, or leave the class out")
+    parts = {split: _split(found[split]) for split in SPLITS}
+    if said := identical.describe(
+        {split: identical.digests(part.images) for split, part in parts.items()},
+        {split: part.labels for split, part in parts.items()},
+        {split: part.class_names for split, part in parts.items()},
+        {split: part.file_names for split, part in parts.items()},
+    ):
+        log.warning("%s: %s", name, said)
+    return DataSet(name, parts["train"], parts["val"], parts["test"])
+
+
+def _split(classes: Mapping[str, np.ndarray]) -> Split:
+    images = np.concatenate(list(classes.values()))
+    counts, names = [len(of) for of in classes.values()], tuple(map(str, classes))
+    labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    sha = hashlib.sha256(repr((images.shape, counts, names)).encode())
+    sha.update(images.data)
+    return Split(images, labels, names, sha.hexdigest())

@@ -1,0 +1,168 @@
+"""A backbone of the user's own: pretrained, kept, found again; a wrong one is told in one line."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from sib_jax import backbones
+from sib_jax.backbones import BackboneError, own, pretrained, register
+from sib_jax.backbones.layers import BatchNorm
+from sib_jax.backbones.preprocess import Preprocessing
+from sib_jax.config import ConfigError, check, default
+from sib_jax.experiment import settings
+
+
+@pytest.fixture(autouse=True)
+def _registry():
+    before = dict(own.OWN)
+    yield
+    own.OWN.clear()
+    own.OWN.update(before)
+
+
+class Net(nn.Module):
+    """A map of `filters` channels at half the size, without statistics."""
+
+    filters: int = 3
+    dtype: jnp.dtype = jnp.float32
+    act: str = "relu"
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = getattr(nn, self.act)(nn.Conv(self.filters, (2, 2), (2, 2), dtype=self.dtype)(x))
+        return x.transpose(0, 3, 1, 2).reshape(len(x), -1)
+
+
+class Mean(nn.Module):
+    """An average over the map, and the choice that some of ours have."""
+
+    final_relu: bool = True
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = BatchNorm()(nn.Dense(4)(x), train).mean((1, 2))
+        return nn.relu(x) if self.final_relu else x
+
+
+def test_it_is_what_its_module_computes(tmp_path):
+    register("net", Net, stride=2)
+    register("wide", functools.partial(Net, filters=5), stride=2)
+    register("mean", Mean)
+    net = backbones.make("net", image_size=8, channels=1, dtype=jnp.bfloat16)
+    assert (net.features, net.at(12).features) == (3 * 16, 3 * 36)
+    assert backbones.make("wide", image_size=8, channels=1).features == 5 * 16
+    assert [backbones.make("mean", image_size=s).features for s in (8, 16)] == [4, 4]
+    assert backbones.make("mean", image_size=8, final_relu=False).final_relu is False
+    assert net.final_relu is None
+    variables = net.init(jax.random.key(0))
+    images = jax.random.uniform(jax.random.key(1), (2, 8, 8, 1))
+    found, statistics = net.apply_train(variables, images)
+    assert found.dtype == jnp.float32
+    assert statistics == {}
+    plain = Net(dtype=jnp.bfloat16).apply(variables, images)
+    np.testing.assert_array_equal(net.apply(variables, images), plain.astype(jnp.float32))
+    # A file of weights names it.
+    saved = pretrained.Pretrained(net, variables, Preprocessing(8, (0.5,), (0.25,)))
+    pretrained.save(tmp_path / "net.npz", saved)
+    again = pretrained.open_file(tmp_path / "net.npz")
+    assert again.backbone.name == "net"
+    jax.tree.map(np.testing.assert_array_equal, again.variables, variables)
+    own.OWN.clear()
+    with pytest.raises(ValueError, match=r"unknown backbone 'net'.*--import=FILE"):
+        pretrained.open_file(tmp_path / "net.npz")
+
+
+def test_its_code_is_part_of_what_features_are_kept_under():
+    prints = []
+    for act in (nn.relu, nn.gelu, nn.relu):  # the same name, settings and weights: none
+        register("net", net_of(lambda self, x, train=False, act=act: flat(act(x))))
+        net = backbones.make("net", image_size=8)
+        weights = net.init(jax.random.key(0))
+        of = pretrained.Pretrained(net, weights, Preprocessing(8, (0.5,) * 3, (0.25,) * 3))
+        prints.append(of.fingerprint())
+    assert prints[0] != prints[1]
+    assert prints[0] == prints[2]
+
+
+def test_a_config_may_name_it():
+    config = default()
+    config.backbone = "net"
+    with pytest.raises(ConfigError, match=r"config.backbone is 'net'.*--import=FILE"):
+        check(config)
+    register("net", Net, stride=2)
+    assert settings.read(config).backbone.name == "net"
+    register("net", Net, stride=64)
+    with pytest.raises(ConfigError, match=r"config.backbone: net gives 768 features for images of"):
+        settings.read(config)
+
+
+def net_of(call):
+    """A module whose __call__ is `call(self, x, train)`."""
+    return type("Wrong", (nn.Module,), {"__call__": nn.compact(call)})
+
+
+def flat(x):
+    return x.reshape(len(x), -1)
+
+
+def untrainable(self, x, train=False):
+    self.variable("memory", "seen", jnp.zeros, (3,))
+    return flat(x)
+
+
+def without_train(self, x):
+    return flat(x)
+
+
+def dropped(self, x, train=False):
+    return nn.Dropout(0.5, deterministic=not train)(flat(x))
+
+
+def fails(self, x, train=False):
+    raise KeyError("nothing here")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda self, x, train=False: x, r"gives \[2, 8, 8, 3\] for 2 images of 8 pixels, but"),
+        (lambda self, x, train=False: (flat(x), x), "gives a tuple for 2 images"),
+        (lambda self, x, train=False: flat(x) > 0, "gives features of type bool, but must"),
+        (lambda self, x, train=False: flat(x)[:, :0], "gives no features for images of 8"),
+        (untrainable, "has variables 'memory', but only params and batch_stats are trained"),
+        (without_train, r"net cannot work: .*unexpected keyword argument 'train'"),
+        (dropped, r'net cannot work: .*needs PRNG for "dropout"'),
+        (fails, r"net cannot work: 'nothing here' \(.*test_own_backbones.py, line \d+\)"),
+    ],
+)
+def test_a_wrong_module_is_told(call, message):
+    register("net", net_of(call))
+    with pytest.raises(BackboneError, match=message) as raised:
+        backbones.make("net", image_size=8)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "stride", "message"),
+    [
+        ("my net", Net, None, "must be a word such as my_net, got 'my net'"),
+        ("conv4_64", Net, None, "conv4_64 is a name that sib_jax uses itself"),
+        ("wrn_28_10", Net, None, "wrn_28_10 is a name that sib_jax uses itself"),
+        ("net", Net(), None, "must be a class of flax.linen.Module, or a function .* got Net"),
+        ("net", Net, 0, "stride of net must be a whole number above 0, got 0"),
+        ("net", Net, True, "stride of net must be a whole number above 0, got True"),
+    ],
+)
+def test_what_cannot_be_registered(name, module, stride, message):
+    with pytest.raises(BackboneError, match=message):
+        register(name, module, stride=stride)
+
+
+def test_a_function_that_makes_no_module():
+    register("net", lambda: 3)
+    with pytest.raises(BackboneError, match=r"must give a flax.linen.Module, got a int"):
+        backbones.make("net", image_size=8)
