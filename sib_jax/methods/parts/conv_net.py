@@ -6,9 +6,10 @@ batch is always normalised by its own statistics, so there is no state beside th
 `backbones.conv4` is the same network, but is not used here: its convolution has a gradient rule of
 its own, which cannot be differentiated again, as second-order MAML needs. And where each task has
 its own kernels, `vmap` makes one grouped convolution of all tasks, which is slow in XLA on the CPU.
-A matrix product over image patches has neither problem.
+Matrix products over image patches have neither problem.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ import jax
 import jax.numpy as jnp
 
 EPSILON = 1e-3  # of the variance, as in cbfinn/maml
+
+_MANY = 16  # channels
 
 
 class Block(NamedTuple):
@@ -86,7 +89,7 @@ def logits(params: ConvNet, images: jax.Array) -> jax.Array:
 
 def _block(block: Block, x: jax.Array) -> jax.Array:
     """[n, h, w, c] -> [n, h // 2, w // 2, filters]."""
-    x = _patches(x) @ block.kernel
+    x = _convolution(x, block.kernel)
     mean, var = x.mean((0, 1, 2), keepdims=True), x.var((0, 1, 2), keepdims=True)
     scale, bias = block.scale[None, None, None], block.bias[None, None, None]
     x = (x - mean) * jax.lax.rsqrt(var + EPSILON) * scale + bias
@@ -111,11 +114,67 @@ def _larger(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.where(a >= b, a, b)
 
 
-def _patches(x: jax.Array) -> jax.Array:
-    """What a 3x3 kernel sees at each pixel: [n, h, w, c] -> [n, h, w, 9 c]."""
-    h, w = x.shape[1:3]
+# The convolution and its gradient with respect to the kernel are bilinear, and the gradients of
+# each are these two again. So both can be differentiated as often as one likes, without what XLA
+# makes of the gradients of slices and padding, which takes longer than the products.
+@jax.custom_vjp
+def _convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """With zero padding: [n, h, w, c], [9 c, f] -> [n, h, w, f]."""
+    patches = _patches(x)
+    kernels = jnp.split(kernel, len(patches))
+    return functools.reduce(jnp.add, (p @ k for p, k in zip(patches, kernels, strict=True)))
+
+
+@jax.custom_vjp
+def _kernel_gradient(x: jax.Array, dy: jax.Array) -> jax.Array:
+    """[n, h, w, c], [n, h, w, f] -> [9 c, f]."""
+    # As (dy^T patches)^T only dy has to be copied, of which there is less.
+    columns = dy.reshape(-1, dy.shape[-1]).T
+    products = [columns @ patches.reshape(-1, patches.shape[-1]) for patches in _patches(x)]
+    return jnp.concatenate(products, axis=1).T
+
+
+def _turned(kernel: jax.Array) -> jax.Array:
+    """The kernel that takes dy to dx: [9 c, f] -> [9 f, c]."""
+    by_place = kernel.reshape(9, -1, kernel.shape[1])
+    return by_place[::-1].transpose(0, 2, 1).reshape(-1, by_place.shape[1])
+
+
+_Pair = tuple[jax.Array, jax.Array]
+
+
+def _convolution_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, _Pair]:
+    return _convolution(x, kernel), (x, kernel)
+
+
+def _convolution_backward(operands: _Pair, dy: jax.Array) -> _Pair:
+    x, kernel = operands
+    return _convolution(dy, _turned(kernel)), _kernel_gradient(x, dy)
+
+
+def _kernel_gradient_forward(x: jax.Array, dy: jax.Array) -> tuple[jax.Array, _Pair]:
+    return _kernel_gradient(x, dy), (x, dy)
+
+
+def _kernel_gradient_backward(operands: _Pair, kernel: jax.Array) -> _Pair:
+    x, dy = operands
+    return _convolution(dy, _turned(kernel)), _convolution(x, kernel)
+
+
+_convolution.defvjp(_convolution_forward, _convolution_backward)
+_kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
+
+
+def _patches(x: jax.Array) -> list[jax.Array]:
+    """What a 3x3 kernel sees at each pixel, [n, h, w, 9 c]; or its three rows, [n, h, w, 3 c] each.
+
+    Of many channels whole patches take more memory than the products are worth.
+    """
+    h, w, c = x.shape[1:]
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    return jnp.concatenate([x[:, i : i + h, j : j + w] for i in range(3) for j in range(3)], -1)
+    rows = jnp.concatenate([x[:, :, j : j + w] for j in range(3)], axis=-1)
+    of_rows = [rows[:, i : i + h] for i in range(3)]
+    return of_rows if c >= _MANY else [jnp.concatenate(of_rows, axis=-1)]
 
 
 def _pooled(height: int, width: int) -> tuple[int, int]:
