@@ -3,6 +3,7 @@
 Pure functions over pytrees, each for one episode: compose them with jax.vmap, jax.jit, jax.grad.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from sib_jax.runtime import at_start as _at_start  # noqa: F401  the first, see there
@@ -46,7 +47,9 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    """`load` and `run` when they are asked for: they take longer to import than the rest."""
+    """`load`, `run` and `config` when they are asked for: they take longer to import."""
+    if name == "config":
+        return importlib.import_module("sib_jax.config")
     if name == "load":
         from sib_jax.experiment.loading import load
 

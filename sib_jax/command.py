@@ -7,7 +7,7 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,8 +22,8 @@ _LESS = (
 )
 
 IMPORT = (
-    "a Python file to run first, which registers methods, backbones or data sets of yours: see "
-    "docs/add_a_method.md"
+    "a Python file or package to run first, which registers methods, backbones or data sets of "
+    "yours (docs/add_a_method.md); may be given several times"
 )
 
 
@@ -39,11 +39,12 @@ class Parser(argparse.ArgumentParser):
         )
 
     def add_import(self) -> None:
-        """Adds the option --import, whose value `imported` is meant for `import_file`."""
+        """Adds the option --import, whose value `imported` is meant for `import_files`."""
         self.add_argument(
             "--import",
             metavar="FILE.py",
-            type=path,
+            action="append",
+            default=[],
             dest="imported",
             help=IMPORT,
         )
@@ -69,22 +70,30 @@ def seed(given: str) -> int:
     return int(given)
 
 
-def import_file(file: str | None) -> None:
-    """Runs a user's Python file, which registers methods and more; None for none.
+def import_files(files: Sequence[str]) -> None:
+    """Runs a user's Python files, which register methods and more.
 
     Raises:
       UserError: there is no such file, or it fails; the message says where.
     """
-    if file is None:
-        return
-    from sib_jax.runtime import programs
+    if files:
+        from sib_jax.runtime import programs
 
-    programs.keep()  # the file may compile some
-    place = Path(file).absolute()
+        programs.keep()  # a file may compile some
+    for file in files:
+        _import(file)
+
+
+def _import(file: str) -> None:
+    place = Path(os.path.expanduser(file)).absolute()
+    place = place / "__init__.py" if place.is_dir() else place
     name = f"_sib_jax_import_{place.stem}"  # no other module is imported by it
     spec = importlib.util.spec_from_file_location(name, place)
     if spec is None or spec.loader is None or not place.is_file():
-        raise UserError(f"--import={file} is not an existing Python file")
+        raise UserError(
+            f"--import={file} is not an existing Python file, such as mine.py, nor a folder with "
+            "an __init__.py"
+        )
     sys.path.append(str(place.parent))  # what it imports may be beside it
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from sib_jax.command import Parser, import_file, path, seed, start
+from sib_jax.command import Parser, import_files, path, seed, start
 from sib_jax.errors import UserError
 
 
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     from sib_jax.runtime import programs
 
     programs.keep()
-    import_file(options.imported)
+    import_files(options.imported)
     features: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     split: list[str] = []

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from absl import app, flags
 from ml_collections import config_flags
 
-from sib_jax.command import IMPORT, fail, import_file, mistakes_told, path
+from sib_jax.command import IMPORT, fail, import_files, mistakes_told, path
 from sib_jax.runtime import interrupt, shipped
 from sib_jax.runtime.where import where
 
@@ -28,7 +28,7 @@ _WORKDIR = flags.DEFINE_string(
     "Where results go. Default: runs/<experiment>-<its argument>-seed<seed>-<fields that were set>",
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where your data are (not needed for glyphs)")
-flags.DEFINE_string("import", None, IMPORT)
+flags.DEFINE_multi_string("import", None, IMPORT)
 _MODE = flags.DEFINE_enum(
     "mode", "all", ["all", "pretrain", "train", "evaluate"], "All stages, or one of them"
 )
@@ -129,12 +129,11 @@ def parse(argv: Sequence[str]) -> list[str]:
     """Reads the flags; a mistake in them ends the command with one line, not a traceback."""
     from sib_jax.errors import UserError
 
-    if os.path.isfile(file := shipped.parted(shipped.value_of("config", argv))[0]):
+    if os.path.isfile(file := _config_file(argv)):
         # What a config file imports may be beside it, wherever the command is started.
         sys.path.append(os.path.dirname(os.path.abspath(file)))
-    if file := shipped.value_of("import", argv):  # first: a config may name what it registers
-        with mistakes_told():
-            import_file(path(file))
+    with mistakes_told():  # first: a config may name what is registered
+        import_files(shipped.values_of("import", argv))
     if "--help" in argv or "-help" in argv or "-h" in argv:
         _help()
     try:
@@ -156,6 +155,10 @@ def _help() -> NoReturn:
     sys.exit(0)
 
 
+def _config_file(argv: Sequence[str]) -> str:
+    return shipped.parted(["", *shipped.values_of("config", argv)][-1])[0]
+
+
 def _mistake(argv: Sequence[str], error: Exception) -> str:
     """In one line, what is wrong with the flags or with the file of the config."""
     from sib_jax import config
@@ -166,7 +169,7 @@ def _mistake(argv: Sequence[str], error: Exception) -> str:
     typed = re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error), re.DOTALL)
     if typed and typed[1] in config.fields():
         return config.describe(typed[1], typed[2], config.fields()[typed[1]].kind.wanted)
-    file = shipped.parted(shipped.value_of("config", argv))[0] or "--config"
+    file = _config_file(argv) or "--config"
     if isinstance(error, UserError):
         return shown(str(error))
     while "whilst parsing config file" in str(error) and isinstance(error.__context__, Exception):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sib_jax.command import Parser, import_file, mistakes_told, path, seed
+from sib_jax.command import Parser, import_files, mistakes_told, path, seed
 from sib_jax.data import sorted_copies
 from sib_jax.data.given_images import (
     HIDDEN,
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(options: argparse.Namespace) -> None:
     """Predicts and writes what the options ask for."""
     # 1. The images are found, and wrong paths reported, before anything slow is imported.
-    import_file(options.imported)
+    import_files(options.imported)
     support, query = find_support(options.support), find_query(options.query)
     _check_outputs(options, support, query)
     _check_names(support, options.sure)

@@ -110,8 +110,17 @@ def test_a_file_of_one_s_own_is_run_before_the_config(tmp_path, monkeypatch):
         assert told == (
             f"sib_jax: data set mine fails: OSError: asked for 16 pixels ({file}, line 4)\n"
         )
+    monkeypatch.setattr(data.own, "OWN", {})
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package/__init__.py").write_text("from . import inner")
+    (tmp_path / "package/inner.py").write_text(
+        "from sib_jax import data\ndata.register('other', print)"
+    )
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)
+    mistake([f"--import={tmp_path}/package", f"--import={file}", *words], monkeypatch)
+    assert [*data.own.OWN] == ["other", "mine"]
     told = mistake([f"--import={tmp_path}/none.py", *words], monkeypatch)
-    assert told == f"sib_jax: --import={tmp_path}/none.py is not an existing Python file\n"
+    assert told.startswith(f"sib_jax: --import={tmp_path}/none.py is not an existing Python file,")
 
 
 def mistake(arguments, monkeypatch):

@@ -1,14 +1,17 @@
 """Backbones of the user's own: a name for a Flax module, and checks of what it gives."""
 
+import dataclasses
 import functools
 import hashlib
 import inspect
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.errors import InvalidRngError
 
 from sib_jax.backbones import conv4
 from sib_jax.backbones.backbone import Backbone
@@ -22,13 +25,15 @@ class BackboneError(UserError):
 
 
 class Own(NamedTuple):
-    """What `register` was given."""
+    """What `register` was given, and its number among all calls: a name may be given anew."""
 
     module: Callable[..., nn.Module]
     stride: int | None
+    number: int
 
 
 OWN: dict[str, Own] = {}
+_NUMBERS = itertools.count()
 
 
 def register(name: str, module: Callable[..., nn.Module], *, stride: int | None = None) -> None:
@@ -39,7 +44,7 @@ def register(name: str, module: Callable[..., nn.Module], *, stride: int | None 
       module: gives a Flax module from images [b, h, w, c], already normalised, to features [b, d];
         its `__call__` takes `train`, which says whether batch normalization uses the statistics of
         the batch. Called with those of the keywords `dtype` and `final_relu` that it has: a class
-        of modules, or a function.
+        of modules, or a function; not with those that a `functools.partial` has set.
       stride: pixels of a side of the image for each cell of the feature map, where the features are
         all its cells, in the order (channel, row, column); None where they are averages over it.
 
@@ -59,7 +64,7 @@ def register(name: str, module: Callable[..., nn.Module], *, stride: int | None 
     whole = isinstance(stride, int) and not isinstance(stride, bool)
     if stride is not None and not (whole and stride > 0):
         raise BackboneError(f"stride of {name} must be a whole number above 0, got {stride!r}")
-    OWN[name] = Own(module, stride)
+    OWN[name] = Own(module, stride, next(_NUMBERS))
 
 
 def make(
@@ -70,45 +75,78 @@ def make(
     Raises:
       BackboneError: it fails, or gives what no job can use; the message says what and where.
     """
-    return _made(OWN[name], name, image_size, channels, dtype, final_relu)
+    return _made(OWN[name].number, name, image_size, channels, dtype, final_relu)
 
 
 @functools.lru_cache(maxsize=64)  # a job asks several times
 def _made(
-    own: Own, name: str, image_size: int, channels: int, dtype: jnp.dtype, final_relu: bool | None
+    number: int, name: str, image_size: int, channels: int, dtype: jnp.dtype, relu: bool | None
 ) -> Backbone:
+    del number  # what is registered anew is made anew
     try:
-        return _checked(own, name, image_size, channels, dtype, final_relu)
+        module = _module(name, dtype, relu)
+        return _checked(module, name, image_size, channels)
     except BackboneError:
         raise
     except Exception as error:  # the user's code can fail in any way
-        raise BackboneError(f"{name} cannot work: {one_line(error)}{where(error)}") from error
+        said = f"{name} cannot work: {one_line(error)}{where(error)}"
+        if isinstance(error, InvalidRngError):
+            said += "; no random numbers are given in training: leave dropout out"
+        if "keyword argument 'train'" in str(error):
+            said += "; its __call__ must take train"
+        raise BackboneError(said) from error
 
 
-def _checked(
-    own: Own, name: str, image_size: int, channels: int, dtype: jnp.dtype, final_relu: bool | None
-) -> Backbone:
+def _module(name: str, dtype: jnp.dtype, final_relu: bool | None) -> nn.Module:
+    make = OWN[name].module
+    bound = make.keywords if isinstance(make, functools.partial) else {}
+    takes = inspect.signature(make).parameters.keys() - bound.keys()
     given = {"dtype": dtype, "final_relu": final_relu}
-    takes = inspect.signature(own.module).parameters
-    module = own.module(**{key: value for key, value in given.items() if key in takes})
+    module = make(**{key: given[key] for key in takes & given.keys()})
     if not isinstance(module, nn.Module):
         raise BackboneError(
             f"module of {name} must give a flax.linen.Module, got a {type(module).__name__}"
         )
-    backbone = Backbone(name, image_size, channels, 0, module, own.stride)
+    if dtype != jnp.float32 and "dtype" not in takes:
+        raise BackboneError(f"{name} takes no dtype: leave config.dtype at float32")
+    try:
+        hash(module)
+    except TypeError as error:
+        raise BackboneError(
+            f"the fields of {name} must be hashable, such as tuples for lists: {one_line(error)}"
+        ) from error
+    return module
+
+
+def _checked(module: nn.Module, name: str, image_size: int, channels: int) -> Backbone:
+    own = OWN[name]
+    # Two modules may be equal and compute different things: what jit has kept is not for both.
+    backbone = Backbone(name, image_size, channels, 0, module, own.stride, str(own.number))
     images = jax.ShapeDtypeStruct((2, image_size, image_size, channels), jnp.float32)
-    variables = jax.eval_shape(backbone.init, jax.random.key(0))
+    key = jax.random.key(0, impl="threefry2x32")
+    variables = jax.eval_shape(backbone.init, key)
     if others := sorted(variables.keys() - {"params", "batch_stats"}):
         raise BackboneError(
             f"{name} has variables {others[0]!r}, but only params and batch_stats are trained here"
         )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        if leaf.dtype != jnp.float32:
+            raise BackboneError(
+                f"{name}: {jax.tree_util.keystr(path)} is {leaf.dtype}, but parameters and "
+                "statistics must be float32 (dtype is of the computation, param_dtype of these)"
+            )
     features = _features(backbone, jax.eval_shape(module.apply, variables, images))
-    backbone = Backbone(name, image_size, channels, features, module, own.stride)
-    jax.eval_shape(backbone.apply_train, variables, images)
-    # The text of the program is the same in every process, unlike that of a jaxpr.
-    text = jax.jit(backbone.apply).lower(variables, images).as_text()
-    program = hashlib.sha256(text.encode()).hexdigest()
-    return Backbone(name, image_size, channels, features, module, own.stride, program)
+    program = hashlib.sha256()
+    given = (variables, images)
+    for compute, of in (
+        (backbone.init, (key,)),
+        (backbone.apply, given),
+        (backbone.apply_train, given),
+    ):
+        # This text is the same in every process and on every machine, unlike that of a jaxpr.
+        lowered = jax.jit(compute).trace(*of).lower(lowering_platforms=("cpu",))
+        program.update(lowered.as_text().encode())
+    return dataclasses.replace(backbone, features=features, program=program.hexdigest())
 
 
 def _features(backbone: Backbone, found: Any) -> int:
@@ -132,6 +170,7 @@ def _features(backbone: Backbone, found: Any) -> int:
             raise BackboneError(
                 f"{name} gives {shape[1]} features for images of {size} pixels, which is no "
                 f"multiple of the {cells} cells that a stride of {backbone.stride} leaves: mend "
-                "the stride, or leave it out if features are averages over the map"
+                "the stride (a side's cells are size // stride), or leave it out, which is for "
+                "averages over the map and, without growth, for any features"
             )
     return int(shape[1])

@@ -16,6 +16,7 @@ from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.official import checkpoint
 from sib_jax.runtime import shipped
 from sib_jax.runtime import weights as weights_file
+from sib_jax.runtime.console import log
 
 # Mean and std that the official code normalises images with (its dataset.py): those of CIFAR, of 32
 # pixels, and those of mini-ImageNet; in 0..255.
@@ -106,6 +107,7 @@ def save(path: Any, pretrained: Pretrained, **about: Any) -> None:
             **about,
             "backbone": pretrained.backbone.name,
             "final_relu": pretrained.backbone.final_relu,
+            "program": [pretrained.backbone.program, jax.__version__],
             "classes": None if weights is None else len(weights),
             "preprocessing": pretrained.preprocessing._asdict(),
             "mirror": pretrained.mirror,
@@ -136,6 +138,7 @@ def load(path: str | os.PathLike[str], backbone: Backbone) -> Pretrained:
         _check_setting(path, "final_relu", True, backbone.final_relu)
         return Pretrained(backbone, variables, preprocessing)
     about, preprocessing = check(path, backbone)
+    _tell_of_other_code(path, about, backbone)
     like = jax.eval_shape(backbone.init, jax.random.key(0))
     classes = about.get("classes")
     if isinstance(classes, int) and classes > 0:
@@ -244,6 +247,18 @@ def open_file(file: str | os.PathLike[str], *, image_size: int = 80) -> Pretrain
     except (TypeError, ValueError) as error:
         raise weights_file.WeightsError(f"{path}: not a backbone of ours: {error}") from error
     return load(path, backbone)
+
+
+def _tell_of_other_code(path: object, about: dict[str, Any], backbone: Backbone) -> None:
+    """Says so where a user's own backbone computes something else than when it was trained."""
+    now = [backbone.program, jax.__version__]
+    if backbone.program and about.get("program", now) != now:
+        log.warning(
+            "%s was trained with other code of %s, or another version of jax: these weights may "
+            "not be for what it computes now; to train it anew, use another --workdir",
+            path,
+            backbone.name,
+        )
 
 
 def _check_same(path: object, variables: Any, backbone: Backbone) -> None:

@@ -27,6 +27,7 @@ class Own(NamedTuple):
 
 
 OWN: dict[str, Own] = {}
+_REMEDY = "add images, or leave the class out"
 
 
 def register(
@@ -57,6 +58,8 @@ def register(
         raise DataError(
             f"load of {name} must be a function (data_dir, image_size), got a {type(load).__name__}"
         )
+    if "dataset" in (defaults or {}):
+        raise DataError(f"defaults of {name} have dataset, which its name is: leave that out")
     config.check_fields(defaults or {}, f"defaults of {name}")
     OWN[name] = Own(load, dict(defaults or {}))
 
@@ -92,37 +95,57 @@ def load(name: str, data_dir: str, image_size: int) -> DataSet[Split]:
 def _checked(name: str, found: DataSet[Split], image_size: int) -> DataSet[Split]:
     if found.name != name:
         raise DataError(f"data set {name} gives one that is named {shown(str(found.name))}")
+    channels: int | None = None
     for split in SPLITS:
         part = found.split(split)
         if not isinstance(part, Split):
             raise DataError(f"data set {name}: {split} must be a Split of images, got {part!r}")
-        _check_images(f"data set {name}: the images of {split}", part.images, image_size)
+        channels = _check_images(name, split, part.images, image_size, channels)
+        labels = np.asarray(part.labels)
+        if labels.shape != (len(part.images),) or not np.array_equal(
+            np.unique(labels), np.arange(len(part.class_names))
+        ):
+            raise DataError(
+                f"data set {name}: labels of {split} must be those of {len(part.images)} images, "
+                f"each of 0 to {len(part.class_names) - 1}, the place of a name in class_names"
+            )
+        if np.any(np.diff(labels) < 0):
+            raise DataError(f"data set {name}: labels of {split} must ascend, sort its images")
+    if len({found.split(split).fingerprint for split in SPLITS}) < len(SPLITS):
+        raise DataError(
+            f"data set {name}: two splits have the same fingerprint, which must be of their content"
+        )
+    class_split.check(found.sizes.classes, f"data set {name}", "image", _REMEDY)
     return found
 
 
-def _check_images(what: str, images: Any, image_size: int) -> None:
+def _check_images(name: str, of: str, images: Any, image_size: int, channels: int | None) -> int:
+    """Returns their channels; those before had `channels`."""
     shape, dtype = np.shape(images), getattr(images, "dtype", type(images).__name__)
-    fits = len(shape) == 4 and shape[1:3] == (image_size, image_size) and shape[3] in (1, 3)
-    if not fits or dtype != np.uint8:
+    if dtype != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3):
         raise DataError(
-            f"{what} are {dtype} {list(shape)}, but must be uint8 [n, {image_size}, {image_size}, "
-            "1 or 3]: config.image_size says how many pixels"
+            f"data set {name}: the images of {of} are {dtype} {list(shape)}, but must be a uint8 "
+            "array [n, height, width, channels] with 1 or 3 channels"
         )
+    if shape[1:3] != (image_size, image_size):
+        raise DataError(
+            f"data set {name}: the images of {of} are of {shape[1]} x {shape[2]} pixels, but "
+            f"image_size asks for {image_size} x {image_size}"
+        )
+    if channels not in (None, shape[3]):
+        raise DataError(
+            f"data set {name}: the images of {of} have {shape[3]} channels, others {channels}"
+        )
+    return int(shape[3])
 
 
 def _of_images(name: str, found: Images, image_size: int) -> DataSet[Split]:
     channels: int | None = None
     for split in SPLITS:
         for of, images in found[split].items():
-            _check_images(f"data set {name}: the images of {split}/{of}", images, image_size)
-            channels = channels or images.shape[3]
-            if images.shape[3] != channels:
-                raise DataError(
-                    f"data set {name}: the images of {split}/{of} have {images.shape[3]} channels, "
-                    f"others {channels}"
-                )
+            channels = _check_images(name, f"{split}/{of}", images, image_size, channels)
     counts = {split: {str(c): len(i) for c, i in found[split].items()} for split in SPLITS}
-    class_split.check(counts, f"data set {name}", "image", "add images, or leave the class out")
+    class_split.check(counts, f"data set {name}", "image", _REMEDY)
     parts = {split: _split(found[split]) for split in SPLITS}
     if said := identical.describe(
         {split: identical.digests(part.images) for split, part in parts.items()},
@@ -135,7 +158,7 @@ def _of_images(name: str, found: Images, image_size: int) -> DataSet[Split]:
 
 
 def _split(classes: Mapping[str, np.ndarray]) -> Split:
-    images = np.concatenate(list(classes.values()))
+    images = np.ascontiguousarray(np.concatenate(list(classes.values())))
     counts, names = [len(of) for of in classes.values()], tuple(map(str, classes))
     labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     sha = hashlib.sha256(repr((images.shape, counts, names)).encode())

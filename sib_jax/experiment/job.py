@@ -418,7 +418,7 @@ def _check_stages(
             wanted = f"an existing .npz or .pth file, or one of {', '.join(shipped.weights())}"
             raise ConfigError(describe("backbone_file", given, wanted))
         if os.path.isfile(given) and given.endswith(".npz"):
-            pretrained.check(given, settings.make_backbone(experiment.backbone, channels=3))
+            pretrained.check(given, settings.before_data(experiment.backbone))
     elif start and not kept.exists() and not os.path.isfile(start):
         wanted = f"an existing .npz file, or one of {', '.join(shipped.weights())}"
         raise ConfigError(describe("pretrain.start", start, wanted))

@@ -70,7 +70,7 @@ def _needs(
     found: dict[str, tuple[int, int]] = {}
     image = 3 * experiment.data.image_size**2
     if features is None:
-        backbone = settings.make_backbone(experiment.backbone, channels=3)
+        backbone = settings.before_data(experiment.backbone)
         features = backbone.features
         batch = experiment.pretraining.batch
         if batch > usual["pretrain.batch"] and not experiment.backbone.file:

@@ -145,7 +145,7 @@ def _check_features(backbone: Backbone, crop: int) -> None:
 
 def _wanted(backbone: Backbone) -> str:
     if backbone.stride is None:
-        return "as many for images of any size, as it has no stride"
+        return "as many for images of any size, unless it is registered with a stride"
     return f"all cells of a map with a stride of {backbone.stride}"
 
 

@@ -1,5 +1,6 @@
 """Reads a config once into small static values; nothing below this file sees a ConfigDict."""
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Collection, Sequence
@@ -159,7 +160,7 @@ def read(c: Any) -> Experiment:
       ConfigError, MethodError: a value that cannot work.
     """
     config.check(c)
-    make_backbone(_backbone(c), channels=3)  # a name that cannot be fails here, not after decoding
+    before_data(_backbone(c))  # a name that cannot be fails here, not after decoding
     configs = config.heads(c)
     training = {name: _of_training(head) for name, head in configs.items()}
     heads = tuple(
@@ -199,6 +200,16 @@ def make_backbone(settings: BackboneSettings, channels: int) -> Backbone:
         )
     except ValueError as error:
         raise ConfigError(f"config.backbone: {error}") from error
+
+
+def before_data(settings: BackboneSettings) -> Backbone:
+    """The same while the number of channels is not known; one of the user's may take only one."""
+    try:
+        return make_backbone(settings, channels=3)
+    except ConfigError:
+        with contextlib.suppress(ConfigError):
+            return make_backbone(settings, channels=1)
+        raise
 
 
 def take_backbone(c: Any, workdir: Path, given: Collection[str]) -> None:
@@ -325,7 +336,7 @@ def _check_program(c: Any, method: Method, task: Task) -> None:
     if own and method.reads == "features":
         if c.dataset == "features":  # their length is known once they are loaded: see `job`
             return
-        length = make_backbone(_backbone(c), channels=3).features
+        length = before_data(_backbone(c)).features
     if own or entry.settings(**c.get(c.method, {})) != entry.settings():
         told = f"config.{c.method}"
         contract.check(told, method, task, c.setting, features=length, size=c.crop)

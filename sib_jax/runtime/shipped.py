@@ -47,10 +47,9 @@ def with_config_file(argv: Sequence[str]) -> list[str]:
     return words
 
 
-def value_of(flag: str, argv: Sequence[str]) -> str:
-    """What a command line gives as --flag, in one word or two; "" where it gives none."""
-    found = [given for *_, given in _values(flag, argv)]
-    return found[-1] if found else ""
+def values_of(flag: str, argv: Sequence[str]) -> list[str]:
+    """What a command line gives as --flag, each time in one word or two."""
+    return [given for *_, given in _values(flag, argv)]
 
 
 def _values(flag: str, argv: Sequence[str]) -> Iterator[tuple[int, str, str]]:

@@ -1,5 +1,6 @@
 """A data set of the user's own: an experiment takes it; a wrong one is told in one line."""
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -75,7 +76,9 @@ def test_a_data_set_may_be_given_as_one():
     data = load("mine", image_size=8)
     register("mine", lambda *_: data)
     assert load("mine", image_size=8) is data
-    with pytest.raises(DataError, match=r"images of train are uint8 \[7, 8, 8, 3\], but must be"):
+    with pytest.raises(
+        DataError, match=r"images of train are of 8 x 8 pixels, but image_size asks for 16 x 16"
+    ):
         load("mine", image_size=16)
     register("other", lambda *_: data)
     with pytest.raises(DataError, match="data set other gives one that is named mine"):
@@ -84,6 +87,44 @@ def test_a_data_set_may_be_given_as_one():
     register("mine", lambda *_: DataSet("mine", rows, rows, rows))
     with pytest.raises(DataError, match=r"train must be a Split of images, got FeatureSplit\(2"):
         load("mine", image_size=8)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"labels": np.arange(7)[::-1] // 4}, "labels of val must ascend, sort its images"),
+        ({"labels": np.zeros(7, int)}, "labels of val must be those of 7 images, each of 0 to 1"),
+        ({"labels": np.zeros(3, int)}, "labels of val must be those of 7 images, each of 0 to 1"),
+        ({"class_names": ("train0", "b")}, "class 'train0' is in both train and val"),
+        ({"fingerprint": None}, "two splits have the same fingerprint"),
+        ({"images": np.zeros((7, 8, 8, 1), np.uint8)}, "images of val have 1 channels, others 3"),
+    ],
+)
+def test_a_wrong_data_set_is_told(changed, message):
+    register("mine", lambda *_: images())
+    data = load("mine", image_size=8)
+    if "fingerprint" in changed:
+        changed = {"fingerprint": data.train.fingerprint}
+    wrong = dataclasses.replace(data, val=dataclasses.replace(data.val, **changed))
+    register("mine", lambda *_: wrong)
+    with pytest.raises(DataError, match=message):
+        load("mine", image_size=8)
+
+
+def test_arrays_in_any_order():
+    given = images()
+    turned = {
+        split: {name: np.asarray(of, order="F") for name, of in classes.items()}
+        for split, classes in given.items()
+    }
+    found = []
+    for way in (given, turned):
+        register("mine", lambda *_, way=way: way)
+        found.append(load("mine", image_size=8))
+    for split in ("train", "val", "test"):
+        one, other = (data.split(split) for data in found)
+        np.testing.assert_array_equal(one.images, other.images)
+        assert one.fingerprint == other.fingerprint
 
 
 def fails(data_dir, image_size):
@@ -101,10 +142,19 @@ def changed(**splits):
         (lambda *_: {"train": {}}, "mine gives a dict of train, but must give"),
         (changed(val=[1]), r"val is a list, but must be {class: images}"),
         (changed(val={}), "data set mine: no images found for val; add images"),
-        (changed(val={"a": [[1]]}), r"images of val/a are list \[1, 1\], but must be uint8"),
-        (changed(val=images(size=9)["val"]), r"\[3, 9, 9, 3\], but must be uint8 \[n, 8, 8, 1 or"),
+        (
+            changed(val={"a": [[1]]}),
+            r"images of val/a are list \[1, 1\], but must be a uint8 array",
+        ),
+        (
+            changed(val=images(size=9)["val"]),
+            "val/val0 are of 9 x 9 pixels, but image_size asks for 8",
+        ),
         (changed(val=images(channels=1)["val"]), "val/val0 have 1 channels, others 3"),
-        (changed(val=images(channels=4)["val"]), r"\[3, 8, 8, 4\], but must be"),
+        (
+            changed(val=images(channels=4)["val"]),
+            r"\[3, 8, 8, 4\], but must be a uint8 array .* with 1 or 3 channels",
+        ),
         (changed(val={"a": np.zeros((3, 8, 8, 3))}), r"val/a are float64 \[3, 8, 8, 3\], but"),
         (changed(val=images()["train"]), "class 'train0' is in both train and val"),
         (changed(val=images(count=1)["val"]), "class 'val0' of val has 1 image, but an episode"),
@@ -126,6 +176,7 @@ def test_a_wrong_one_is_told(read, message):
         ("cifar_fs", fails, {}, "cifar_fs is a data set of sib_jax itself"),
         ("mine", "dots.npz", {}, r"must be a function \(data_dir, image_size\), got a str"),
         ("mine", fails, {"sizes": 3}, "defaults of mine: unknown field config.sizes"),
+        ("mine", fails, {"dataset": "glyphs"}, "defaults of mine have dataset, which its name is"),
         ("mine", fails, {"crop": "a"}, "defaults of mine: config.crop is 'a', but must be a whole"),
     ],
 )
