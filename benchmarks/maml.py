@@ -79,7 +79,7 @@ def _work(order: int, shots: int, batches: int) -> timing.Work:
     keys = jax.device_put(jax.random.split(jax.random.key(1), BATCH), divided)
 
     @jax.jit
-    def gradient(params: maml.ConvNet) -> maml.ConvNet:
+    def gradient(params: maml.ConvNet, episodes: Episode, keys: jax.Array) -> maml.ConvNet:
         def loss(params: maml.ConvNet) -> jax.Array:
             return jnp.mean(jax.vmap(lambda e, k: method.loss(params, e, k)[0])(episodes, keys))
 
@@ -87,7 +87,7 @@ def _work(order: int, shots: int, batches: int) -> timing.Work:
 
     def run() -> None:
         for _ in range(batches):
-            jax.block_until_ready(gradient(params))
+            jax.block_until_ready(gradient(params, episodes, keys))
 
     run()
     return run
