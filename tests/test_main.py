@@ -91,10 +91,10 @@ def test_a_config_that_lacks_fields_is_told_in_a_line(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ImportWarning")
 def test_a_file_of_one_s_own_is_run_before_the_config(tmp_path, monkeypatch):
-    (tmp_path / "beside.py").write_text("SIZE = 16\n")
+    (tmp_path / "pixels_of_mine.py").write_text("SIZE = 16\n")
     file = tmp_path / "mine.py"
     file.write_text(
-        "from beside import SIZE\n"
+        "from pixels_of_mine import SIZE\n"
         "from sib_jax import data\n"
         "def load(data_dir, image_size):\n"
         "    raise OSError(f'asked for {image_size} pixels')\n"
