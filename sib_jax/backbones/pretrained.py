@@ -75,7 +75,6 @@ class Pretrained(NamedTuple):
         """Hex digest of all that its features depend on, except the images."""
         sha = hashlib.sha256(repr((self.backbone, self.preprocessing)).encode())
         sha.update(b"mirror" if self.mirror else b"")
-        sha.update(self.backbone.program.encode())
         for leaf in jax.tree.leaves(self.variables):
             sha.update(np.asarray(leaf).tobytes())
         return sha.hexdigest()

@@ -64,7 +64,9 @@ def cached(
     Raises:
       FeaturesError: the backbone gives something that is not finite.
     """
-    key = digest(_VERSION, pretrained.fingerprint(), split.fingerprint, *devices.rounding())
+    made_of = (pretrained.fingerprint(), split.fingerprint, *devices.rounding())
+    program = pretrained.backbone.program  # of a user's own: its code may have changed
+    key = digest(_VERSION, *made_of, *([program] if program else []))
     path = cache_dir() / "features" / f"{pretrained.backbone.name}-{key}.npy"
     # Each process may have its own cache: all of them compute, or none.
     if devices.everywhere(_is_whole(path)):

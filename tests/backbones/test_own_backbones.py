@@ -14,7 +14,8 @@ from sib_jax.backbones import BackboneError, own, pretrained, register
 from sib_jax.backbones.layers import BatchNorm
 from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.config import ConfigError, check, default
-from sib_jax.experiment import settings
+from sib_jax.data import Split
+from sib_jax.experiment import features, settings
 
 
 @pytest.fixture(autouse=True)
@@ -77,16 +78,22 @@ def test_it_is_what_its_module_computes(tmp_path):
         pretrained.open_file(tmp_path / "net.npz")
 
 
-def test_its_code_is_part_of_what_features_are_kept_under():
-    prints = []
-    for act in (nn.relu, nn.gelu, nn.relu):  # the same name, settings and weights: none
+def test_features_of_changed_code_are_computed_anew(monkeypatch):
+    monkeypatch.setattr(features, "BATCH", 2)
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
+    split = Split(images, np.array([0, 1]), ("a", "b"), "of this test")
+    found, computed = [], []
+    compute = features.compute
+    monkeypatch.setattr(features, "compute", lambda *a: computed.append(1) or compute(*a))
+    for act in (nn.relu, jnp.abs, nn.relu):  # the same name, settings and weights: none
         register("net", net_of(lambda self, x, train=False, act=act: flat(act(x))))
         net = backbones.make("net", image_size=8)
         weights = net.init(jax.random.key(0))
         of = pretrained.Pretrained(net, weights, Preprocessing(8, (0.5,) * 3, (0.25,) * 3))
-        prints.append(of.fingerprint())
-    assert prints[0] != prints[1]
-    assert prints[0] == prints[2]
+        found.append(features.cached(of, split))
+        wanted = flat(np.asarray(act((images / 255 - 0.5) / 0.25)))
+        np.testing.assert_allclose(found[-1], wanted, atol=1e-5)
+    assert len(computed) == 2  # the third was kept
 
 
 def test_a_config_may_name_it():
