@@ -61,6 +61,19 @@ def _own_cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture
+def registries():
+    """What a test registers, methods, backbones and data sets, is known to it alone."""
+    from sib_jax import backbones, data, methods
+
+    known = (methods.METHODS, backbones.own.OWN, data.own.OWN)
+    before = [dict(entries) for entries in known]
+    yield
+    for entries, kept in zip(known, before, strict=True):
+        entries.clear()
+        entries.update(kept)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _forget_programs():
     """Compiled programs are dropped after each file.

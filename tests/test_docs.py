@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sib_jax import backbones, data, evaluate, features, main, methods, predict
+from sib_jax import evaluate, features, main, methods, predict
 from sib_jax.config import check, default, fields, heads, steps
 from sib_jax.errors import UserError
 from sib_jax.experiment import head_file, run_files
@@ -21,6 +21,8 @@ from sib_jax.experiment.loading import untrained
 from sib_jax.experiment.settings import read
 from sib_jax.report import __main__ as report
 from sib_jax.runtime import shipped, weights
+
+pytestmark = pytest.mark.usefixtures("registries")  # a page's code registers some
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -92,17 +94,6 @@ def test_the_code_of_a_page(name, tmp_path, monkeypatch):
     module = types.ModuleType("page")
     for number, block in enumerate(blocks(name)):
         exec(compile(block, f"{name}, block {number}", "exec"), module.__dict__)
-
-
-@pytest.fixture(autouse=True)
-def _registries():
-    """What a page registers is known to its test alone."""
-    registries = (methods.METHODS, backbones.own.OWN, data.own.OWN)
-    before = [dict(registry) for registry in registries]
-    yield
-    for registry, entries in zip(registries, before, strict=True):
-        registry.clear()
-        registry.update(entries)
 
 
 @pytest.mark.parametrize("name", [*PAGES, *OTHERS])

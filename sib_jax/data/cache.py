@@ -92,7 +92,7 @@ class Writer:
         self._digests[split] = identical.digests(images)
         self._described[split] = {
             "class_names": list(class_names),
-            "fingerprint": _fingerprint(images, labels, class_names),
+            "fingerprint": fingerprint(images, labels, class_names),
             "file_names": list(file_names),
         }
 
@@ -267,7 +267,8 @@ def _read(
     )
 
 
-def _fingerprint(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> str:
+def fingerprint(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> str:
+    """Hex digest of images [n, ...], labels int32 [n] and names of a `Split`."""
     sha = hashlib.sha256(repr((images.shape, tuple(class_names))).encode())
     sha.update(labels.tobytes())
     for start in range(0, len(images), 1024):

@@ -17,13 +17,7 @@ from sib_jax.config import ConfigError, check, default
 from sib_jax.data import Split
 from sib_jax.experiment import features, settings
 
-
-@pytest.fixture(autouse=True)
-def _registry():
-    before = dict(own.OWN)
-    yield
-    own.OWN.clear()
-    own.OWN.update(before)
+pytestmark = pytest.mark.usefixtures("registries")
 
 
 class Net(nn.Module):

@@ -7,19 +7,13 @@ import numpy as np
 import pytest
 
 from sib_jax.config import ConfigError, check, default
-from sib_jax.data import DataSet, own, register
+from sib_jax.data import DataSet, register
 from sib_jax.data.errors import DataError
 from sib_jax.data.load import load
 from sib_jax.data.split import FeatureSplit
 from sib_jax.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def _registry():
-    before = dict(own.OWN)
-    yield
-    own.OWN.clear()
-    own.OWN.update(before)
+pytestmark = pytest.mark.usefixtures("registries")
 
 
 def images(size=8, channels=3, classes=2, count=3):
