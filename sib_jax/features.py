@@ -9,6 +9,7 @@ FILE.npz holds features [n, d], labels [n], split [n] and class_names [classes]:
 """
 
 import argparse
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ class Part(NamedTuple):
 
 def run(options: argparse.Namespace) -> None:
     """Computes the features, or takes them from the cache, and writes the file."""
-    from sib_jax.runtime import files
+    from sib_jax.runtime import files, interrupt
     from sib_jax.runtime.console import log
 
     files.check_file(options.out)  # before slow imports
@@ -55,7 +56,9 @@ def run(options: argparse.Namespace) -> None:
     labels: list[np.ndarray] = []
     split: list[str] = []
     names: list[str] = []
-    for part in _by_encoder(options) if options.encoder else _by_backbone(options):
+    kept = Path(f"{options.out}.part") if options.encoder else None
+    interrupt.goes_on_from(f"what is in {kept or 'the cache'}")
+    for part in _by_backbone(options) if kept is None else _by_encoder(options, kept):
         features.append(_as(options.dtype, part.features))
         labels.append(part.labels + len(names))
         split += [part.name] * len(part.labels)
@@ -72,6 +75,8 @@ def run(options: argparse.Namespace) -> None:
         )
 
     files.write_atomically(options.out, write)
+    if kept is not None:
+        shutil.rmtree(kept, ignore_errors=True)
     log.info("%s: features %s %s", options.out, options.dtype, whole.shape)
 
 
@@ -116,31 +121,38 @@ def _by_backbone(options: argparse.Namespace) -> Iterator[Part]:
         yield Part(name, cached(found, part), part.labels, part.class_names)
 
 
-def _by_encoder(options: argparse.Namespace) -> Iterator[Part]:
-    """Features of a folder of class folders, whose images the encoder gets in their own size."""
-    from sib_jax.backbones.encoder import open_encoder
+def _by_encoder(options: argparse.Namespace, part: Path) -> Iterator[Part]:
+    """Features of a folder of class folders, whose images the encoder gets in their own size.
+
+    Args:
+      options: of the command.
+      part: folder of the rows that are done, until the file is written.
+    """
+    from sib_jax.backbones import encoder
     from sib_jax.config import default
     from sib_jax.data import folder
     from sib_jax.data.given_images import Found, encoded, read_readable
     from sib_jax.runtime.console import log
     from sib_jax.runtime.files import listed, shown
+    from sib_jax.runtime.kept_rows import KeptRows
 
     root = folder.directory(options.data_dir)
     splits = folder.find(root, tuple(default("folder").split_ratios), options.split_seed)
-    reader = encoded(open_encoder(options.encoder).features)
+    reader = encoded(encoder.open_encoder(options.encoder).features)
+    kept = KeptRows(part, encoder.version(options.encoder))
     for split, classes in splits.items():
         names = tuple(str(root / image) for images in classes.values() for image in images)
         of_class = tuple(name for name, images in classes.items() for _ in images)
         log.info("%s: %d images", split, len(names))
         # Hours of an encoder's work are not lost to one damaged file.
-        found, rows, refused = read_readable(Found(names, of_class), reader)
+        found, rows, refused = read_readable(Found(names, of_class), reader, kept)
         for reason in refused:
             log.warning("left out: %s", shown(reason))
-        kept = dict.fromkeys(found.folders)  # in their order
-        if lost := [name for name in classes if name not in kept]:
+        readable = dict.fromkeys(found.folders)  # in their order
+        if lost := [name for name in classes if name not in readable]:
             log.warning("left out: class %s, as none of its images can be read", listed(lost))
-        number = {name: label for label, name in enumerate(kept)}
-        yield Part(split, rows, np.array([number[n] for n in found.folders]), list(kept))
+        number = {name: label for label, name in enumerate(readable)}
+        yield Part(split, rows, np.array([number[n] for n in found.folders]), list(readable))
 
 
 def _of_run(options: argparse.Namespace) -> tuple[Any, Any]:

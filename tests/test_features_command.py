@@ -6,8 +6,11 @@ from PIL import Image
 
 from sib_jax import features
 from sib_jax.backbones import make, preprocess, pretrained
+from sib_jax.config import default
+from sib_jax.data import folder
 from sib_jax.data.load import load
 from sib_jax.experiment.features import compute
+from sib_jax.runtime import kept_rows
 from sib_jax.runtime.seeds import Stream, key
 
 
@@ -125,11 +128,11 @@ def test_an_encoder_s_features_of_a_folder_are_the_features_data_set(tmp_path):
 def test_what_an_encoder_cannot_read_is_left_out_and_told(tmp_path, capsys):
     rng = np.random.default_rng(0)
     for c in range(8):
-        folder = tmp_path / "images" / f"class{c}"
-        folder.mkdir(parents=True)
+        of_class = tmp_path / "images" / f"class{c}"
+        of_class.mkdir(parents=True)
         for i in range(3):
             pixels = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / f"{i}.png")
+            Image.fromarray(pixels).save(of_class / f"{i}.png")
     broken = [tmp_path / "images" / "class5" / "1.png"]
     broken += (tmp_path / "images" / "class2").iterdir()
     for path in broken:
@@ -151,3 +154,70 @@ def test_what_an_encoder_cannot_read_is_left_out_and_told(tmp_path, capsys):
         good = [p for p in sorted((tmp_path / "images" / name).iterdir()) if p not in broken]
         wanted = [np.asarray(Image.open(path)).mean((0, 1)) for path in good]
         np.testing.assert_allclose(found["features"][found["labels"] == label], wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "an image", "the encoder"])
+def test_an_encoder_that_is_interrupted_goes_on(tmp_path, capsys, monkeypatch, meanwhile):
+    monkeypatch.setattr(kept_rows, "SECONDS", 0.0)
+    rng = np.random.default_rng(0)
+    for c in range(8):
+        of_class = tmp_path / "images" / f"class{c}"
+        of_class.mkdir(parents=True)
+        for i in range(9):
+            pixels = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(of_class / f"{i}.png")
+    log, encoder = tmp_path / "log", tmp_path / "mean.py"
+    log.write_text("first: ")
+    encoder.write_text(
+        "import numpy as np\n"
+        "def encode(images):\n"
+        f"    with open({str(log)!r}, 'a+') as log:\n"
+        "        log.seek(0)\n"
+        "        if log.read() == 'first: 16 16 ':\n"
+        "            raise KeyboardInterrupt\n"
+        "        log.write(f'{len(images)} ')\n"
+        "    return [np.asarray(image).mean((0, 1)) for image in images]\n"
+    )
+
+    def run(name):
+        features.main(
+            [
+                f"--encoder={encoder}",
+                f"--data_dir={tmp_path}/images",
+                f"--out={tmp_path}/{name}.npz",
+            ]
+        )
+        with np.load(tmp_path / f"{name}.npz") as file:
+            return dict(file)
+
+    with pytest.raises(KeyboardInterrupt):
+        run("x")
+    assert not (tmp_path / "x.npz").exists()
+    if meanwhile == "an image":
+        first = tmp_path / "images" / _first_class(tmp_path / "images") / "0.png"
+        Image.fromarray(np.full((4, 5, 3), 200, np.uint8)).save(first)
+    elif meanwhile == "the encoder":
+        encoder.write_text(encoder.read_text().replace("mean", "max"))
+    log.write_text("")
+    capsys.readouterr()
+    found = run("x")
+    assert (
+        sum(map(int, log.read_text().split()))
+        == {
+            "nothing": 72 - 32,
+            "an image": 72 - 31,
+            "the encoder": 72,
+        }[meanwhile]
+    )
+    told = "x.npz.part" in capsys.readouterr().out
+    assert told == (meanwhile != "the encoder")
+    assert not (tmp_path / "x.npz.part").exists()
+    wanted = run("y")
+    for name in wanted:
+        np.testing.assert_array_equal(found[name], wanted[name])
+
+
+def _first_class(images):
+    """A class of which the encoder gets all images first."""
+    splits = folder.find(images, tuple(default("folder").split_ratios), 0)
+    return next(iter(splits["train"]))

@@ -1,8 +1,10 @@
 """Any model in place of a backbone: a function of the user's own, or a timm model."""
 
+import hashlib
 import os
 import runpy
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,8 +82,22 @@ def open_encoder(given: str | os.PathLike[str] | Encode) -> Encoder:
     return Encoder(name, encode)
 
 
+def version(given: str) -> str:
+    """What changes with an encoder that a name stands for: its file's content, or timm's version.
+
+    Not what its file imports or reads, which cannot be told.
+    """
+    if given.startswith(_TIMM):
+        return f"{given} {metadata.version('timm')}"
+    return hashlib.sha256(_path(given).read_bytes()).hexdigest()
+
+
+def _path(name: str) -> Path:
+    return Path(os.path.expanduser(name))
+
+
 def _of_file(name: str) -> Encode:
-    path = Path(os.path.expanduser(name))
+    path = _path(name)
     if path.suffix != ".py" or not path.is_file():
         what = "does not exist" if path.suffix == ".py" else "is not an encoder"
         raise EncoderError(

@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import io
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +12,14 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from sib_jax.data.cache import digest
 from sib_jax.data.errors import DataError
 from sib_jax.data.reading import files
 from sib_jax.data.reading.decode import decode_one, decode_whole, large_allowed, progress_line
 from sib_jax.data.reading.walk import walk
-from sib_jax.runtime.files import listed
+from sib_jax.runtime.console import log
+from sib_jax.runtime.files import listed, shown
+from sib_jax.runtime.kept_rows import KeptRows
 
 NO_MORE = "linked to nothing, or to something already counted"
 HIDDEN = "hidden by a name that begins with a dot; rename it to include it"
@@ -168,8 +172,8 @@ def check_distinct(support: Found, shown: Sequence[bytes]) -> None:
       shown: digests of what they show.
     """
     known: dict[bytes, int] = {}
-    for row, digest in enumerate(shown):
-        first = known.setdefault(digest, row)
+    for row, of_image in enumerate(shown):
+        first = known.setdefault(of_image, row)
         if support.folders[first] != support.folders[row]:
             raise DataError(
                 f"{support.names[first]} and {support.names[row]} are the same image, given as "
@@ -186,34 +190,65 @@ def read(names: Sequence[str], reader: Reader) -> tuple[np.ndarray, list[bytes]]
     Raises:
       DataError: one or more cannot be read; the message names them.
     """
+    batches: list[np.ndarray] = []
     digests: list[bytes] = []
-    rows, bad = _read(names, reader, lambda images: digests.extend(map(_digest, images)))
-    if bad:
+
+    def done(_names: Sequence[str], images: Sequence[Any], rows: np.ndarray) -> None:
+        batches.append(rows)
+        digests.extend(map(_digest, images))
+
+    if bad := _read(names, reader, done):
         raise _all_named(bad)
-    return rows, digests
+    return joined(batches), digests
 
 
-def read_readable(found: Found, reader: Reader) -> tuple[Found, np.ndarray, list[str]]:
+def read_readable(
+    found: Found, reader: Reader, kept: KeptRows | None = None
+) -> tuple[Found, np.ndarray, list[str]]:
     """As `read`, but leaves out those that cannot be read; for queries.
+
+    Args:
+      found: the files, each named once.
+      reader: what makes rows of them.
+      kept: where rows are kept until the caller has written them, and found again afterwards.
 
     Returns:
       The files that could be read, a row for each, and what is wrong with each of the others.
 
     Raises:
       DataError: none can be read.
+      FileError: rows cannot be kept.
     """
-    rows, bad = _read(found.names, reader, lambda _: None)
-    if len(bad) == len(found.names):
+    keys: dict[str, str] = {}
+    row_of: dict[str, np.ndarray] = {}
+    if kept is not None:
+        keys = {name: _key(name) for name in found.names}
+        known = kept.read()
+        row_of = {name: known[key] for name, key in keys.items() if key in known}
+        if row_of:
+            log.info("%d of them were done before: %s", len(row_of), shown(kept.folder))
+
+    def done(names: Sequence[str], _images: Sequence[Any], rows: np.ndarray) -> None:
+        _check_alike([*itertools.islice(row_of.values(), 1), rows[0]])  # not after hours
+        row_of.update(zip(names, rows, strict=True))
+        if kept is not None:
+            kept.add([keys[name] for name in names], rows)
+
+    bad = _read([name for name in found.names if name not in row_of], reader, done)
+    if not row_of:
         raise _all_named(bad)
-    kept = [row for row in range(len(found.names)) if row not in bad]
-    names, folders = (tuple(of[row] for row in kept) for of in (found.names, found.folders))
+    readable = [row for row, name in enumerate(found.names) if name in row_of]
+    names, folders = (tuple(of[row] for row in readable) for of in (found.names, found.folders))
+    rows = joined([row_of[name][None] for name in names])
     return found._replace(names=names, folders=folders), rows, list(map(str, bad.values()))
 
 
 def _read(
-    names: Sequence[str], reader: Reader, see: Callable[[Sequence[Any]], None]
-) -> tuple[np.ndarray, dict[int, DataError]]:
-    """A row for each that could be read, and the error of each other; `see` gets the images."""
+    names: Sequence[str],
+    reader: Reader,
+    done: Callable[[Sequence[str], Sequence[Any], np.ndarray], None],
+) -> dict[str, DataError]:
+    """Gives `done` names, images and rows of some at a time; returns what ails the others."""
 
     def one(name: str) -> Any:
         try:
@@ -221,8 +256,7 @@ def _read(
         except DataError as error:
             return error
 
-    rows: list[np.ndarray] = []
-    bad: dict[int, DataError] = {}
+    bad: dict[str, DataError] = {}
     # Pillow releases Python's lock while it decodes.
     with (
         progress_line("reading", len(names)) as line,
@@ -231,29 +265,40 @@ def _read(
     ):
         ahead = pool.map(one, names[:AT_ONCE])
         for start in range(0, len(names), AT_ONCE):
-            images = list(ahead)
+            found = dict(zip(names[start : start + AT_ONCE], ahead, strict=True))
             ahead = pool.map(one, names[start + AT_ONCE : start + 2 * AT_ONCE])
-            line.update(len(images))
-            bad |= {start + i: e for i, e in enumerate(images) if isinstance(e, DataError)}
-            if images := [image for image in images if not isinstance(image, DataError)]:
-                see(images)
-                rows.append(reader.inputs(images))
-    return joined(rows) if rows else np.empty(0), bad
+            line.update(len(found))
+            bad |= {name: e for name, e in found.items() if isinstance(e, DataError)}
+            if images := {name: image for name, image in found.items() if name not in bad}:
+                done([*images], [*images.values()], reader.inputs([*images.values()]))
+    return bad
+
+
+def _key(name: str) -> str:
+    """What changes when an image does."""
+    try:
+        return digest(name, files.size_and_time(name))
+    except DataError:  # it is not there, and is reported when it is read
+        return name
 
 
 def joined(batches: Sequence[np.ndarray]) -> np.ndarray:
     """All rows [n, ...]; raises `DataError` where those of one batch have another shape."""
-    if len({batch.shape[1:] for batch in batches}) > 1:
-        lengths = " and ".join(str(length) for length in sorted({b.shape[1] for b in batches}))
-        raise DataError(f"the encoder gives features of different lengths: {lengths}")
+    _check_alike([batch[0] for batch in batches])
     return np.concatenate(batches)
+
+
+def _check_alike(rows: Sequence[np.ndarray]) -> None:
+    if len({row.shape for row in rows}) > 1:
+        lengths = " and ".join(str(length) for length in sorted({len(row) for row in rows}))
+        raise DataError(f"the encoder gives features of different lengths: {lengths}")
 
 
 def _digest(image: Any) -> bytes:
     return hashlib.blake2b(np.asarray(image).tobytes()).digest()
 
 
-def _all_named(bad: Mapping[int, DataError]) -> DataError:
+def _all_named(bad: Mapping[str, DataError]) -> DataError:
     first, *more = bad.values()
     if not more:
         return first

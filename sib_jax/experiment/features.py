@@ -1,6 +1,7 @@
 """Features of every image, computed once: cached under a key of weights, data and preprocessing."""
 
 import functools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sib_jax.errors import UserError
 from sib_jax.runtime import devices, files
 from sib_jax.runtime.cache_dir import cache_dir
 from sib_jax.runtime.console import log
+from sib_jax.runtime.kept_rows import KeptRows
 
 BATCH = 256  # images at once, rounded up so that every device gets equally many
 _VERSION = 2  # increase it when the computation changes: old cache entries are then not found
@@ -29,6 +31,7 @@ def compute(
     pretrained: Pretrained,
     images: np.ndarray,
     advance: Callable[[int], None] = lambda count: None,
+    kept: KeptRows | None = None,
 ) -> np.ndarray:
     """Features of the central crop of each image, in evaluation mode.
 
@@ -36,6 +39,7 @@ def compute(
       pretrained: a backbone, its weights and preprocessing.
       images: uint8 [n, h, w, c].
       advance: called with the number of images done.
+      kept: where rows are kept until the caller has written them, and found again afterwards.
 
     Returns:
       float32 [n, d].
@@ -43,13 +47,22 @@ def compute(
     batch = devices.filled(BATCH)
     variables = devices.to_all(pretrained.variables, devices.episode_mesh(batch))
     out = np.empty((len(images), pretrained.backbone.features), np.float32)
-    for start in range(0, len(images), batch):
+    known = {} if kept is None else kept.read()
+    done = 0
+    while str(done) in known:
+        out[done] = known[str(done)]
+        done += 1
+    if done:
+        advance(done)
+    for start in range(done, len(images), batch):
         part = images[start : start + batch]
         # The last part is padded, so that one compiled program serves all.
         filled = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), np.uint8)])
         features = _features(pretrained.extractor, variables, filled)
-        out[start : start + batch] = np.asarray(features)[: len(part)]
+        rows = out[start : start + batch] = np.asarray(features)[: len(part)]
         advance(len(part))
+        if kept is not None:
+            kept.add([str(row) for row in range(start, start + len(part))], rows)
     return out
 
 
@@ -74,10 +87,13 @@ def cached(
     else:
         if path.exists():
             log.info("%s is damaged: its features are computed again", path)
-        features = compute(pretrained, split.images, advance)
+        # Several processes would have to keep the same rows.
+        kept = KeptRows(path.with_suffix(".part"), key) if jax.process_count() == 1 else None
+        features = compute(pretrained, split.images, advance, kept)
         _check_finite(features, split)
         files.write_atomically(path, lambda file: np.save(file, features))
         files.write_text(_checksum_file(path), str(files.checksum(path)))
+        shutil.rmtree(path.with_suffix(".part"), ignore_errors=True)
     return np.load(path, mmap_mode="r")
 
 

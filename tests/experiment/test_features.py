@@ -11,6 +11,7 @@ from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.data.split import DataSet, Split
 from sib_jax.errors import UserError
 from sib_jax.experiment import features, inputs
+from sib_jax.runtime import kept_rows
 from sib_jax.runtime.cache_dir import cache_dir
 
 
@@ -52,6 +53,35 @@ def test_a_backbone_file_says_whether_images_are_mirrored(pretrained, tmp_path):
     for mirror in (False, True):
         files.save(tmp_path / "backbone.npz", pretrained._replace(mirror=mirror))
         assert files.open_file(tmp_path / "backbone.npz").mirror is mirror
+
+
+def test_an_interrupted_computation_goes_on(pretrained, split, monkeypatch):
+    monkeypatch.setattr(features, "BATCH", 2)
+    monkeypatch.setattr(kept_rows, "SECONDS", 0.0)
+    wanted = features.compute(pretrained, split.images)
+    seen, original = [], features._features
+    monkeypatch.setattr(features, "_features", _counted(original, seen, last=2))
+    with pytest.raises(KeyboardInterrupt):
+        features.cached(pretrained, split)
+    monkeypatch.setattr(features, "_features", _counted(original, seen, last=3))
+    advanced = []
+    np.testing.assert_array_equal(features.cached(pretrained, split, advanced.append), wanted)
+    assert [len(images) for images in seen] == [2, 2, 2]
+    assert advanced == [4, 2]
+    np.testing.assert_array_equal(np.concatenate(seen), split.images)
+    assert not list((cache_dir() / "features").glob("*.part"))
+
+
+def _counted(original, seen, last):
+    """Raises after the `last` batch."""
+
+    def compute(extractor, variables, images):
+        if len(seen) == last:
+            raise KeyboardInterrupt
+        seen.append(images)
+        return original(extractor, variables, images)
+
+    return compute
 
 
 def _mirrored(split):
