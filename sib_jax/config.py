@@ -325,10 +325,7 @@ def default(dataset: str = "glyphs", setting: str = "standard") -> ml_collection
     """
     if dataset not in _datasets():
         known = ", ".join(_datasets())
-        raise ConfigError(
-            f"unknown data set {dataset!r}; known are {known}; one of your own is known once the "
-            "file that adds it is imported (--import=FILE.py)"
-        )
+        raise ConfigError(f"unknown data set {dataset!r}; known are {known}; {own.ONCE_IMPORTED}")
     values = {name: field.default for name, field in fields().items()}
     of_own = own.OWN[dataset].defaults if dataset in own.OWN else {}
     values |= {"dataset": dataset, **_OF_DATASET.get(dataset, {}), **of_own}

@@ -53,4 +53,4 @@ def load(
         from sib_jax.data import features
 
         return features.load(data_dir, ratios=ratios, seed=seed)
-    raise DataError(f"unknown data set {name!r}")
+    raise DataError(f"unknown data set {name!r}; {own.ONCE_IMPORTED}")

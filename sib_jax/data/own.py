@@ -26,6 +26,7 @@ class Own(NamedTuple):
 
 
 OWN: dict[str, Own] = {}
+ONCE_IMPORTED = "one of your own is known once the file that adds it is imported (--import=FILE.py)"
 _REMEDY = "add images, or leave the class out"
 
 

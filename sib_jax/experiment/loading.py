@@ -173,7 +173,10 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
             f"{shown(path)} is not the config of a run ({shown(str(error))})"
         ) from error
     config = ml_collections.ConfigDict(unflatten_dict(values | {"heads": heads}, sep="."))
-    configs.check(config)
+    checked = config.copy_and_resolve_references()
+    if str(config.dataset).isidentifier():  # one of the user's own need not be known to predict
+        checked.dataset = "folder"
+    configs.check(checked)
     return config
 
 

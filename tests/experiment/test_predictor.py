@@ -16,6 +16,7 @@ from tensors import Columns, OfTorch
 
 import sib_jax
 from sib_jax import backbones
+from sib_jax import features as features_command
 from sib_jax.backbones import pretrained
 from sib_jax.backbones.preprocess import Preprocessing
 from sib_jax.config import default
@@ -590,3 +591,18 @@ def test_a_short_name_of_two_backbones_asks_which():
     wanted = "conv4_64 may be cifar_fs-conv4_64 or mini_imagenet-conv4_64: say which"
     with pytest.raises(UserError, match=wanted):
         sib_jax.load(backbone="conv4_64")
+
+
+def test_a_run_on_a_data_set_of_one_s_own_needs_only_its_name(run, episode, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "dataset": "mine"}))
+    support, labels, query, _ = episode
+    wanted = loaded(run, "T2")(support, labels, query)
+    np.testing.assert_array_equal(sib_jax.load(copy, "T2")(support, labels, query), wanted)
+    with pytest.raises(SystemExit, match=r"unknown data set 'mine'.*--import=FILE\.py"):
+        features_command.main([f"--run={copy}", f"--out={tmp_path}/x.npz"])
+    (copy / "config.json").write_text(json.dumps({**config, "dataset": "no name"}))
+    with pytest.raises(UserError, match=r"config\.dataset is 'no name', but must be"):
+        sib_jax.load(copy)
