@@ -36,22 +36,25 @@ def distinct_in_blocks(
     Returns:
       int32 [draws].
     """
+    starts, order = jnp.asarray(starts, jnp.int32), jnp.asarray(order, jnp.int32)
     draws = order.shape[0]
-    number, order = jnp.arange(draws, dtype=jnp.int32), order.astype(jnp.int32)
-    starts = starts.astype(jnp.int32)
     if not draws:
         return starts
+    number = jnp.arange(draws, dtype=jnp.int32)
     places = starts + order
     shifts = jax.random.randint(key, (draws,), order, sizes, jnp.int32)
-    targets = starts + shifts  # swapped with `places`
+    targets = starts + shifts  # swap i exchanges what is at places[i] and at targets[i]
 
-    def value_at(place: jax.Array, swaps: jax.Array, moved: jax.Array) -> jax.Array:
-        # What is at `place` after the first `swaps` swaps: what the last one put there.
-        last = jnp.max(jnp.where((targets == place) & (number < swaps), number, -1))
-        return jnp.where(last < 0, place, moved[last])
+    def last_swap_before(place: jax.Array) -> jax.Array:
+        """The last swap before the i-th that had place[i] as its target; -1 for none."""
+        met = (targets[None] == place[:, None]) & (number[None] < number[:, None])
+        return jnp.max(jnp.where(met, number[None], -1), axis=1)
 
-    def swap(moved: jax.Array, i: jax.Array) -> tuple[jax.Array, jax.Array]:
-        drawn = value_at(targets[i], i, moved)
-        return moved.at[i].set(value_at(places[i], i, moved)), drawn
-
-    return jax.lax.scan(swap, jnp.zeros(draws, jnp.int32), number)[1]
+    # What swap i finds at places[i] an earlier one may have put there, which found it at its own
+    # place, and so on. The first of this chain, by doubling: all at once, not swap by swap.
+    earlier = last_swap_before(places)
+    first = jnp.where(earlier < 0, number, earlier)
+    for _ in range(draws.bit_length()):
+        first = first[first]
+    source = last_swap_before(targets)
+    return jnp.where(source < 0, targets, places[first[source]])

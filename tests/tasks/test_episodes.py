@@ -2,11 +2,12 @@ import itertools
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import sib_jax
-from sib_jax.tasks.draw import distinct
+from sib_jax.tasks.draw import distinct, distinct_in_blocks
 from sib_jax.tasks.without_forgetting import sample_evaluation
 
 
@@ -34,6 +35,22 @@ def test_drawing_all_gives_a_permutation():
 def test_an_episode_of_nothing_is_empty():
     episode = sib_jax.sample(jax.random.key(0), _table(), ways=3, shots=0, queries=0)
     assert episode.support.shape == episode.query.shape == (0, 2)
+
+
+def test_draws_are_the_swaps_of_a_shuffle():
+    """Against the shuffle itself, of a whole array; small blocks give long chains of swaps."""
+    sizes, draws = np.array([6, 9, 40]), np.array([6, 7, 5])
+    first = np.cumsum(sizes) - sizes
+    block = np.random.default_rng(0).permutation(np.repeat(range(3), draws))
+    order = np.array([np.sum(block[:i] == b) for i, b in enumerate(block)])
+    draw = jax.jit(lambda key: distinct_in_blocks(key, first[block], sizes[block], order))
+    for seed in range(40):
+        key = jax.random.key(seed)
+        shifts = jax.random.randint(key, (len(block),), order, sizes[block], jnp.int32)
+        array = np.arange(sizes.sum())
+        for place, target in zip(first[block] + order, first[block] + shifts, strict=True):
+            array[[place, target]] = array[[target, place]]
+        np.testing.assert_array_equal(draw(key), array[first[block] + order])
 
 
 def test_an_episode_has_distinct_images_of_its_classes():
