@@ -448,3 +448,18 @@ def test_a_method_of_one_s_own_file(images, tmp_path, capsys):
     with pytest.raises(SystemExit, match="is not an existing Python file"):
         predict.main([*words, f"--import={tmp_path}/nowhere.py"])
     sys.path[:] = path
+
+
+def test_an_image_that_is_found_twice_is_one_image(images, encoder, tmp_path, capsys):
+    """Queries that are examples too, or that a pattern matches in several ways."""
+    out, sheet = tmp_path / "out.csv", tmp_path / "sheet.png"
+    words = [f"--encoder={encoder}", f"--support={images}/support", f"--out={out}"]
+    predict.main([*words, f"--query={images}/support/**/**/*.png", f"--sheet={sheet}"])
+    assert len({row["image"] for row in rows(out)}) == len(rows(out)) == 5
+    assert "images that are also among the examples: 5" in capsys.readouterr().out
+    with Image.open(sheet) as drawn:
+        assert drawn.height > 100
+    name = str(next(images.glob("support/red/*.png")))
+    found, digests = given_images.read([name, name], given_images.stored(8, 3))
+    np.testing.assert_array_equal(found[0], found[1])
+    assert digests[0] == digests[1]

@@ -63,7 +63,7 @@ class Backbone:
           ValueError: if the images have another shape.
         """
         self._check(images)
-        features = self.module.apply(variables, images)
+        features = self.module.apply(variables, images, train=False)
         return jnp.asarray(features, jnp.float32)
 
     def apply_train(
@@ -130,5 +130,5 @@ class Backbone:
 @functools.partial(jax.jit, static_argnums=0)
 def _init(backbone: Backbone, key: jax.Array) -> dict[str, Any]:
     size = backbone.image_size
-    drawn = backbone.module.init(key, jnp.zeros((1, size, size, backbone.channels)))
+    drawn = backbone.module.init(key, jnp.zeros((1, size, size, backbone.channels)), train=False)
     return {"params": {}, "batch_stats": {}, **drawn}  # a network of one's own may have none

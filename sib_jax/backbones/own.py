@@ -135,7 +135,15 @@ def _checked(module: nn.Module, name: str, image_size: int, channels: int) -> Ba
                 f"{name}: {jax.tree_util.keystr(path)} is {leaf.dtype}, but parameters and "
                 "statistics must be float32 (dtype is of the computation, param_dtype of these)"
             )
-    features = _features(backbone, jax.eval_shape(module.apply, variables, images))
+    features = _features(
+        backbone, jax.eval_shape(functools.partial(module.apply, train=False), variables, images)
+    )
+    learned, _ = jax.eval_shape(backbone.apply_train, variables, images)
+    if learned.shape != (2, features):
+        raise BackboneError(
+            f"{name} gives {features} features in evaluation, but {list(learned.shape)} for 2 "
+            "images in training (train=True)"
+        )
     program = hashlib.sha256()
     given = (variables, images)
     for compute, of in (

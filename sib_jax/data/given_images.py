@@ -123,7 +123,8 @@ def find_query(given: str) -> Found:
         found = _below(place)
     else:
         one = place.is_file()  # its name may have brackets
-        matches = [str(place)] if one else sorted(glob.glob(str(place), recursive=True))
+        # As a set: where "**" stands twice, glob gives a file more than once.
+        matches = [str(place)] if one else sorted(set(glob.glob(str(place), recursive=True)))
         names = tuple(n for n in matches if files.is_image(Path(n).name) and os.path.isfile(n))
         known = set(names)
         rest = [n for n in matches if n not in known and os.path.isfile(n)]
@@ -265,12 +266,13 @@ def _read(
     ):
         ahead = pool.map(one, names[:AT_ONCE])
         for start in range(0, len(names), AT_ONCE):
-            found = dict(zip(names[start : start + AT_ONCE], ahead, strict=True))
+            found = list(zip(names[start : start + AT_ONCE], ahead, strict=True))
             ahead = pool.map(one, names[start + AT_ONCE : start + 2 * AT_ONCE])
             line.update(len(found))
-            bad |= {name: e for name, e in found.items() if isinstance(e, DataError)}
-            if images := {name: image for name, image in found.items() if name not in bad}:
-                done([*images], [*images.values()], reader.inputs([*images.values()]))
+            bad |= {name: error for name, error in found if isinstance(error, DataError)}
+            if good := [(name, image) for name, image in found if name not in bad]:
+                images = [image for _, image in good]
+                done([name for name, _ in good], images, reader.inputs(images))
     return bad
 
 

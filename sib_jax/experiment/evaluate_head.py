@@ -11,7 +11,7 @@ import numpy as np
 
 from sib_jax.data.split import SPLITS, DataSet
 from sib_jax.errors import UserError
-from sib_jax.experiment import kept_results
+from sib_jax.experiment import head_file, kept_results
 from sib_jax.experiment.evaluate import STREAMS, Answers, answers
 from sib_jax.experiment.inputs import Inputs
 from sib_jax.experiment.kept_results import Reached
@@ -43,6 +43,7 @@ def evaluated(
         "heads": about_tasks["heads"][head.name],
         "parameters": [zlib.crc32(np.asarray(leaf).tobytes()) for leaf in jax.tree.leaves(params)],
         "backbone": of.made_by,
+        "program": head_file.program(head, of.classes.shape),
         "tasks": evaluation.tasks,
         "batch": evaluation.batch,
     }

@@ -82,18 +82,19 @@ def cached(
     key = digest(_VERSION, *made_of, *([program] if program else []))
     path = cache_dir() / "features" / f"{pretrained.backbone.name}-{key}.npy"
     # Each process may have its own cache: all of them compute, or none.
+    part = path.with_suffix(".part")
     if devices.everywhere(_is_whole(path)):
         advance(len(split.images))
     else:
         if path.exists():
             log.info("%s is damaged: its features are computed again", path)
         # Several processes would have to keep the same rows.
-        kept = KeptRows(path.with_suffix(".part"), key) if jax.process_count() == 1 else None
+        kept = KeptRows(part, key) if jax.process_count() == 1 else None
         features = compute(pretrained, split.images, advance, kept)
         _check_finite(features, split)
         files.write_atomically(path, lambda file: np.save(file, features))
         files.write_text(_checksum_file(path), str(files.checksum(path)))
-        shutil.rmtree(path.with_suffix(".part"), ignore_errors=True)
+    shutil.rmtree(part, ignore_errors=True)  # also what a process that was killed here left
     return np.load(path, mmap_mode="r")
 
 

@@ -334,7 +334,7 @@ def _params(
     kept, *have = devices.everywhere([path.exists(), *(twin.exists() for twin in twins)])
     if kept:
         trained = _kept(weights.load, path, start)
-        head_file.check_reads(path, of.made_by)
+        head_file.check(path, of.made_by, head, of.classes.shape)
         return trained
     if given is not None:
         trained = given

@@ -1,6 +1,7 @@
 """Checks what a user's own method is and gives, before anything is trained with it."""
 
 import functools
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -74,20 +75,36 @@ def check(
     Raises:
       MethodError: it fails there, or gives what no job can use; the message says what and where.
     """
-    base = 2 * task.ways if has_base(setting) else 0
     try:
-        images = method.reads == "images"
-        shape = (size, size, 3) if images else (features,)
-        jax.eval_shape(functools.partial(_program, name, method, task, base, shape))
+        shape = (size, size, 3) if method.reads == "images" else (features,)
+        jax.eval_shape(functools.partial(_program, name, method, task, setting, shape))
     except MethodError:
         raise
     except Exception as error:  # the user's code can fail in any way
         raise MethodError(f"{name} cannot work: {one_line(error)}{where(error)}") from error
 
 
-def _program(name: str, method: Method, task: Task, base: int, shape: tuple[int, ...]) -> None:
+def digest(method: Method, task: Task, setting: str, shape: tuple[int, ...]) -> str:
+    """Digest of what a method computes: it changes where a user's code does.
+
+    Args:
+      method: for `task.ways`; `check` passes it.
+      task: the size of the episode.
+      setting: whether it has base classes.
+      shape: of one input.
+    """
+    program = functools.partial(_program, method.name, method, task, setting, shape)
+    # This text is the same in every process and on every machine, unlike that of a jaxpr.
+    lowered = jax.jit(program).trace().lower(lowering_platforms=("cpu",))
+    return hashlib.sha256(lowered.as_text().encode()).hexdigest()
+
+
+def _program(
+    name: str, method: Method, task: Task, setting: str, shape: tuple[int, ...]
+) -> tuple[Any, ...]:
     """What jobs ask of it, in their order."""
     images = method.reads == "images"
+    base = 2 * task.ways if has_base(setting) else 0
     dtype = jnp.uint8 if images else jnp.float32
 
     def examples(count: int) -> tuple[jax.Array, jax.Array]:
@@ -114,8 +131,9 @@ def _program(name: str, method: Method, task: Task, base: int, shape: tuple[int,
             f"{name}: logits of {queries} queries among {wanted[1]} classes must be an array of "
             f"shape {list(wanted)}, a row for each query and {columns}; got {_kind(found)}"
         )
-    if method.loss is not None:
-        _check_loss(name, method.loss, params, episode, key)
+    if method.loss is None:
+        return params, found
+    return params, found, _checked_loss(name, method.loss, params, episode, key)
 
 
 def _check_params(name: str, method: Method, params: Any) -> None:
@@ -137,9 +155,9 @@ def _check_params(name: str, method: Method, params: Any) -> None:
         raise MethodError(f"{name} has a loss, but init gives no parameters for it to train")
 
 
-def _check_loss(
+def _checked_loss(
     name: str, loss: Callable[..., Any], params: Any, episode: Episode, key: jax.Array
-) -> None:
+) -> Any:
     found = loss(params, episode, key)
     if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[1], dict):
         raise MethodError(
@@ -151,6 +169,7 @@ def _check_loss(
     for what, value in {"loss": found[0], **found[1]}.items():
         if np.shape(value) != ():
             raise MethodError(f"{name}: loss must give scalars, but {what} is {_kind(value)}")
+    return found
 
 
 def _kind(value: Any) -> str:

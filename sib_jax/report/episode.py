@@ -50,9 +50,8 @@ def _words_of_images(found: dict[str, np.ndarray]) -> str:
     text = (
         "One row per class: its examples, then its queries. Below a query is what it was taken for"
     )
-    star = (
-        " A star is a base class." if found["after"].max() > found["support_labels"].max() else ""
-    )
+    last = max(found[when].max() for when in ("before", "after") if when in found)
+    star = " A star is a base class." if last > found["support_labels"].max() else ""
     if "before" not in found:
         return f"{text}, where that is wrong.{star}"
     return (
@@ -80,7 +79,7 @@ def _images(seen: Observed, mode: Mode) -> Figure:
     support, query = found["support_shown"], found["query_shown"]
     of_support, of_query = found["support_labels"][support], found["labels"][query]
     examples = max(np.bincount(of_support))
-    columns = examples + max(np.bincount(of_query))
+    columns = examples + max(np.bincount(of_query, minlength=1))
     rows, line = int(of_support.max()) + 1, _TILE + _TEXT + _GAP
     left = 3.2  # for names
     width, height = left + columns * (_TILE + _GAP) + 0.3, rows * line

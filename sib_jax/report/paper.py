@@ -79,7 +79,8 @@ def row_of(row: Row) -> tuple[str, str, str] | None:
     if row.get("total_queries", 75) != 75 or row.get("queries", 15) != 15:
         return None
     system, place = row["method"].split()[0], (row["split"], row["setting"], row["shots"])
-    if system != "SIB":
-        return _SYSTEMS.get((system, *place))
-    of_backbone = _WRN if row["backbone"] == "wrn_28_10" else _CONV4
-    return of_backbone.get((*place, row["steps"]))
+    if system == "SIB" and row["backbone"] == "wrn_28_10":
+        return _WRN.get((*place, row["steps"]))
+    if not (row["backbone"] or "conv4").startswith("conv4"):  # none: a network of the system's own
+        return None
+    return _CONV4.get((*place, row["steps"])) if system == "SIB" else _SYSTEMS.get((system, *place))

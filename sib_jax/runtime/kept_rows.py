@@ -1,5 +1,6 @@
 """Rows of a long computation, kept until its result is written: interrupted, it goes on."""
 
+import secrets
 import time
 import zipfile
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from sib_jax.runtime import files
 
 SECONDS = 20.0  # of work in a file
 
-_FILES = "[0-9]" * 6 + ".npz"
+_FILES = "[0-9]" * 6 + "-*.npz"
 
 
 class KeptRows:
@@ -63,6 +64,13 @@ class KeptRows:
         def write(file: BinaryIO) -> None:
             np.savez(file, made_of=np.array(self._made_of), names=np.array(names), rows=rows)
 
-        number = 1 + max((int(p.stem) for p in self.folder.glob(_FILES)), default=0)
-        files.write_atomically(self.folder / f"{number:06d}.npz", write)
+        number = 1 + max((int(p.name[:6]) for p in self.folder.glob(_FILES)), default=0)
+        # Another process may be at the same work, so a number does not do as a name.
+        path = self.folder / f"{number:06d}-{secrets.token_hex(4)}.npz"
+        try:
+            files.write_atomically(path, write)
+        except files.DiskFullError:
+            raise
+        except files.FileError:  # the other one may have ended and removed the folder meanwhile
+            files.write_atomically(path, write)
         self._waiting.clear()

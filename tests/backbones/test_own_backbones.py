@@ -142,6 +142,10 @@ def fails(self, x, train=False):
         (untrainable, "has variables 'memory', but only params and batch_stats are trained"),
         (without_train, r"unexpected keyword argument 'train'.*; its __call__ must take train$"),
         (dropped, r'net cannot work: .*needs PRNG for "dropout".*: leave dropout out$'),
+        (
+            lambda self, x, train: flat(x)[:, : 3 if train else 4],
+            r"gives 4 features in evaluation, but \[2, 3\] for 2 images in training",
+        ),
         (half, r"net: \['params'\]\['Dense_0'\]\['bias'\] is bfloat16, but parameters and stat"),
         (fails, r"net cannot work: 'nothing here' \(.*test_own_backbones.py, line \d+\)"),
     ],
@@ -167,6 +171,24 @@ def test_a_wrong_module_is_told(call, message):
 def test_what_cannot_be_registered(name, module, stride, message):
     with pytest.raises(BackboneError, match=message):
         register(name, module, stride=stride)
+
+
+@pytest.mark.parametrize("default", [{}, {"train": True}])
+def test_evaluation_is_told_that_it_is_no_training(default):
+    def call(self, x, train):
+        return flat(nn.BatchNorm(use_running_average=not train, momentum=0.5)(x))
+
+    call.__kwdefaults__ = None
+    call.__defaults__ = tuple(default.values()) or None
+    register("net", net_of(call))
+    net = backbones.make("net", image_size=8)
+    images = jax.random.normal(jax.random.key(0), (3, 8, 8, 3))
+    variables = net.init(jax.random.key(0))
+    found, statistics = net.apply_train(variables, images)
+    np.testing.assert_allclose(found.reshape(-1, 3).mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(net.apply(variables, images), flat(images), rtol=1e-4)
+    moved = net.apply({**variables, "batch_stats": statistics}, images)
+    assert np.abs(moved - flat(images)).max() > 0.01
 
 
 def test_a_function_that_makes_no_module():

@@ -87,8 +87,13 @@ def test_a_data_set_may_be_given_as_one():
     ("changed", "message"),
     [
         ({"labels": np.arange(7)[::-1] // 4}, "labels of val must ascend, sort its images"),
-        ({"labels": np.zeros(7, int)}, "labels of val must be those of 7 images, each of 0 to 1"),
-        ({"labels": np.zeros(3, int)}, "labels of val must be those of 7 images, each of 0 to 1"),
+        (
+            {"labels": np.zeros(7, int)},
+            "labels of val must be those of 7 images, each a whole number of 0",
+        ),
+        ({"labels": np.zeros(3, int)}, "labels of val must be those of 7 images, each a whole"),
+        ({"labels": np.arange(7.0) // 4}, "labels of val must be those of 7 images, each a whole"),
+        ({"labels": np.arange(7, dtype="u1")[::-1] // 4}, "labels of val must ascend, sort"),
         ({"class_names": ("train0", "b")}, "class 'train0' is in both train and val"),
         ({"fingerprint": None}, "two splits have the same fingerprint"),
         ({"images": np.zeros((7, 8, 8, 1), np.uint8)}, "images of val have 1 channels, others 3"),

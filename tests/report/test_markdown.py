@@ -32,6 +32,11 @@ def test_a_wide_residual_network_is_not_compared_with_conv4():
     text = markdown.by_split([_row(backbone="wrn_28_10")])
     assert "67.92 ± 0.55" in text
     assert "62.59" not in text
+    for other in ("wrn_16_4", "my_net"):
+        assert "paper" not in markdown.by_split([_row(backbone=other)])
+        assert "paper" not in markdown.by_split([_row(backbone=other, method="matching cosine")])
+    of_images = markdown.by_split([_row(backbone=None, method="maml", steps=None)])
+    assert "| 48.70 ± 1.84 |" in of_images  # a network of its own
 
 
 def test_all_three_accuracies_of_learning_without_forgetting():

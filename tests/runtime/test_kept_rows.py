@@ -1,7 +1,9 @@
+import shutil
+
 import numpy as np
 import pytest
 
-from sib_jax.runtime import kept_rows
+from sib_jax.runtime import files, kept_rows
 from sib_jax.runtime.kept_rows import KeptRows
 
 
@@ -52,3 +54,39 @@ def test_damaged_rows_are_not_read(tmp_path, damage):
     assert [*kept.read()] == ["a", "c"]
     kept.add(["b"], np.zeros((1, 100), np.float32))
     assert [*kept.read()] == ["a", "c", "b"]
+
+
+def test_two_at_the_same_work_keep_the_rows_of_both(tmp_path, monkeypatch):
+    one, other = KeptRows(tmp_path / "part", ""), KeptRows(tmp_path / "part", "")
+    write = files.write_atomically
+
+    def write_late(path, content):
+        monkeypatch.setattr(files, "write_atomically", write)
+        other.add(["b"], np.ones((1, 2)))  # after this one has chosen its name
+        write(path, content)
+
+    monkeypatch.setattr(files, "write_atomically", write_late)
+    one.add(["a"], np.zeros((1, 2)))
+    assert {*KeptRows(tmp_path / "part", "").read()} == {"a", "b"}
+
+
+def test_a_folder_that_another_one_removes_meanwhile(tmp_path, monkeypatch):
+    kept = KeptRows(tmp_path / "part", "")
+    kept.add(["a"], np.zeros((1, 2)))
+    write = files.write_atomically
+
+    def fail(path, content):
+        shutil.rmtree(tmp_path / "part")
+        monkeypatch.setattr(files, "write_atomically", write)
+        raise files.FileError("no such folder")
+
+    monkeypatch.setattr(files, "write_atomically", fail)
+    kept.add(["b"], np.zeros((1, 2)))
+    assert [*kept.read()] == ["b"]
+    monkeypatch.setattr(files, "write_atomically", lambda *_: _full())
+    with pytest.raises(files.DiskFullError):
+        kept.add(["c"], np.zeros((1, 2)))
+
+
+def _full():
+    raise files.DiskFullError("no room")
