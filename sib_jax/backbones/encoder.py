@@ -3,6 +3,7 @@
 import hashlib
 import os
 import runpy
+import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -104,6 +105,8 @@ def _of_file(name: str) -> Encode:
             f"{shown(name)} {what}: give a Python file with a function {FUNCTION}(images) that "
             f"gives features [n, d], or {_TIMM}MODEL"
         )
+    if (folder := str(path.parent.resolve())) not in sys.path:
+        sys.path.append(folder)  # what it imports may be beside it
     try:
         encode = runpy.run_path(str(path)).get(FUNCTION)
     except ModuleNotFoundError as error:

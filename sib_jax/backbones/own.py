@@ -78,6 +78,11 @@ def make(
     return _made(OWN[name].number, name, image_size, channels, dtype, final_relu)
 
 
+def forget() -> None:
+    """Backbones are made anew when they are asked for next: what they call may be another now."""
+    _made.cache_clear()
+
+
 @functools.lru_cache(maxsize=64)  # a job asks several times
 def _made(
     number: int, name: str, image_size: int, channels: int, dtype: jnp.dtype, relu: bool | None
@@ -121,7 +126,7 @@ def _module(name: str, dtype: jnp.dtype, final_relu: bool | None) -> nn.Module:
 def _checked(module: nn.Module, name: str, image_size: int, channels: int) -> Backbone:
     own = OWN[name]
     # Two modules may be equal and compute different things: what jit has kept is not for both.
-    backbone = Backbone(name, image_size, channels, 0, module, own.stride, str(own.number))
+    backbone = Backbone(name, image_size, channels, 0, module, own.stride, str(next(_NUMBERS)))
     images = jax.ShapeDtypeStruct((2, image_size, image_size, channels), jnp.float32)
     key = jax.random.key(0, impl="threefry2x32")
     variables = jax.eval_shape(backbone.init, key)

@@ -72,8 +72,15 @@ class Pretrained(NamedTuple):
         return Extractor(self.backbone, self.preprocessing, self.mirror)
 
     def fingerprint(self) -> str:
-        """Hex digest of all that its features depend on, except the images."""
-        sha = hashlib.sha256(repr((self.backbone, self.preprocessing)).encode())
+        """Hex digest of all that its features depend on, except the images.
+
+        Of a backbone of the user's own not its code, see `Backbone.program`; nor its module, in
+        whose repr there may be an address.
+        """
+        backbone: Any = self.backbone
+        if backbone.program:
+            backbone = backbone.name, backbone.image_size, backbone.channels, backbone.features
+        sha = hashlib.sha256(repr((backbone, self.preprocessing)).encode())
         sha.update(b"mirror" if self.mirror else b"")
         for leaf in jax.tree.leaves(self.variables):
             sha.update(np.asarray(leaf).tobytes())

@@ -28,17 +28,17 @@ class Stored(NamedTuple):
     base_classes: tuple[str, ...]
 
 
-def program(head: Head, shape: tuple[int, ...]) -> list[str]:
-    """What changes where the code of a user's own method does; empty for methods of ours.
+def program(head: Head, shape: tuple[int, ...], of_backbone: str = "") -> list[str]:
+    """What changes where a user's own method or backbone does; empty where both are ours.
 
     Args:
       head: of the experiment.
       shape: of one input.
+      of_backbone: `Backbone.program`.
     """
-    if not head.is_own:
-        return []
     of = head.setting
-    return [contract.digest(head.method, of.task, of.name, shape), jax.__version__]
+    of_method = contract.digest(head.method, of.task, of.name, shape) if head.is_own else ""
+    return [of_method, of_backbone, jax.__version__] if of_method or of_backbone else []
 
 
 def save(
@@ -49,8 +49,9 @@ def save(
     input_shape: tuple[int, ...],
     base_classes: Sequence[str],
     made_by: str,
+    program: Sequence[str] = (),
 ) -> None:
-    """Writes the parameters of a head; the rest is as in `Stored`, and see `Inputs.made_by`."""
+    """Writes the parameters of a head; the rest is as in `Stored`, see `Inputs` and `program`."""
     about = {
         "method": head.method.name,
         "steps": head.method.steps,
@@ -58,36 +59,28 @@ def save(
         "input_shape": list(input_shape),
         "base_classes": list(base_classes),
         "made_by": made_by,
-        "program": program(head, input_shape),
+        "program": list(program),
     }
     weights.save(path, params, about)
 
 
-def check(path: Path, made_by: str, head: Head, shape: tuple[int, ...]) -> None:
-    """Looks whether parameters are for what reads them now.
-
-    Args:
-      path: what `save` wrote.
-      made_by: fingerprint of the backbone now.
-      head: as it is now; where its code is a user's and has changed, the log says so.
-      shape: of one input.
-
-    Raises:
-      ConfigError: they were trained on features of another backbone.
-    """
-    about = weights.about(path)
-    if about.get("made_by") != made_by:
+def check_reads(path: Path, made_by: str) -> None:
+    """Raises `ConfigError` where the parameters were trained on features of another backbone."""
+    if weights.about(path).get("made_by") != made_by:
         raise ConfigError(
             f"{path} was trained on features of another backbone; choose another --workdir, or "
             f"delete the folder {path.parent.parent} to start anew"
         )
-    now = program(head, shape)
-    if about.get("program", now) != now:
+
+
+def tell_of_other_code(path: Path, method: str, now: Sequence[str]) -> None:
+    """Says so where a user's own code has changed since its training; see `program`."""
+    if weights.about(path).get("program", now) != now:
         log.warning(
             "%s was trained with other code of %s, or another version of jax: these parameters "
             "may not be for what it computes now; to train it anew, use another --workdir",
             path,
-            head.method.name,
+            method,
         )
 
 

@@ -25,6 +25,7 @@ class Inputs(NamedTuple):
       classes: what methods make their parameters for.
       base_names: names of the training classes, which are the base classes.
       made_by: fingerprint of the backbone; empty where there is none.
+      program: of the backbone, where it is the user's own; otherwise empty.
     """
 
     train: FeatureTable
@@ -32,6 +33,7 @@ class Inputs(NamedTuple):
     classes: Classes
     base_names: tuple[str, ...]
     made_by: str
+    program: str = ""
 
 
 def of_features(
@@ -64,7 +66,8 @@ def of_features(
     made_by = found.fingerprint() if found else ""
     kept = found and found.weights_of(data.name, data.train.class_names)
     weights = None if kept is None else np.asarray(kept)
-    return _inputs(data, parts, arrays, base_holdout, weights, made_by)
+    found_inputs = _inputs(data, parts, arrays, base_holdout, weights, made_by)
+    return found_inputs._replace(program=found.backbone.program if found else "")
 
 
 def of_images(data: DataSet, base_holdout: float) -> Inputs:

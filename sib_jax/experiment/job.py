@@ -79,6 +79,7 @@ def run(
         For a head, this is raised when the others are done and their results written.
       Interrupted: the run was asked to stop; what it had done is saved.
     """
+    settings.forget_own()
     whole = settings.read(config)
     names = [head.name for head in whole.heads]
     run_files.check_place(workdir, names)
@@ -182,11 +183,15 @@ def _run(
         experiment = experiment._replace(heads=tuple(h for h in chosen if h.name in predicted))
         # Results that the folder holds of other heads are kept beside these.
         left = [name for name in names if name not in {*of_tasks, *failed.names}]
-        others = other_heads.read(workdir, left, experiment.evaluation.tasks, about_tasks)
+        backbone = of["features"].made_by if "features" in of else None
+        tasks = experiment.evaluation.tasks
+        others = other_heads.read(workdir, left, tasks, about_tasks, backbone)
         rows = sorted(rows + others.rows, key=lambda row: names.index(row["head"]))
         every = others.arrays | of_tasks
         of_tasks = {name: every[name] for name in names if name in every}
         about_tasks["heads"] |= others.about
+        made_by = {head.name: of[head.method.reads].made_by for head in experiment.heads}
+        about_tasks["made_by"] = others.made_by | made_by
     devices.once(weights.save, workdir / results.TASKS, of_tasks, about_tasks)
     devices.once(results.write, workdir, rows)
     devices.once(markdown.write, workdir, rows)
@@ -264,6 +269,12 @@ def _backbone(
             devices.once(pretrained.save, path, found, source=Path(given).name)
         return found
     if not kept:
+        unseen: float | None = 0.0 if data.base else experiment.base_holdout
+        if start := experiment.pretraining.start:
+            first = check_start(start, data.train.class_names)
+            leakage.check(first, start, data, experiment)
+            # What either training saw the backbone has seen.
+            unseen = None if first.base_holdout is None else min(unseen or 0.0, first.base_holdout)
         found = pretrain(
             experiment.pretraining,
             data,
@@ -278,7 +289,7 @@ def _backbone(
             mirror=mirror,
             dataset=data.name,
             class_names=names,
-            base_holdout=0.0 if data.base else experiment.base_holdout,
+            base_holdout=unseen,
         )
         about = {"seed": experiment.pretraining.seed, "epochs": experiment.pretraining.epochs}
         devices.once(pretrained.save, path, found, **about)
@@ -329,12 +340,14 @@ def _params(
     start = head.method.init(key(head.training.seed, Stream.INIT), of.classes)
     if not head.method.keeps:
         return start
+    program = head_file.program(head, of.classes.shape, of.program)
     path, *twins = (run_files.params_file(workdir, n) for n in (head.name, *head.trained_alike))
     # As in `_backbone`.
     kept, *have = devices.everywhere([path.exists(), *(twin.exists() for twin in twins)])
     if kept:
         trained = _kept(weights.load, path, start)
-        head_file.check(path, of.made_by, head, of.classes.shape)
+        head_file.check_reads(path, of.made_by)
+        head_file.tell_of_other_code(path, head.method.name, program)
         return trained
     if given is not None:
         trained = given
@@ -345,6 +358,7 @@ def _params(
         name = head.trained_alike[twin]
         log.info("%s takes the parameters of %s, which is trained alike", head.name, name)
         trained = _kept(weights.load, twins[twin], start)
+        head_file.check_reads(twins[twin], of.made_by)
     else:
         trained = meta_train(
             head,
@@ -354,6 +368,7 @@ def _params(
             workdir / run_files.CHECKPOINTS / "heads" / head.name,
             metrics,
             trace_to and trace_to / head.name,
+            program,
         )
     devices.once(
         head_file.save,
@@ -363,6 +378,7 @@ def _params(
         input_shape=of.classes.shape,
         base_classes=of.base_names,
         made_by=of.made_by,
+        program=program,
     )
     return _kept(weights.load, path, start)
 

@@ -125,6 +125,7 @@ def _of_run(
     ways: int | None,
     encoder: str | os.PathLike[str] | Encode | None,
 ) -> Predictor:
+    settings.forget_own()
     config = read_config(workdir)
     heads = configs.heads(config)
     names = _eligible(workdir, heads, name, steps)
@@ -149,7 +150,7 @@ def _of_run(
             "this run's backbone learned from drawn characters (glyphs); for photographs give "
             f"--backbone={_FOR_PHOTOGRAPHS} in place of --run"
         )
-    head = _head(name, heads[name], workdir)
+    head = _head(name, heads[name], workdir, found.backbone.program if found else "")
     remedy = functools.partial(_remedy, workdir, heads, found)
     return Predictor(head, found, config.image_size, remedy, _opened(encoder), tuple(notes))
 
@@ -167,8 +168,12 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
     try:
         stored = run_files.completed(json.loads(path.read_text()))
         heads = tuple((name, changes) for name, changes in stored["heads"])
-        values = {k: _tuples(v) for k, v in flatten_dict(stored, sep=".").items()}
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        named = {stored["method"], *(changes.get("method") for _, changes in heads)}
+        groups = {field.split(".")[0] for field in configs.fields()} | named
+        flat = flatten_dict(stored, sep=".").items()
+        # Methods of the user's own that were known then and are not needed need not be known now.
+        values = {k: _tuples(v) for k, v in flat if "." not in k or k.split(".")[0] in groups}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"{shown(path)} is not the config of a run ({shown(str(error))})"
         ) from error
@@ -246,7 +251,7 @@ def backbone_of(workdir: Path, config: Any) -> Pretrained | None:
     return pretrained.load(path, settings.make_backbone(of, channels))
 
 
-def _head(name: str, config: Any, workdir: Path) -> TrainedHead:
+def _head(name: str, config: Any, workdir: Path, of_backbone: str) -> TrainedHead:
     method = settings.method_of(config)
     path = run_files.params_file(workdir, name)
     if method.keeps and not path.is_file():
@@ -258,6 +263,10 @@ def _head(name: str, config: Any, workdir: Path) -> TrainedHead:
     if not method.keeps:
         return TrainedHead(name, make, {}, ways=None)
     stored = head_file.load(path, method)
+    if is_own(config.method) or of_backbone:
+        (head,) = settings.read(config).heads
+        program = head_file.program(head, stored.input_shape, of_backbone)
+        head_file.tell_of_other_code(path, method.name, program)
     return TrainedHead(
         name=name,
         make=make,

@@ -1,7 +1,7 @@
 """The one training loop: epochs, the best of them, checkpoints, interrupts, progress, metrics."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from sib_jax.errors import UserError
 from sib_jax.report.metrics import Metrics
-from sib_jax.runtime import devices, interrupt, trace
+from sib_jax.runtime import devices, files, interrupt, trace
 from sib_jax.runtime.checkpoint import Checkpoints
 from sib_jax.runtime.console import log, progress
 
@@ -61,6 +61,7 @@ class Stage(NamedTuple):
       validate: model -> accuracies of validation tasks in percent, {name: value}; the last one
         chooses the best epoch.
       if_diverged: what to lower, for a message.
+      program: what changes where a user's own code does; empty where there is none.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Stage(NamedTuple):
     advance: Callable[[State, int, int], State]
     validate: Callable[[Any], dict[str, float]]
     if_diverged: str
+    program: Sequence[str] = ()
 
 
 def train(
@@ -107,6 +109,7 @@ def train(
         done, (state, best) = checkpoints.restore((state, best)) or (0, (state, best))
         if done:
             log.info("%s: going on from step %d of %d", stage.name, done, total)
+        _tell_of_other_code(stage, directory, done)
         metrics.rewind(stage.name, done)
         state = devices.to_all(state, stage.mesh)
         saved, chunk = time.monotonic(), 1
@@ -140,6 +143,22 @@ def train(
                 if stop:
                     raise interrupt.Interrupted
     return best.model
+
+
+def _tell_of_other_code(stage: Stage, directory: Path, done: int) -> None:
+    """Says so where a user's own code has changed since the checkpoint; notes what it is now."""
+    if not stage.program:
+        return
+    # Beside the folder, which is orbax's.
+    path, now = directory.with_name(f"{directory.name}.program.txt"), "\n".join(stage.program)
+    if done and path.exists() and path.read_text() != now:
+        log.warning(
+            "%s: the first %d steps were trained with other code, or another version of jax; to "
+            "train it all with the code of now, use another --workdir",
+            stage.name,
+            done,
+        )
+    devices.once(files.write_text, path, now)
 
 
 def _end_epoch(stage: Stage, state: State, best: Best, metrics: Metrics, done: int) -> Best:

@@ -2,6 +2,7 @@
 
 import functools
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def meta_train(
     directory: Path,
     metrics: Metrics,
     trace_to: Path | None = None,
+    program: Sequence[str] = (),
 ) -> Any:
     """Meta-trains a head and returns the parameters of the best epoch on validation.
 
@@ -45,6 +47,7 @@ def meta_train(
       directory: for checkpoints; training goes on from the last one there.
       metrics: where each epoch is logged.
       trace_to: gets a trace of a few steps.
+      program: see `head_file.program`.
     """
     settings, method = head.training, head.method
     optimizer = make_optimizer(settings.optimizer, method)
@@ -77,6 +80,7 @@ def meta_train(
         advance=lambda state, first, count: run(state, train, stream, first, count),
         validate=validate,
         if_diverged="config.optimizer.lr or, for SIB, config.inner.step_size",
+        program=program,
     )
     start = start_state(head.learns_from[0], optimizer, params, train)
     return loop.train(stage, start, directory, metrics, trace_to)

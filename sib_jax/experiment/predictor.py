@@ -344,6 +344,11 @@ class Predictor:
             raise PredictionError("a head that was trained beside base classes cannot be exported")
         if features is not None and self.pretrained is not None:
             raise PredictionError("features is only for use with a predictor without a backbone")
+        if features is not None and self.head.features not in (None, features):
+            raise PredictionError(
+                f"head {self.head.name} is for features of length {self.head.features}: leave "
+                f"features out, which is {features!r}"
+            )
         if features is not None and not _is_length(features):
             raise PredictionError(f"features must be the features' length d, got {features!r}")
         method, params = self.method(ways)

@@ -218,6 +218,7 @@ def _train(
         advance=advance,
         validate=lambda model: few_shot(_pretrained(sized, preprocessing, model)),
         if_diverged="config.pretrain.lr",
+        program=[backbone.program, jax.__version__] if backbone.program else (),
     )
     sums = {"loss": jnp.zeros(()), "accuracy": jnp.zeros(())}
     start = loop.State(model, optimizer.init(_trained(model)), sums)

@@ -11,6 +11,7 @@ from typing import Any
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sib_jax.config import EXPERIMENT, ConfigError, fields
+from sib_jax.methods import METHODS, is_own
 from sib_jax.runtime import files
 
 CONFIG = "config.json"
@@ -25,7 +26,7 @@ _FREE = ("data_dir", "tensorboard", "backbone_file", "heads", "eval.")
 
 # A workdir's name leaves these out: a finished run may be evaluated again, on more tasks and with
 # further heads.
-_UNNAMED = ("data_dir", "dataset", "eval.", "heads", "seed", "tensorboard")
+_UNNAMED = ("data_dir", "dataset", "heads", "seed", "tensorboard")
 _LONGEST = 120  # characters of a name for the fields that were set
 
 
@@ -40,7 +41,7 @@ def default_place(
       given: fields that were set on the command line, with their values.
       argument: of the experiment; usually the data set.
     """
-    told = {field: str(value) for field, value in given.items() if not field.startswith(_UNNAMED)}
+    told = {field: str(value) for field, value in given.items() if not _is_unnamed(field)}
     plain = {field: _plain(value) for field, value in told.items()}
     ending = "".join(f"-{field}={plain[field]}" for field in sorted(plain))
     if len(ending) > _LONGEST:
@@ -48,6 +49,10 @@ def default_place(
     of = _plain(argument)[:_LONGEST]
     of = of if config.dataset in of else f"{of}-{config.dataset}".strip("-")
     return Path("runs", f"{experiment}-{of}-seed{config.seed}{ending}")
+
+
+def _is_unnamed(field: str) -> bool:
+    return field in _UNNAMED or field.startswith("eval.")
 
 
 def _plain(value: str) -> str:
@@ -112,7 +117,8 @@ def check_same(config: Any, workdir: Path) -> None:
     old, new = _known_heads(workdir) | _heads(before), _heads(now)
     for name in new:
         if name in old:
-            _compare(old[name], new[name], workdir, f"head {name} of ")
+            before, now = _without_others(old[name]), _without_others(new[name])
+            _compare(before, now, workdir, f"head {name} of ")
 
 
 def backbone_file(workdir: Path) -> str | None:
@@ -207,3 +213,10 @@ def _heads(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     common = {k: v for k, v in flat.items() if k not in EXPERIMENT or k == "seed"}
     named = config["heads"] or [(config["method"], {})]
     return {name: common | flatten_dict(changes, sep=".") for name, changes in named}
+
+
+def _without_others(head: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a head but those of the user's methods that it does not name."""
+    groups = {field.split(".")[0] for field in fields()} - {n for n in METHODS if is_own(n)}
+    kept = groups | {head.get("method")}
+    return {k: v for k, v in head.items() if k.split(".")[0] in kept}

@@ -4,7 +4,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
@@ -24,7 +24,15 @@ def save(path: Path, tree: Any, about: dict[str, Any] | None = None) -> None:
     """Writes the leaves of `tree`, and `about` (JSON), to `path`; replaces it as a whole."""
     arrays: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in _named(tree)}
     arrays[_ABOUT] = np.frombuffer(json.dumps(about or {}).encode(), np.uint8)
-    files.write_atomically(path, lambda file: np.savez(file, **arrays))
+    files.write_atomically(path, lambda file: _write(file, arrays))
+
+
+def _write(file: BinaryIO, arrays: dict[str, np.ndarray]) -> None:
+    """As np.savez, which takes names such as "file" for its own arguments."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
 def about(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -38,11 +38,13 @@ def test_a_function_gets_images_of_pillow_s_in_their_own_size():
 
 
 def test_a_file_is_meant_by_its_function(tmp_path, monkeypatch):
+    (tmp_path / "beside_mine.py").write_text("SCALE = 2")
     (tmp_path / "mine.py").write_text(
-        "import numpy as np\nSCALE = 2\n"
+        "import numpy as np\nfrom beside_mine import SCALE\n"
         "def encode(images):\n    return np.stack([SCALE * np.asarray(i)[0, 0] for i in images])\n"
     )
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "path", [*sys.path])
     for name in (tmp_path / "mine.py", "~/mine.py"):
         dark = [Image.new("RGB", (4, 4), (1, 2, 3))]
         np.testing.assert_array_equal(open_encoder(name).features(dark), [[2, 4, 6]])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +26,12 @@ class Net(nn.Module):
 
     filters: int = 3
     dtype: jnp.dtype = jnp.float32
-    act: str = "relu"
+    act: Any = "relu"
 
     @nn.compact
     def __call__(self, x, train=False):
-        x = getattr(nn, self.act)(nn.Conv(self.filters, (2, 2), (2, 2), dtype=self.dtype)(x))
+        act = self.act if callable(self.act) else getattr(nn, self.act)
+        x = act(nn.Conv(self.filters, (2, 2), (2, 2), dtype=self.dtype)(x))
         return x.transpose(0, 3, 1, 2).reshape(len(x), -1)
 
 
@@ -258,3 +260,17 @@ def test_weights_of_other_code_are_told(tmp_path, caplog):
         caplog.clear()
         pretrained.load(tmp_path / "net.npz", net)
         assert ("was trained with other code of net" in caplog.text) == told
+
+
+def test_a_field_without_a_name_has_the_same_fingerprint_in_every_process():
+    def net():
+        register("net", functools.partial(Net, act=functools.partial(lambda x: nn.relu(x))))
+        made = backbones.make("net", image_size=8)
+        weights = made.init(jax.random.key(0))
+        return pretrained.Pretrained(made, weights, Preprocessing(8, (0.5,) * 3, (0.25,) * 3))
+
+    one, other = net(), net()
+    assert repr(one.backbone) != repr(other.backbone)  # addresses
+    assert one.fingerprint() == other.fingerprint()
+    changed = jax.tree.map(lambda leaf: leaf + 1, one.variables)
+    assert one._replace(variables=changed).fingerprint() != one.fingerprint()

@@ -293,3 +293,12 @@ def test_what_is_trained_alike_is_trained_once_in_any_order(
     job.run(config, tmp_path, "train", only=["a"])
     of_a, of_b = (weights.contents(run_files.params_file(tmp_path, n))[0] for n in "ab")
     jax.tree.map(np.testing.assert_array_equal, of_a, of_b)
+    # But not where that was on features of another backbone.
+    stored = pretrained.open_file(tmp_path / "backbone.npz")
+    other = jax.tree.map(lambda leaf: leaf * 1.1, stored.variables)
+    pretrained.save(tmp_path / "other.npz", stored._replace(variables=other))
+    config.backbone_file = str(tmp_path / "other.npz")
+    (tmp_path / "backbone.npz").unlink()
+    run_files.params_file(tmp_path, "b").unlink()
+    with pytest.raises(UserError, match=r"a\.npz was trained on features of another backbone"):
+        job.run(config, tmp_path, "train", only=["b"])

@@ -139,9 +139,42 @@ def test_features_of_a_run_are_of_its_data(config, backbone, tmp_path, image_fol
         features.main([*words, str(changed)])
 
 
+def test_what_the_start_of_pretraining_has_seen_is_seen(
+    config, backbone, without_forgetting, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(job, "pretrain", lambda *_: backbone)
+    config.pretrain.start = str(tmp_path / "b.npz")
+    pretrained.save(tmp_path / "b.npz", backbone._replace(base_holdout=0.0))
+    with pytest.raises(ConfigError, match=r"b\.npz was trained with base_holdout=0, so base quer"):
+        job.run(config, tmp_path / "run", "pretrain")
+    config.heads = steps(0)
+    for saw, wanted in ((0.0, 0.0), (1 / 3, 1 / 6), (None, None)):
+        pretrained.save(tmp_path / "b.npz", backbone._replace(base_holdout=saw))
+        job.run(config, tmp_path / f"{saw}", "pretrain")
+        found = pretrained.open_file(tmp_path / f"{saw}" / run_files.BACKBONE)
+        assert found.base_holdout == wanted
+
+
 def test_the_start_of_pretraining_is_of_the_same_classes(config, backbone, data, tmp_path):
     config.pretrain.start = str(tmp_path / "b.npz")
     others = tuple(name.upper() for name in data.train.class_names)
     pretrained.save(tmp_path / "b.npz", backbone._replace(class_names=others))
     with pytest.raises(ConfigError, match="no classifier of the 6 training classes, only one of 6"):
         job.run(config, tmp_path / "run", "pretrain")
+
+
+def test_results_on_features_of_another_backbone_leave_the_tables(
+    config, backbone, tmp_path, caplog
+):
+    other = jax.tree.map(lambda leaf: leaf * 1.1, backbone.variables)
+    for name, variables in (("first", backbone.variables), ("other", other)):
+        pretrained.save(tmp_path / f"{name}.npz", backbone._replace(variables=variables))
+    config.heads = tuple((n, {"method": n}) for n in ("simple_shot", "soft_kmeans"))
+    config.backbone_file = str(tmp_path / "first.npz")
+    job.run(config, tmp_path / "run")
+    assert len(job.run(config, tmp_path / "run", only=["soft_kmeans"])) == 4
+    (tmp_path / "run" / run_files.BACKBONE).unlink()
+    config.backbone_file = str(tmp_path / "other.npz")
+    found = job.run(config, tmp_path / "run", only=["soft_kmeans"])
+    assert {row["head"] for row in found} == {"soft_kmeans"}
+    assert "holds results on features of another backbone for simple_shot" in caplog.text

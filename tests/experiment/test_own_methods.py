@@ -1,17 +1,22 @@
 """A user's own method whose code changes between two runs of a job in one folder."""
 
 import logging
+import os
+import shutil
+import signal
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sib_jax.config import default
+import sib_jax
+from sib_jax.config import default, flat
 from sib_jax.experiment import evaluate_head, job
-from sib_jax.methods import Method, register
+from sib_jax.methods import METHODS, Method, register
 from sib_jax.methods.method import cross_entropy, no_parameters
 from sib_jax.methods.parts.distances import squared_distances
+from sib_jax.report.metrics import Metrics
 from sib_jax.runtime import interrupt
 from sib_jax.sib.init_net import class_means
 
@@ -88,3 +93,79 @@ def test_parameters_that_other_code_learned_are_told(config, tmp_path, caplog):
             found = _novel(job.run(config, tmp_path / "run"))
         assert ("was trained with other code of learned" in caplog.text) == told
         assert (found["learned"] < 10) == told
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "sib_jax"):
+            sib_jax.load(tmp_path / "run", "learned")
+        assert ("was trained with other code of learned" in caplog.text) == told
+
+
+def test_steps_of_other_code_are_told(config, tmp_path, caplog, monkeypatch):
+    config.heads = config.heads[1:]
+    config.optimizer.epochs = 2
+    write = Metrics.write
+
+    def terminated(self, *words, **values):
+        write(self, *words, **values)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Metrics, "write", terminated)
+        with pytest.raises(interrupt.Interrupted):
+            job.run(config, tmp_path / "run")
+    shutil.copytree(tmp_path / "run", tmp_path / "same")
+    job.run(config, tmp_path / "same", "train")
+    assert "other code" not in caplog.text
+    define(-1)
+    with caplog.at_level(logging.WARNING, "sib_jax"):
+        job.run(config, tmp_path / "run", "train")
+    assert "learned: the first 2 steps were trained with other code" in caplog.text
+
+
+def test_a_head_needs_no_method_but_its_own(config, tmp_path):
+    class Other(NamedTuple):
+        scale: float = 10.0
+
+    config.heads = config.heads[:1]
+    register("other", Other, METHODS["mine"].make)
+    config = _with_fields(config)
+    job.run(config, tmp_path / "run")
+    del METHODS["other"]
+    plain = _with_fields(config)
+    assert sib_jax.load(tmp_path / "run").head.name == "mine"
+    job.run(plain, tmp_path / "run")
+    Other.__new__.__defaults__ = (20.0,)
+    Other._field_defaults["scale"] = 20.0
+    register("other", Other, METHODS["mine"].make)
+    job.run(_with_fields(config), tmp_path / "run")
+
+
+def _with_fields(config):
+    """The same config, as it is made with the methods that are registered now."""
+    made = default("features")
+    known = flat(made).keys()
+    made.update_from_flattened_dict(
+        {k: v for k, v in flat(config).items() if k in known and not k.startswith("other")}
+    )
+    made.heads = config.heads
+    return made
+
+
+def test_what_a_method_calls_may_be_edited_between_two_jobs(config, tmp_path):
+    """As in a notebook, where only the cell of a helper is run again."""
+    signs = {"sign": 1}
+
+    def make(settings, ways):
+        def logits(params, episode, key):
+            means = class_means(episode.support, episode.support_labels, 3)
+            return -signs["sign"] * squared_distances(episode.query, means)
+
+        return Method("mine", no_parameters, logits)
+
+    register("mine", Settings, make)
+    config.heads = config.heads[:1]
+    found = []
+    for number, sign in enumerate((1, -1)):
+        signs["sign"] = sign
+        found.append(_novel(job.run(config, tmp_path / f"run{number}"))["mine"])
+    assert found[0] > 90
+    assert found[1] < 10

@@ -110,3 +110,12 @@ def test_a_run_that_came_and_went_while_the_data_were_loaded_is_noticed(tmp_path
     monkeypatch.setattr(job, "load", load_slowly)
     with pytest.raises(ConfigError, match=r"holds a run with config.pretrain.epochs = 3, not"):
         job.run(config, tmp_path / "run")
+
+
+def test_a_method_whose_name_begins_as_a_field_does_has_its_folders():
+    config = default()
+    places = {
+        run_files.default_place("mine", config, {field: 3})
+        for field in ("seeded_kmeans.scale", "headsup.scale", "optimizer.epochs", "eval.batch")
+    }
+    assert len(places) == 4

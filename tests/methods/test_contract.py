@@ -89,6 +89,10 @@ def test_a_good_one_is_taken_and_again():
         (GOOD._replace(logits=lambda p, e, k: None), "got None"),
         (GOOD._replace(init=lambda k, c: {"s": 1.0}), r"float arrays, but \['s'\] is a float"),
         (GOOD._replace(init=lambda k, c: jnp.arange(3)), r"float arrays, but it is int32 \[3\]"),
+        (
+            GOOD._replace(init=lambda k, c: jnp.zeros(3, jnp.bfloat16)),
+            r"float arrays, but it is bfloat16 \[3\]; jnp\.asarray",
+        ),
         (GOOD._replace(init=lambda k, c: None), "neither|has a loss, but init gives no parameters"),
         (GOOD._replace(loss=None), "neither a loss that trains them nor fitted=True"),
         (GOOD._replace(loss=lambda p, e, k: jnp.zeros(())), r"loss must give \(loss, \{name: sc"),

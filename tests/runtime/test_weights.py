@@ -161,3 +161,12 @@ def test_an_official_backbone_of_another_architecture():
         pretrained.load(
             PARITY / "netFeatBest64.653.pth", backbones.make("conv4_128", image_size=80)
         )
+
+
+def test_any_name_of_a_leaf(tmp_path):
+    tree = {"file": np.arange(3.0), "allow_pickle": {"self": np.ones((2, 0), np.float32)}}
+    tree["args"] = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    weights_file.save(tmp_path / "w.npz", tree, {"file": 1})
+    jax.tree.map(np.testing.assert_array_equal, weights_file.load(tmp_path / "w.npz", tree), tree)
+    with np.load(tmp_path / "w.npz") as file:  # numpy's own format
+        assert {"file", "allow_pickle/self", "args"} < {*file}
