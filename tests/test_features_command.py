@@ -126,13 +126,7 @@ def test_an_encoder_s_features_of_a_folder_are_the_features_data_set(tmp_path):
 
 
 def test_what_an_encoder_cannot_read_is_left_out_and_told(tmp_path, capsys):
-    rng = np.random.default_rng(0)
-    for c in range(8):
-        of_class = tmp_path / "images" / f"class{c}"
-        of_class.mkdir(parents=True)
-        for i in range(3):
-            pixels = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(of_class / f"{i}.png")
+    _write_noise(tmp_path / "images", 3)
     broken = [tmp_path / "images" / "class5" / "1.png"]
     broken += (tmp_path / "images" / "class2").iterdir()
     for path in broken:
@@ -159,13 +153,7 @@ def test_what_an_encoder_cannot_read_is_left_out_and_told(tmp_path, capsys):
 @pytest.mark.parametrize("meanwhile", ["nothing", "an image", "the encoder"])
 def test_an_encoder_that_is_interrupted_goes_on(tmp_path, capsys, monkeypatch, meanwhile):
     monkeypatch.setattr(kept_rows, "SECONDS", 0.0)
-    rng = np.random.default_rng(0)
-    for c in range(8):
-        of_class = tmp_path / "images" / f"class{c}"
-        of_class.mkdir(parents=True)
-        for i in range(9):
-            pixels = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(of_class / f"{i}.png")
+    _write_noise(tmp_path / "images", 9)
     log, encoder = tmp_path / "log", tmp_path / "mean.py"
     log.write_text("first: ")
     encoder.write_text(
@@ -215,6 +203,16 @@ def test_an_encoder_that_is_interrupted_goes_on(tmp_path, capsys, monkeypatch, m
     wanted = run("y")
     for name in wanted:
         np.testing.assert_array_equal(found[name], wanted[name])
+
+
+def _write_noise(images, of_each):
+    """Eight classes of so many images."""
+    rng = np.random.default_rng(0)
+    for c in range(8):
+        (images / f"class{c}").mkdir(parents=True)
+        for i in range(of_each):
+            pixels = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(images / f"class{c}" / f"{i}.png")
 
 
 def _first_class(images):

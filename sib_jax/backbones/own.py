@@ -16,6 +16,7 @@ from flax.errors import InvalidRngError
 from sib_jax.backbones import conv4
 from sib_jax.backbones.backbone import Backbone
 from sib_jax.errors import UserError
+from sib_jax.runtime import programs
 from sib_jax.runtime.files import one_line
 from sib_jax.runtime.where import where
 
@@ -156,9 +157,7 @@ def _checked(module: nn.Module, name: str, image_size: int, channels: int) -> Ba
         (backbone.apply, given),
         (backbone.apply_train, given),
     ):
-        # This text is the same in every process and on every machine, unlike that of a jaxpr.
-        lowered = jax.jit(compute).trace(*of).lower(lowering_platforms=("cpu",))
-        program.update(lowered.as_text().encode())
+        program.update(programs.text(compute, *of))
     return dataclasses.replace(backbone, features=features, program=program.hexdigest())
 
 

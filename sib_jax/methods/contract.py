@@ -11,6 +11,7 @@ import numpy as np
 
 from sib_jax.errors import UserError
 from sib_jax.methods.method import Classes, Method
+from sib_jax.runtime import programs
 from sib_jax.runtime.files import one_line
 from sib_jax.runtime.where import where
 from sib_jax.tasks.episode import Episode
@@ -94,9 +95,7 @@ def digest(method: Method, task: Task, setting: str, shape: tuple[int, ...]) -> 
       shape: of one input.
     """
     program = functools.partial(_program, method.name, method, task, setting, shape)
-    # This text is the same in every process and on every machine, unlike that of a jaxpr.
-    lowered = jax.jit(program).trace().lower(lowering_platforms=("cpu",))
-    return hashlib.sha256(lowered.as_text().encode()).hexdigest()
+    return hashlib.sha256(programs.text(program)).hexdigest()
 
 
 def _program(

@@ -1,4 +1,4 @@
-"""Compiled programs: kept on disk from one command to the next, and not too many in memory.
+"""Compiled programs: kept on disk between commands, not too many in memory, known by their text.
 
 On Linux each maps some pages, and with more than `vm.max_map_count` mappings, 65,530 by default,
 the next program that is loaded ends the process with a segmentation fault: a job of 75 heads came
@@ -6,7 +6,9 @@ that far.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -47,3 +49,15 @@ def make_room() -> None:
         return
     if mapped > limit // 2:
         jax.clear_caches()
+
+
+def text(compute: Callable[..., Any], *of: Any) -> bytes:
+    """What a function computes, as text that is the same in every process and on every machine.
+
+    That of a jaxpr is not.
+
+    Args:
+      compute: to be traced; nothing is compiled.
+      of: its arguments, or their `jax.ShapeDtypeStruct`s.
+    """
+    return jax.jit(compute).trace(*of).lower(lowering_platforms=("cpu",)).as_text().encode()
