@@ -89,6 +89,11 @@ def find(root: Path, ratios: tuple[float, float, float], seed: int) -> dict[str,
     names = set(_folders(root))
     found = {s: [n for n in of_split if n in names] for s, of_split in _SPLIT_FOLDERS.items()}
     if all(found.values()):
+        twice = next((" and ".join(of) for of in found.values() if len(of) > 1), None)
+        if twice:
+            raise DataError(
+                f"{shown(root)} holds {twice}, which are names of one split: leave one of them"
+            )
         folders = {s: [f"{found[s][0]}/{n}" for n in _folders(root / found[s][0])] for s in SPLITS}
     elif (found["train"] and found["test"]) or (
         any(found.values()) and names <= {n for of in _SPLIT_FOLDERS.values() for n in of}

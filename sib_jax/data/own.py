@@ -96,8 +96,13 @@ def _checked(name: str, found: DataSet[Split], image_size: int) -> DataSet[Split
     if found.name != name:
         raise DataError(f"data set {name} gives one that is named {shown(str(found.name))}")
     channels: int | None = None
-    for split in SPLITS:
-        part = found.split(split)
+    parts: dict[str, Any] = {split: found.split(split) for split in SPLITS}
+    if found.base:
+        if sorted(map(str, found.base)) != ["test", "val"]:
+            keys = ", ".join(map(str, found.base))
+            raise DataError(f"data set {name}: base is of {keys}, but must be of val and test")
+        parts |= {f"base of {split}": part for split, part in found.base.items()}
+    for split, part in parts.items():
         if not isinstance(part, Split):
             raise DataError(f"data set {name}: {split} must be a Split of images, got {part!r}")
         channels = _check_images(name, split, part.images, image_size, channels)
@@ -115,6 +120,8 @@ def _checked(name: str, found: DataSet[Split], image_size: int) -> DataSet[Split
             )
         if np.any(labels[1:] < labels[:-1]):  # not np.diff: never below 0 for unsigned ones
             raise DataError(f"data set {name}: labels of {split} must ascend, sort its images")
+        if split not in SPLITS and part.class_names != found.train.class_names:
+            raise DataError(f"data set {name}: the classes of {split} must be those of train")
     if len({found.split(split).fingerprint for split in SPLITS}) < len(SPLITS):
         raise DataError(
             f"data set {name}: two splits have the same fingerprint, which must be of their content"

@@ -129,7 +129,7 @@ def _run(
         _check_same_heads(heads, workdir)
     flags = {"mode": mode, "profile": trace_to is not None, "report": report}
     started_alike.check(config, experiment, seen, flags | {"heads given": sorted(heads)})
-    devices.once(run_files.write_config, config, workdir)
+    devices.once(run_files.write_config, config, workdir, only=[head.name for head in chosen])
     if not devices.seen_everywhere(workdir / run_files.CONFIG):
         raise ConfigError(
             f"{workdir} is not the same folder for all processes: some do not see what the first "

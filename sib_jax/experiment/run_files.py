@@ -4,7 +4,7 @@ import contextlib
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +75,12 @@ def check_place(workdir: Path, heads: Sequence[str]) -> None:
     files.check_folder(workdir, f"{longest}/damaged-{10**12}/{'-' * 80}")
 
 
-def write_config(config: Any, workdir: Path) -> None:
-    """Writes the resolved config, and adds its heads to those that were ever run here."""
+def write_config(config: Any, workdir: Path, only: Collection[str] | None = None) -> None:
+    """Writes the resolved config, and adds its heads, or `only` some, to those ever run here."""
     files.make_folder(workdir / "heads")
-    heads = _known_heads(workdir) | _heads(json.loads(config.to_json()))
+    of_heads = _heads(json.loads(config.to_json()))
+    chosen = {name: head for name, head in of_heads.items() if only is None or name in only}
+    heads = _ever_run(workdir) | chosen
     files.write_text(workdir / HEADS, json.dumps(heads, indent=1) + "\n")
     files.write_text(workdir / CONFIG, config.to_json(indent=1) + "\n")
 
@@ -114,7 +116,7 @@ def check_same(config: Any, workdir: Path) -> None:
     if before["backbone_file"] and now["backbone_file"]:  # then nothing is pretrained
         old_shared, new_shared = map(_without_pretraining, (old_shared, new_shared))
     _compare(old_shared, new_shared, workdir, "")
-    old, new = _known_heads(workdir) | _heads(before), _heads(now)
+    old, new = _ever_run(workdir), _heads(now)
     for name in new:
         if name in old:
             before, now = _without_others(old[name]), _without_others(new[name])
@@ -141,13 +143,16 @@ def _stored(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def _known_heads(workdir: Path) -> dict[str, dict[str, Any]]:
+def _ever_run(workdir: Path) -> dict[str, dict[str, Any]]:
     """All fields of each head that was ever run here: what it left is still there.
 
     Raises:
-      ConfigError: the file is damaged.
+      ConfigError: a file is damaged.
     """
     path = workdir / HEADS
+    if not path.exists():
+        before = _stored(workdir / CONFIG)
+        return {} if before is None else _heads(before)
     defaults = json.loads(json.dumps({n: f.default for n, f in fields().items()}))
     of_heads = {n: value for n, value in defaults.items() if n not in EXPERIMENT}
     with _damage_told(path, "list of heads"):

@@ -225,6 +225,10 @@ def test_errors_say_what_is_wrong(tmp_path):
     _save(root / "Val" / "class00" / "0.png")
     _error("Val, test, train, but no val: give it folders of all three splits", root)
 
+    root = _split_tree(tmp_path / "twice")
+    _save(root / "validation" / "class00" / "0.png")
+    _error("holds val and validation, which are names of one split", root)
+
     root = _split_tree(tmp_path / "noimages")
     for path in (root / "test").rglob("*.png"):
         path.rename(path.with_suffix(".txt"))

@@ -110,6 +110,25 @@ def test_a_wrong_data_set_is_told(changed, message):
         load("mine", image_size=8)
 
 
+@pytest.mark.parametrize(
+    ("parts", "changed", "message"),
+    [
+        (("val",), {}, "base is of val, but must be of val and test"),
+        (("val", "test"), {"class_names": ("a", "b")}, "classes of base of val must be those of"),
+        (("val", "test"), {"labels": np.zeros(3, int)}, "labels of base of val must be those of"),
+        (("val", "test"), {"images": np.zeros((1, 9, 9, 3), "u1")}, "of base of val are of 9 x 9"),
+    ],
+)
+def test_wrong_images_of_the_base_classes_are_told(parts, changed, message):
+    register("mine", lambda *_: images())
+    data = load("mine", image_size=8)
+    base = dataclasses.replace(data.train, **changed)
+    wrong = dataclasses.replace(data, base=dict.fromkeys(parts, base))
+    register("mine", lambda *_: wrong)
+    with pytest.raises(DataError, match=message):
+        load("mine", image_size=8)
+
+
 def test_arrays_in_any_order():
     given = images()
     turned = {

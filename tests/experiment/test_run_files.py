@@ -64,6 +64,22 @@ def test_a_head_of_a_run_before_is_not_taken_for_another_of_its_name(tmp_path):
         run_files.check_same(config, tmp_path)
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_head_that_was_not_run_may_change(tmp_path, listed):
+    """`--heads=x`, then a config with another y; a run of long ago kept no list."""
+    config = default()
+    config.heads = (("x", {"inner.steps": 2}), ("y", {"inner.steps": 2}))
+    run_files.write_config(config, tmp_path, only=["x"])
+    if not listed:
+        (tmp_path / run_files.HEADS).unlink()
+    config.heads = (("x", {"inner.steps": 2}), ("y", {"inner.steps": 3}))
+    if listed:
+        run_files.check_same(config, tmp_path)
+    else:
+        with pytest.raises(ConfigError, match=r"head y of a run with config.inner.steps = 2"):
+            run_files.check_same(config, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("given", "ending"),
     [
