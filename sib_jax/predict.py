@@ -23,15 +23,12 @@ import numpy as np
 from sib_jax.command import Parser, import_files, mistakes_told, path, seed
 from sib_jax.data import sorted_copies
 from sib_jax.data.given_images import (
-    HIDDEN,
-    NO_MORE,
     Found,
     Reader,
     check_distinct,
     encoded,
     find_query,
     find_support,
-    no_image,
     read,
     read_readable,
     stored,
@@ -89,12 +86,8 @@ def run(options: argparse.Namespace) -> None:
     predictor.method(len(set(support.folders)))  # wrong numbers are reported before decoding
     # 2. Decoded as the data sets are, or encoded.
     for name, images in (("support", support), ("query", query)):
-        if images.others:
-            tell(f"left out of --{name}: {listed(images.others)}, {no_image(images.others)}")
-        if images.hidden:
-            tell(f"left out of --{name}: {listed(images.hidden)}, {HIDDEN}")
-        if images.links:
-            tell(f"left out of --{name}: {listed(images.links)}, {NO_MORE}")
+        for reason, left_out in images.left_out.items():
+            tell(f"left out of --{name}: {listed(left_out)}, {reason}")
     examples, shown = read(support.names, reader)
     check_distinct(support, shown)
     query, queries, refused = read_readable(query, reader)

@@ -239,6 +239,18 @@ def test_files_that_are_no_images_are_named(images, tmp_path, capsys):
     assert "Thumbs" not in told
 
 
+@pytest.mark.parametrize("pattern", ["*", "**", "**/*", "*/*"])
+def test_a_folder_that_a_pattern_matches_is_named_unless_what_is_in_it_is_read(images, pattern):
+    shutil.copy(images / "query" / "red" / "0.png", images / "query")
+    try:
+        found = given_images.find_query(f"{images}/query/{pattern}")
+    finally:
+        (images / "query" / "0.png").unlink()
+    unread = [n for why, names in found.left_out.items() if "a folder" in why for n in names]
+    everywhere = sorted(p.name for p in (images / "query").iterdir())
+    assert [Path(n).name for n in unread] == (everywhere if pattern == "*" else [])
+
+
 @pytest.mark.parametrize(
     ("made", "message"),
     [

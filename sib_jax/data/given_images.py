@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -21,8 +22,9 @@ from sib_jax.runtime.console import log
 from sib_jax.runtime.files import listed, shown
 from sib_jax.runtime.kept_rows import KeptRows
 
-NO_MORE = "linked to nothing, or to something already counted"
-HIDDEN = "hidden by a name that begins with a dot; rename it to include it"
+_LINKED = "linked to nothing, or to something already counted"
+_HIDDEN = "hidden by a name that begins with a dot; rename it to include it"
+_FOLDER = "a folder, matched as one; give it itself, or end the pattern in /*, for what is in it"
 
 AT_ONCE = 16
 """Images that an encoder gets at once; as many more are decoded meanwhile."""
@@ -34,16 +36,12 @@ class Found(NamedTuple):
     Attributes:
       names: n names, as the user would write them.
       folders: the class folder of each; "" for none.
-      others: files beside them that are not images.
-      links: links beside them, to something already counted or not there.
-      hidden: images hidden by their own name or by that of a folder they are in.
+      left_out: why something beside them was left out -> its names.
     """
 
     names: tuple[str, ...]
     folders: tuple[str, ...]
-    others: tuple[str, ...] = ()
-    links: tuple[str, ...] = ()
-    hidden: tuple[str, ...] = ()
+    left_out: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 class Reader(NamedTuple):
@@ -56,13 +54,6 @@ class Reader(NamedTuple):
 
     decode: Callable[[IO[bytes], str], Any]
     inputs: Callable[[Sequence[Any]], np.ndarray]
-
-
-def no_image(names: Sequence[str]) -> str:
-    """Why these files are not read: what to do about HEIC stands there where one is."""
-    heic = any(name.lower().endswith((".heic", ".heif")) for name in names)
-    hint = " (for HEIC: pip install pillow-heif)" if heic else ""
-    return f"not named like an image that Pillow reads{hint}"
 
 
 def stored(size: int, channels: int) -> Reader:
@@ -128,10 +119,13 @@ def find_query(given: str) -> Found:
         names = tuple(n for n in matches if files.is_image(Path(n).name) and os.path.isfile(n))
         known = set(names)
         rest = [n for n in matches if n not in known and os.path.isfile(n)]
-        hidden = tuple(n for n in rest if files.is_hidden(Path(n).name))
-        others = tuple(n for n in rest if n not in hidden)
+        hidden = [n for n in rest if files.is_hidden(Path(n).name)]
+        others = [n for n in rest if n not in hidden]
+        above = {parent for n in matches for parent in Path(n).parents}  # where "**" has read
+        unread = [n for n in matches if os.path.isdir(n) and Path(n) not in above]
+        unread = [n for n in unread if not files.is_hidden(Path(n).name)]
         folders = tuple(Path(n).parent.name for n in names)
-        found = Found(names, folders, others, hidden=hidden)
+        found = Found(names, folders, _left_out(others, hidden=hidden, folders=unread))
     if not found.names:
         what = (
             "holds no images" if place.is_dir() else "is not a folder, and matches no image files"
@@ -151,17 +145,33 @@ def _below(root: Path) -> Found:
     links = [n for n in (*walked.again, *walked.broken) if not files.is_hidden(n)]
     images = filter(files.is_named_as_image, walked.names[""])
     hidden = [n for n in images if files.is_made_hidden(n)]
-    return Found(_at(root, names), folders, *(_at(root, n) for n in (others, links, hidden)))
+    names, others, hidden, links = (
+        [str(root / name) for name in of] for of in (names, others, hidden, links)
+    )
+    return Found(tuple(names), folders, _left_out(others, hidden=hidden, links=links))
 
 
-def _at(root: Path, names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(str(root / name) for name in names)
+def _left_out(
+    others: Sequence[str],
+    hidden: Sequence[str] = (),
+    links: Sequence[str] = (),
+    folders: Sequence[str] = (),
+) -> dict[str, Sequence[str]]:
+    """By the reason; for files that are no images what to do about HEIC is part of it."""
+    heic = any(name.lower().endswith((".heic", ".heif")) for name in others)
+    hint = " (for HEIC: pip install pillow-heif)" if heic else ""
+    reasons = {
+        f"not named like an image that Pillow reads{hint}": others,
+        _HIDDEN: hidden,
+        _LINKED: links,
+        _FOLDER: folders,
+    }
+    return {reason: names for reason, names in reasons.items() if names}
 
 
 def _said(found: Found) -> str:
     """What was found but left out, for a message that too little was found."""
-    left_out = {no_image(found.others): found.others, HIDDEN: found.hidden}
-    told = "; ".join(f"{listed(names)}: {why}" for why, names in left_out.items() if names)
+    told = "; ".join(f"{listed(names)}: {why}" for why, names in found.left_out.items())
     return f" ({told})" if told else ""
 
 
@@ -297,7 +307,8 @@ def _check_alike(rows: Sequence[np.ndarray]) -> None:
 
 
 def _digest(image: Any) -> bytes:
-    return hashlib.blake2b(np.asarray(image).tobytes()).digest()
+    pixels = np.asarray(image)
+    return hashlib.blake2b(f"{pixels.shape}".encode() + pixels.tobytes()).digest()
 
 
 def _all_named(bad: Mapping[str, DataError]) -> DataError:
