@@ -132,7 +132,9 @@ def _program(
         )
     if method.loss is None:
         return params, found
-    return params, found, _checked_loss(name, method.loss, params, episode, key)
+    computed = (params, found, _checked_loss(name, method.loss, params, episode, key))
+    frozen = method.frozen and _checked_frozen(name, method.frozen, params)
+    return computed if not any(jax.tree.leaves(frozen)) else (*computed, frozen)
 
 
 def _check_params(name: str, method: Method, params: Any) -> None:
@@ -152,6 +154,22 @@ def _check_params(name: str, method: Method, params: Any) -> None:
         )
     if method.trained and not leaves:
         raise MethodError(f"{name} has a loss, but init gives no parameters for it to train")
+
+
+def _checked_frozen(name: str, frozen: Callable[[Any], Any], params: Any) -> Any:
+    """A flag for each array."""
+    found = frozen(params)
+    try:  # one flag may be for many arrays
+        whole = jax.tree.map(lambda flag, of: jax.tree.map(lambda _: flag, of), found, params)
+        fits = all(isinstance(flag, bool | np.bool_) for flag in jax.tree.leaves(found))
+    except (ValueError, TypeError):
+        fits = False
+    if not fits:
+        raise MethodError(
+            f"{name}: frozen must give a pytree like the parameters, with True or False for each "
+            f"array; got {found!r:.200}"
+        )
+    return whole
 
 
 def _checked_loss(

@@ -11,7 +11,7 @@ import sib_jax
 from sib_jax import config as configs
 from sib_jax.errors import UserError
 from sib_jax.experiment import job, settings
-from sib_jax.methods import METHODS, Method, MethodError, register
+from sib_jax.methods import METHODS, Method, MethodError, contract, register
 from sib_jax.methods.method import cross_entropy, no_parameters
 
 
@@ -101,6 +101,8 @@ def test_a_good_one_is_taken_and_again():
             GOOD._replace(loss=lambda p, e, k: (jnp.ones(3), {"accuracy": jnp.ones(())})),
             r"loss must give scalars, but loss is float32 \[3\]",
         ),
+        (GOOD._replace(frozen=lambda p: {"scale": True}), r"frozen must give .*\{'scale': True\}"),
+        (GOOD._replace(frozen=lambda p: p), "frozen must give a pytree like the parameters, with"),
         (
             GOOD._replace(logits=lambda p, e, k: p["no such"]),
             r"config.mine cannot work: 'no such' \(.*test_contract.py, line \d+\)",
@@ -111,6 +113,14 @@ def test_a_wrong_one_is_told_before_any_work(method, message):
     with pytest.raises(UserError, match=message) as raised:
         checked(method)
     assert "\n" not in str(raised.value)
+
+
+def test_the_digest_knows_which_parameters_stay():
+    task = checked(GOOD).heads[0].setting.task
+    frozen = [None, lambda p: {"log_scale": True}, lambda p: False, lambda p: {"log_scale": False}]
+    of = [contract.digest(GOOD._replace(frozen=f), task, "standard", (8,)) for f in frozen]
+    assert len(set(of)) == 2
+    assert of[0] == of[2] == of[3]
 
 
 class Bare(NamedTuple):
