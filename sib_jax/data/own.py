@@ -1,6 +1,7 @@
 """Data sets of the user's own: a name for a function, and checks of what it gives."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -71,7 +72,7 @@ def load(name: str, data_dir: str, image_size: int) -> DataSet[Split]:
       UserError: its function fails, or gives what no job can use; the message says what and where.
     """
     try:
-        found = OWN[name].load(data_dir, image_size)
+        found = OWN[name].load(os.path.expanduser(data_dir), image_size)
     except (UserError, MemoryError):
         raise
     except Exception as error:  # the user's code can fail in any way

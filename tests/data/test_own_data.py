@@ -65,6 +65,14 @@ def test_images_in_two_classes_are_told(caplog):
     )
 
 
+def test_its_function_gets_a_home_folder_by_its_path(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    seen = []
+    register("mine", lambda data_dir, size: seen.append(data_dir) or images())
+    load("mine", "~/data", image_size=8)
+    assert seen == ["/home/someone/data"]
+
+
 def test_a_data_set_may_be_given_as_one():
     register("mine", lambda *_: images())
     data = load("mine", image_size=8)
