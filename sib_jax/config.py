@@ -321,15 +321,17 @@ def default(dataset: str = "glyphs", setting: str = "standard") -> ml_collection
       A config that `check` accepts; experiments change a few of its fields.
 
     Raises:
-      ConfigError: `dataset` is not one of these.
+      ConfigError: `dataset` or `setting` is not one of these.
     """
+    if setting not in SETTINGS:
+        raise ConfigError(f"unknown setting {setting!r}; known are {', '.join(SETTINGS)}")
     if dataset not in _datasets():
         known = ", ".join(_datasets())
         raise ConfigError(f"unknown data set {dataset!r}; known are {known}; {own.ONCE_IMPORTED}")
     values = {name: field.default for name, field in fields().items()}
     of_own = own.OWN[dataset].defaults if dataset in own.OWN else {}
     values |= {"dataset": dataset, **_OF_DATASET.get(dataset, {}), **of_own}
-    if setting == "lwof":
+    if has_base(setting):
         values |= {**WITHOUT_FORGETTING, "base_holdout": BASE_HOLDOUT}
     return ml_collections.ConfigDict(unflatten_dict(values, sep="."))
 

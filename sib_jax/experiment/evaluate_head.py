@@ -43,7 +43,7 @@ def evaluated(
         "heads": about_tasks["heads"][head.name],
         "parameters": [zlib.crc32(np.asarray(leaf).tobytes()) for leaf in jax.tree.leaves(params)],
         "backbone": of.made_by,
-        "program": head_file.program(head, of.classes.shape, of.program),
+        "program": head_file.program(head, of.classes.shape, of.program, evaluated=True),
         "tasks": evaluation.tasks,
         "batch": evaluation.batch,
     }

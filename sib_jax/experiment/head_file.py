@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from sib_jax.config import ConfigError
-from sib_jax.experiment.settings import Head
+from sib_jax.experiment.settings import Head, Lesson
 from sib_jax.methods import contract
 from sib_jax.methods.method import Method, parameter_shapes
 from sib_jax.runtime import weights
@@ -28,16 +28,22 @@ class Stored(NamedTuple):
     base_classes: tuple[str, ...]
 
 
-def program(head: Head, shape: tuple[int, ...], of_backbone: str = "") -> list[str]:
+def program(
+    head: Head, shape: tuple[int, ...], of_backbone: str = "", *, evaluated: bool = False
+) -> list[str]:
     """What changes where a user's own method or backbone does; empty where both are ours.
 
     Args:
       head: of the experiment.
       shape: of one input.
       of_backbone: `Backbone.program`.
+      evaluated: on the tasks that it is evaluated on, instead of those that it learns from.
     """
-    of = head.setting
-    of_method = contract.digest(head.method, of.task, of.name, shape) if head.is_own else ""
+    of_method = ""
+    if head.is_own:
+        lesson = Lesson(head.method, head.setting) if evaluated else head.learns_from[0]
+        of = lesson.setting
+        of_method = contract.digest(lesson.method, of.task, of.name, shape)
     return [of_method, of_backbone, jax.__version__] if of_method or of_backbone else []
 
 

@@ -41,7 +41,7 @@ from sib_jax.report.metrics import Metrics, check_tensorboard
 from sib_jax.report.observed import Observed
 from sib_jax.runtime import devices, interrupt, programs, shipped, weights
 from sib_jax.runtime.console import log
-from sib_jax.runtime.files import one_line
+from sib_jax.runtime.files import one_line, write_bytes
 from sib_jax.runtime.seeds import Stream, key
 
 _ANEW = "delete it, and its stage will be repeated from the last checkpoint"
@@ -341,24 +341,29 @@ def _params(
     if not head.method.keeps:
         return start
     program = head_file.program(head, of.classes.shape, of.program)
+
+    def kept_in(file: Path) -> Any:
+        found = _kept(weights.load, file, start)
+        head_file.check_reads(file, of.made_by)
+        head_file.tell_of_other_code(file, head.method.name, program)
+        return found
+
     path, *twins = (run_files.params_file(workdir, n) for n in (head.name, *head.trained_alike))
     # As in `_backbone`.
     kept, *have = devices.everywhere([path.exists(), *(twin.exists() for twin in twins)])
     if kept:
-        trained = _kept(weights.load, path, start)
-        head_file.check_reads(path, of.made_by)
-        head_file.tell_of_other_code(path, head.method.name, program)
+        return kept_in(path)
+    if given is None and head.method.trained and any(have):
+        twin = have.index(True)
+        name = head.trained_alike[twin]
+        log.info("%s takes the parameters of %s, which is trained alike", head.name, name)
+        trained = kept_in(twins[twin])
+        devices.once(write_bytes, path, twins[twin].read_bytes())
         return trained
     if given is not None:
         trained = given
     elif not head.method.trained:
         trained = start
-    elif any(have):
-        twin = have.index(True)
-        name = head.trained_alike[twin]
-        log.info("%s takes the parameters of %s, which is trained alike", head.name, name)
-        trained = _kept(weights.load, twins[twin], start)
-        head_file.check_reads(twins[twin], of.made_by)
     else:
         trained = meta_train(
             head,

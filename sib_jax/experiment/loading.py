@@ -264,7 +264,7 @@ def _head(name: str, config: Any, workdir: Path, of_backbone: str) -> TrainedHea
         return TrainedHead(name, make, {}, ways=None)
     stored = head_file.load(path, method)
     if is_own(config.method) or of_backbone:
-        (head,) = settings.read(config).heads
+        head = settings.head(name, config)
         program = head_file.program(head, stored.input_shape, of_backbone)
         head_file.tell_of_other_code(path, method.name, program)
     return TrainedHead(

@@ -164,8 +164,8 @@ def read(c: Any) -> Experiment:
     configs = config.heads(c)
     training = {name: _of_training(head) for name, head in configs.items()}
     heads = tuple(
-        _head(name, head, tuple(n for n in configs if n != name and training[n] == training[name]))
-        for name, head in configs.items()
+        head(name, of, tuple(n for n in configs if n != name and training[n] == training[name]))
+        for name, of in configs.items()
     )
     return Experiment(
         data=Data(c.dataset, c.data_dir, c.image_size, tuple(c.split_ratios), c.split_seed),
@@ -276,7 +276,17 @@ def _unless_usual(total: int, ways: int, queries: int) -> int:
     return 0 if total == ways * queries else total
 
 
-def _head(name: str, c: Any, trained_alike: tuple[str, ...]) -> Head:
+def head(name: str, c: Any, trained_alike: tuple[str, ...] = ()) -> Head:
+    """A head of a checked config.
+
+    Args:
+      name: of the head.
+      c: its own config, see `sib_jax.config.heads`.
+      trained_alike: see `Head`.
+
+    Raises:
+      ConfigError, MethodError: its method cannot work.
+    """
     optimizer = c.optimizer
     task = Task(c.ways, c.shots, c.queries, c.query_classes, c.support_classes, c.total_queries)
     learned = task._replace(**_queries_of_training(c))

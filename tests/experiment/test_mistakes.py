@@ -104,6 +104,8 @@ def test_an_unknown_mode(config, tmp_path):
 def test_an_unknown_data_set_name():
     with pytest.raises(UserError, match="unknown data set 'imagenet'; known are glyphs, mini_"):
         sib_config.default("imagenet")
+    with pytest.raises(UserError, match="unknown setting 'LwoF'; known are standard, lwof"):
+        sib_config.default("glyphs", "LwoF")
 
 
 def test_a_folder_without_images(config, tmp_path):

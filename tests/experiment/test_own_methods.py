@@ -1,5 +1,6 @@
 """A user's own method whose code changes between two runs of a job in one folder."""
 
+import json
 import logging
 import os
 import shutil
@@ -97,6 +98,37 @@ def test_parameters_that_other_code_learned_are_told(config, tmp_path, caplog):
         with caplog.at_level(logging.WARNING, "sib_jax"):
             sib_jax.load(tmp_path / "run", "learned")
         assert ("was trained with other code of learned" in caplog.text) == told
+
+
+def test_parameters_of_a_head_that_is_trained_alike_are_told_of_other_code(
+    config, tmp_path, caplog
+):
+    config.optimizer.query_classes = "balanced"
+    of_b = {"method": "learned", "query_classes": "missing"}
+    config.heads = (("a", {"method": "learned"}), ("b", of_b))
+    runs = tmp_path / "same", tmp_path / "other"
+    job.run(config, runs[0], "train", only=["a"])
+    shutil.copytree(*runs)
+    for sign, folder, told in ((1, runs[0], False), (-1, runs[1], True)):
+        define(sign)
+        for _ in range(2):  # b takes the parameters of a, and has its own
+            caplog.clear()
+            with caplog.at_level(logging.WARNING, "sib_jax"):
+                job.run(config, folder, "train", only=["b"])
+            assert ("was trained with other code of learned" in caplog.text) == told
+
+
+def test_a_run_with_an_own_method_needs_its_own_data_set_only_by_name(
+    config, image_folder, backbone_file, tmp_path
+):
+    config.dataset, config.data_dir = "folder", str(image_folder)
+    config.image_size = config.crop = 16
+    config.backbone, config.backbone_file = "conv4_64", backbone_file
+    workdir = tmp_path / "run"
+    job.run(config, workdir, "train", only=["learned"])
+    stored = json.loads((workdir / "config.json").read_text())
+    (workdir / "config.json").write_text(json.dumps({**stored, "dataset": "mine"}))
+    assert sib_jax.load(workdir, "learned").head.name == "learned"
 
 
 def test_steps_of_other_code_are_told(config, tmp_path, caplog, monkeypatch):
