@@ -11,7 +11,7 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from sib_jax.errors import UserError
-from sib_jax.runtime import files
+from sib_jax.runtime import files, npz
 
 _ABOUT = "about.json"
 
@@ -107,16 +107,7 @@ def _named(tree: Any) -> list[tuple[str, Any]]:
 
 def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     try:
-        # Opened here: numpy leaves a file open that is not a complete zip.
-        with open(path, "rb") as raw:
-            if not zipfile.is_zipfile(raw):  # which numpy would take for a pickle
-                raise ValueError("it is not a complete zip file")
-            raw.seek(0)
-            with np.load(raw, allow_pickle=False) as file:
-                arrays = dict(file)
-            if odd := [name for name, array in arrays.items() if isinstance(array, bytes)]:
-                raise ValueError(f"{odd[0]} in it is not an array")
-            return arrays
+        return npz.read(path)
     except FileNotFoundError:
         raise WeightsError(f"{path} does not exist") from None
     except Exception as error:  # a damaged file fails in any way there is

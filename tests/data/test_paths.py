@@ -1,5 +1,6 @@
 """Whatever is wrong with the user's path is one line, and nothing is waited for."""
 
+import builtins
 import io
 import os
 import tarfile
@@ -68,8 +69,8 @@ def test_an_unreadable_folder(name, functions, toy, tmp_path, monkeypatch):
         return refuse
 
     for function in functions:
-        module = io if function == "open" else os
-        monkeypatch.setattr(module, function, refused(getattr(module, function)))
+        for module in (io, builtins) if function == "open" else (os,):  # pathlib and numpy
+            monkeypatch.setattr(module, function, refused(getattr(module, function)))
     if name == "features" and "scandir" in functions:
         features.load(tmp_path / "d")  # which lists nothing
     else:

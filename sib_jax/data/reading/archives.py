@@ -135,7 +135,7 @@ class _Zip(_Archive):
 
     def _members(self, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         found = [info for info in archive.infolist() if not info.is_dir()]
-        check_packed(self._path, found)
+        _check_packed(self._path, found)
         return {_clean(info.filename): info for info in found}
 
     @contextlib.contextmanager
@@ -152,20 +152,6 @@ def is_archive(path: Path) -> bool:
 def stem(path: Path) -> str:
     """An archive's name without its suffixes."""
     return _ARCHIVE.sub("", path.name)
-
-
-def check_packed(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
-    """Refuses a zip that would unpack to far more than it is, before any of it is unpacked.
-
-    Raises:
-      DataError: its members, or one of them, say so.
-    """
-    # Members may overlap, so all together are bounded too.
-    total = sum(info.file_size for info in members)
-    if total > _limit(path.stat().st_size) or any(
-        info.file_size > _limit(info.compress_size) for info in members
-    ):
-        raise _too_packed(path)
 
 
 def open_archive(path: Path) -> Files:
@@ -219,6 +205,20 @@ def _too_packed(path: Path) -> DataError:
         f"{shown(path)} claims to hold more than {_PACKED} times its size, which no real data set "
         "does; copy or download it again"
     )
+
+
+def _check_packed(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+    """Refuses a zip that would unpack to far more than it is, before any of it is unpacked.
+
+    Raises:
+      DataError: its members, or one of them, say so.
+    """
+    # Members may overlap, so all together are bounded too.
+    total = sum(info.file_size for info in members)
+    if total > _limit(path.stat().st_size) or any(
+        info.file_size > _limit(info.compress_size) for info in members
+    ):
+        raise _too_packed(path)
 
 
 def _clean(name: str) -> str:

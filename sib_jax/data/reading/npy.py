@@ -1,22 +1,16 @@
-"""Arrays from .npy and .npz files: without pickles, and never more of them than the file holds."""
+"""Arrays from .npy and .npz files, without pickles."""
 
-import math
-import zipfile
-from collections.abc import Collection
+import contextlib
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import IO, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
 from sib_jax.data.errors import DataError
-from sib_jax.data.reading import archives, files, plain_pickle
+from sib_jax.data.reading import plain_pickle
+from sib_jax.runtime import npz
 from sib_jax.runtime.files import shown
-
-
-class _Header(NamedTuple):
-    shape: tuple[int, ...]
-    fortran: bool
-    dtype: np.dtype
 
 
 def memory_map(path: Path) -> np.ndarray:
@@ -25,13 +19,13 @@ def memory_map(path: Path) -> np.ndarray:
     Raises:
       DataError: the file is damaged, not a .npy, or holds Python objects.
     """
-    where = shown(path)
-    with files.reading(path), path.open("rb") as file:
-        header = _header(file, where)
-        _check_size(header, path.stat().st_size - file.tell(), where)
-        if not math.prod(header.shape):  # an empty file cannot be mapped
-            return np.zeros(header.shape, header.dtype)
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    with _damage_named(path, ".npy"):
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(found, np.memmap):
+            raise ValueError("it is another kind of file")
+        if found.offset + found.nbytes != path.stat().st_size:
+            raise ValueError(f"an array {list(found.shape)} needs {found.nbytes:,} bytes")
+        return found
 
 
 def read_npz(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
@@ -40,24 +34,23 @@ def read_npz(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
     Raises:
       DataError: the file is damaged, not a .npz, or holds Python objects.
     """
-    where = shown(path)
-    if not path.stat().st_size:
-        raise DataError(f"{where} is empty; write it with numpy.savez")
+    with _damage_named(path, ".npz"):
+        return npz.read(path, wanted)
+
+
+@contextlib.contextmanager
+def _damage_named(path: Path, kind: str) -> Iterator[None]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            archives.check_packed(path, archive.infolist())
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            arrays = {}
-            for name in wanted:
-                if name in members:
-                    with archive.open(members[name]) as file:
-                        arrays[name] = _read(file, members[name].file_size, f"{where}: {name}")
-            return arrays
-    except (DataError, OSError, MemoryError):
+        yield
+    except (OSError, MemoryError):
         raise
-    except Exception as error:  # a damaged archive fails in any way there is
-        reason = plain_pickle.reason(error)
-        raise DataError(f"{where} is damaged or not a .npz ({reason}); write it again") from error
+    except Exception as error:  # a damaged file fails in any way there is
+        reason, mend = plain_pickle.reason(error), "write it again"
+        if "Object arrays" in reason or "Python objects" in reason:
+            mend = "store numbers, or strings with numpy.array(strings, dtype=str)"
+        raise DataError(
+            f"{shown(path)} is damaged or not a plain {kind} ({reason}); {mend}"
+        ) from error
 
 
 def is_text(array: np.ndarray) -> bool:
@@ -70,42 +63,3 @@ def is_text(array: np.ndarray) -> bool:
 
 def _order(array: np.ndarray) -> Literal["=", ">", "<"]:
     return ">" if array.dtype.str.startswith(">") else "<"
-
-
-def _read(file: IO[bytes], size: int, where: str) -> np.ndarray:
-    header = _header(file, where)
-    _check_size(header, size - file.tell(), where)
-    content = file.read()  # to its end, where the archive's checksum is compared
-    flat = np.frombuffer(content, header.dtype, math.prod(header.shape))
-    return flat.reshape(header.shape, order="F" if header.fortran else "C")
-
-
-def _header(file: IO[bytes], where: str) -> _Header:
-    try:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            header = _Header(*np.lib.format.read_array_header_1_0(file))
-        elif version == (2, 0):
-            header = _Header(*np.lib.format.read_array_header_2_0(file))
-        else:
-            raise ValueError(f"version {version[0]}.{version[1]}, which no plain array has")
-    except OSError:
-        raise
-    except Exception as error:  # a damaged header fails in any way there is
-        reason = plain_pickle.reason(error)
-        raise DataError(f"{where} is damaged or not a .npy ({reason}); write it again") from error
-    if header.dtype.hasobject:
-        raise DataError(
-            f"{where} is an array of Python objects, which only a pickle can hold, and pickles "
-            "are not read: store numbers, or strings with numpy.array(strings, dtype=str)"
-        )
-    return header
-
-
-def _check_size(header: _Header, held: int, where: str) -> None:
-    needed = math.prod(header.shape) * header.dtype.itemsize
-    if min(header.shape, default=0) < 0 or needed != held:
-        raise DataError(
-            f"{where} is damaged: its shape {header.shape} needs {needed:,} bytes, but it holds "
-            f"{held:,}; write it again"
-        )
