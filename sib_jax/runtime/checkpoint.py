@@ -88,7 +88,7 @@ class Checkpoints:
           like: a state of the same structure, shapes and types.
 
         Raises:
-          CheckpointError: it has other shapes.
+          CheckpointError: it has another structure, or other shapes.
         """
         like, damaged = devices.to_host(like), False
         while (step := self._manager.latest_step()) is not None:
@@ -123,9 +123,11 @@ class Checkpoints:
                 step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
             )
             return restored["state"], ""
-        except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
-            # One from before there were checksums: orbax fails in many ways.
+        except (OSError, RuntimeError) as error:
             return None, files.one_line(error)
+        except (ValueError, LookupError, TypeError) as error:
+            # Its files are as they were written, so its structure is another.
+            raise self._of_others(files.one_line(error).rstrip(":")) from error
 
     def _check_shapes(self, found: Any, like: Any) -> None:
         """Orbax gives arrays as they were saved, whatever shape was asked for."""
@@ -135,11 +137,15 @@ class Checkpoints:
         ):
             if np.shape(leaf) != np.shape(other):
                 name = jax.tree_util.keystr(path, simple=True, separator="/")
-                raise CheckpointError(
-                    f"{files.shown(self._directory)} holds checkpoints of other parameters: {name} "
-                    f"has shape {np.shape(leaf)}, but {np.shape(other)} is wanted; delete that "
-                    "folder to train again"
+                raise self._of_others(
+                    f"{name} has shape {np.shape(leaf)}, but {np.shape(other)} is wanted"
                 )
+
+    def _of_others(self, reason: str) -> CheckpointError:
+        return CheckpointError(
+            f"{files.shown(self._directory)} holds checkpoints of other parameters: {reason}; "
+            "delete that folder to train again"
+        )
 
     def _seal(self) -> None:
         """Adds checksums to what orbax has written and is about to rename into place."""

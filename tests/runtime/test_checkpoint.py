@@ -50,6 +50,17 @@ def test_one_of_other_shapes_is_told_and_stays(saved, tmp_path):
     assert restored(directory) == 15
 
 
+@pytest.mark.parametrize("of", [{"c": np.zeros(1)}, {"b": {"c": np.zeros(1)}}])
+def test_one_of_another_structure_is_told_and_stays(of, saved, tmp_path):
+    directory = tmp_path / "stage"
+    shutil.copytree(saved, directory)
+    with Checkpoints(directory) as checkpoints, pytest.raises(CheckpointError) as raised:
+        checkpoints.restore({**state(0), **of})
+    assert "holds checkpoints of other parameters: User-provided" in str(raised.value)
+    assert str(raised.value).endswith("do not match; delete that folder to train again")
+    assert restored(directory) == 15
+
+
 def remove(path):
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
