@@ -7,6 +7,11 @@ import numpy as np
 from jax.typing import ArrayLike
 
 
+def is_whole(given: object) -> bool:
+    """Whether it is a whole number of Python or NumPy; True and False are none."""
+    return isinstance(given, int | np.integer) and not isinstance(given, bool)
+
+
 def whole(name: str, given: object, least: int) -> int:
     """`given` as an int.
 
@@ -20,6 +25,8 @@ def whole(name: str, given: object, least: int) -> int:
       ValueError: below `least`.
     """
     try:
+        if isinstance(given, bool):
+            raise TypeError
         number = operator.index(given)  # type: ignore[arg-type]
     except jax.errors.TracerIntegerConversionError as error:
         raise TypeError(

@@ -396,6 +396,8 @@ def test_a_table_takes_lists_and_the_labels_that_the_message_advises():
 def test_numbers_that_decide_shapes_must_be_whole_and_known():
     with pytest.raises(TypeError, match=r"ways must be a whole number, got 5\.0"):
         sib_jax.init(jax.random.key(0), ways=5.0, features=4)
+    with pytest.raises(TypeError, match=r"ways must be a whole number, got True"):
+        sib_jax.init(jax.random.key(0), ways=True, features=4)
     params = sib_jax.init(jax.random.key(0), ways=np.int64(5), features=4)
     assert params.ways == 5
     table = sib_jax.feature_table(np.ones((4, 4)), [0, 0, 1, 1])

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.errors import InvalidRngError
 
+from sib_jax import number
 from sib_jax.backbones import conv4
 from sib_jax.backbones.backbone import Backbone
 from sib_jax.errors import UserError
@@ -62,8 +63,7 @@ def register(name: str, module: Callable[..., nn.Module], *, stride: int | None 
             f"module of {name} must be a class of flax.linen.Module, or a function that makes a "
             f"module, got {type(module).__name__}"
         )
-    whole = isinstance(stride, int) and not isinstance(stride, bool)
-    if stride is not None and not (whole and stride > 0):
+    if stride is not None and not (number.is_whole(stride) and stride > 0):
         raise BackboneError(f"stride of {name} must be a whole number above 0, got {stride!r}")
     OWN[name] = Own(module, stride, next(_NUMBERS))
 

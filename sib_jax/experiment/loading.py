@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import ml_collections
-import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sib_jax import config as configs
+from sib_jax import number
 from sib_jax.backbones import Backbone, pretrained
 from sib_jax.backbones.encoder import Encode, Encoder, open_encoder
 from sib_jax.backbones.pretrained import Pretrained
@@ -85,8 +85,7 @@ def load(
       ('cat', 'dog')
     """
     for name, value in {"steps": steps, "image_size": image_size, "ways": ways}.items():
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if value is not None and not whole:
+        if value is not None and not number.is_whole(value):
             raise ConfigError(f"{name} must be a whole number, got {value!r}")
     if ways is not None and ways < 2:
         raise ConfigError(f"ways must be 2 or more, got {ways}")

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sib_jax import number
 from sib_jax.backbones.encoder import Encoder
 from sib_jax.backbones.pretrained import Extractor, Pretrained
 from sib_jax.data.given_images import AT_ONCE, joined
@@ -192,7 +193,7 @@ class Predictor:
             raise PredictionError("examples of 2 classes or more are needed, got 1")
         if len(query) == 0:
             raise PredictionError("there are no queries")
-        if not isinstance(seed, int | np.integer) or not 0 <= seed <= seeds.LARGEST:
+        if not number.is_whole(seed) or not 0 <= seed <= seeds.LARGEST:
             raise PredictionError(
                 f"seed must be a whole number in 0..{seeds.LARGEST}, got {seed!r}"
             )
@@ -333,12 +334,12 @@ class Predictor:
           PredictionError: the method or its number of classes cannot be exported.
           FileError: the file cannot be written.
         """
-        ways = ways or self.head.ways
+        ways = self.head.ways if ways is None else ways
         if ways is None:
             raise PredictionError(
                 "this head serves any number of classes, but a file only one: give ways=K"
             )
-        if not isinstance(ways, int | np.integer) or ways < 2:
+        if not number.is_whole(ways) or ways < 2:
             raise PredictionError(f"ways must be a whole number of 2 or more, got {ways!r}")
         if self.head.base:
             raise PredictionError("a head that was trained beside base classes cannot be exported")
@@ -349,7 +350,7 @@ class Predictor:
                 f"head {self.head.name} is for features of length {self.head.features}: leave "
                 f"features out, which is {features!r}"
             )
-        if features is not None and not _is_length(features):
+        if features is not None and not (number.is_whole(features) and features > 0):
             raise PredictionError(f"features must be the features' length d, got {features!r}")
         method, params = self.method(ways)
         shape = self.input_shape() if features is None else (int(features),)
@@ -431,7 +432,3 @@ def _batch_features(pretrained: Pretrained, images: np.ndarray) -> np.ndarray:
 @functools.partial(jax.jit, static_argnums=0)
 def _features_here(extractor: Extractor, variables: Any, images: jax.Array) -> jax.Array:
     return extractor(variables, images).astype(jnp.float32)
-
-
-def _is_length(given: object) -> bool:
-    return isinstance(given, int | np.integer) and not isinstance(given, bool) and int(given) > 0

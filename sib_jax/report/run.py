@@ -64,6 +64,8 @@ def read(workdir: Path) -> Run:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
         of = observed.results_of(rows)
+        if not rows:
+            raise ValueError("no rows")
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ReportError(
             f"{shown(path)} is damaged; evaluate again: run its command with --mode=evaluate"

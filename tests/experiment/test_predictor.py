@@ -191,7 +191,7 @@ def test_what_cannot_be_exported_is_said(run, tmp_path):
         sib_jax.load(run, "weights").export(tmp_path / "it.jax", ways=3)
     with pytest.raises(UserError, match=r"tim.* cannot be exported, because its program depends"):
         sib_jax.load(run, "tim").export(tmp_path / "it.jax", ways=3)
-    for ways in (1, "2"):
+    for ways in (0, 1, "2", True):
         with pytest.raises(UserError, match="ways must be a whole number of 2 or more"):
             sib_jax.load(run, "kmeans").export(tmp_path / "it.jax", ways=ways)
 
@@ -234,7 +234,7 @@ def test_a_run_on_features(run_of_features):
         sib_jax.load(run, "kmeans")(np.ones((2, 5)), [0, 1], np.ones((2, 6)))
     with pytest.raises(UserError, match="must all have one length, got 5, 6"):
         sib_jax.load(run, "kmeans")([np.ones(5), np.ones(6)], [0, 1], np.ones((2, 6)))
-    for seed in (-1, 2**32):
+    for seed in (-1, 2**32, True):
         with pytest.raises(UserError, match=f"seed must be a whole .* got {seed}"):
             sib_jax.load(run, "T2")(query[:3], [0, 1, 2], query, seed=seed)
     images = np.ones((3, 4, 4, 3), np.uint8)

@@ -167,6 +167,9 @@ def test_a_folder_without_results_is_named(tmp_path):
         ReportError, match=r"has no results\.json; give the --workdir of a finished"
     ):
         runs.read(tmp_path)
+    (tmp_path / "results.json").write_text("[]")
+    with pytest.raises(ReportError, match=r"results\.json is damaged; evaluate again"):
+        runs.read(tmp_path)
 
 
 def test_the_most_confused_pairs_come_first_and_few_queries_say_little():
