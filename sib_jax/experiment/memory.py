@@ -46,12 +46,16 @@ def check(
             )
 
 
-def free_bytes() -> int | None:
-    """Memory for arrays: of the accelerators, or what the system can give; None if not known."""
+def free_bytes(*, of_one: bool = False) -> int | None:
+    """Memory for arrays: of the accelerators, or what the system can give; None if not known.
+
+    Args:
+      of_one: of the first accelerator alone, not of those of all processes, which are alike.
+    """
     if jax.default_backend() != "cpu":
         found = [device.memory_stats() or {} for device in jax.local_devices()]
-        # A batch is spread over the devices of all processes, which are alike.
-        return jax.process_count() * sum(stats.get("bytes_limit", 0) for stats in found) or None
+        free = [stats.get("bytes_limit", 0) - stats.get("bytes_in_use", 0) for stats in found]
+        return (free[0] if of_one else jax.process_count() * sum(free)) or None
     known = []
     with contextlib.suppress(OSError, ValueError, IndexError):
         text = Path("/proc/meminfo").read_text()

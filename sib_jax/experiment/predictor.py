@@ -227,7 +227,7 @@ class Predictor:
 
     def _check_memory(self, answer: Callable[..., Any], task: Any, queries: int) -> None:
         """Raises where a method that compares all pairs of queries needs too much memory."""
-        if queries < _MANY or (room := memory.free_bytes()) is None:
+        if queries < _MANY or (room := memory.free_bytes(of_one=True)) is None:
             return
         need = _LARGE_ARRAYS * memory.of_largest(answer, *task)
         if need > room:

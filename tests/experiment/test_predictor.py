@@ -361,7 +361,7 @@ def test_more_queries_than_memory_holds_the_square_of_are_refused(episode, monke
     predictor = sib_jax.load(backbone="mini_imagenet-conv4_64", method="laplacian_shot")
     rng = np.random.default_rng(0)
     support, query = rng.normal(size=(4, 1600)), rng.normal(size=(5000, 1600))
-    monkeypatch.setattr(memory, "free_bytes", lambda: 10**8)
+    monkeypatch.setattr(memory, "free_bytes", lambda of_one: 10**8)
     with pytest.raises(UserError, match=r"for 5000 queries at once laplacian_shot needs at least"):
         predictor(support, [0, 0, 1, 1], query)
     simple = sib_jax.load(backbone="mini_imagenet-conv4_64", method="simple_shot")

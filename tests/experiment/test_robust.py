@@ -1,6 +1,7 @@
 """What a run finds in its workdir: damage, another run, a place that is none; one line each."""
 
 import os
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -195,5 +196,14 @@ def test_no_default_is_refused(dataset):
     memory.check(settings.read(default(dataset)), available=lambda: 1)
 
 
-def test_available_memory_is_known_here():
-    assert memory.free_bytes() > 2**20
+def test_available_memory_is_known(monkeypatch):
+    assert 2**20 < memory.free_bytes() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    # Of accelerators what no array takes.
+    stats = {"bytes_limit": 100, "bytes_in_use": 30}
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(
+        jax, "local_devices", lambda: 2 * [SimpleNamespace(memory_stats=lambda: stats)]
+    )
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    assert memory.free_bytes() == 6 * 70
+    assert memory.free_bytes(of_one=True) == 70
