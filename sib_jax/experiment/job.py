@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from sib_jax.backbones import Backbone, pretrained
+from sib_jax.backbones import Backbone, own, pretrained
 from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.config import ConfigError, describe
 from sib_jax.data.load import load
@@ -79,7 +79,7 @@ def run(
         For a head, this is raised when the others are done and their results written.
       Interrupted: the run was asked to stop; what it had done is saved.
     """
-    settings.forget_own()
+    own.forget()
     whole = settings.read(config)
     names = [head.name for head in whole.heads]
     run_files.check_place(workdir, names)

@@ -17,7 +17,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sib_jax import config as configs
 from sib_jax import number
-from sib_jax.backbones import Backbone, pretrained
+from sib_jax.backbones import Backbone, own, pretrained
 from sib_jax.backbones.encoder import Encode, Encoder, open_encoder
 from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.config import ConfigError
@@ -124,7 +124,7 @@ def _of_run(
     ways: int | None,
     encoder: str | os.PathLike[str] | Encode | None,
 ) -> Predictor:
-    settings.forget_own()
+    own.forget()
     config = read_config(workdir)
     heads = configs.heads(config)
     names = _eligible(workdir, heads, name, steps)
@@ -394,8 +394,8 @@ def _untrained(
         if method == _SHIPPED:
             known += f", or a backbone that ships with a head, {' or '.join(shipped.heads())}"
         there = ", ".join((*beside, *untrained()))
-        own = "" if method in METHODS else "; one of your own is known once its file is imported"
-        raise ConfigError(f"method {method!r} is {known}; without a run there are {there}{own}")
+        hint = "" if method in METHODS else "; one of your own is known once its file is imported"
+        raise ConfigError(f"method {method!r} is {known}; without a run there are {there}{hint}")
     _check_no_steps(method, steps)
     entry = METHODS[method]
     settings = entry.settings(**({"centre": True} if foreign and method in _CENTRED else {}))

@@ -385,37 +385,18 @@ def method_of(c: Any, ways: int | None = None) -> Method:
     entry = METHODS[c.method]
     settings = sib_settings(c) if c.method == "sib" else entry.settings(**c.get(c.method, {}))
     try:
-        method = _made(is_own(c.method), entry.make, settings, ways or c.ways)
+        # A user's code may be another in the next job of a notebook, also what it calls.
+        make = entry.make if is_own(c.method) else functools.partial(_made, entry.make)
+        method = make(settings, ways or c.ways)
     except ValueError as error:
         raise ConfigError(f"config.{c.method}: {error}") from error
     contract.check_method(c.method, method)
     return method
 
 
-def _made(own: bool, make: Callable[[Any, int], Method], settings: Any, ways: int) -> Method:
+@functools.lru_cache(maxsize=256)
+def _made(make: Callable[[Any, int], Method], settings: Any, ways: int) -> Method:
     """Always the same for equal settings, so that several runs in one process compile it once."""
-    try:
-        return (_made_in_a_job if own else _made_once)(make, settings, ways)
-    except TypeError:  # settings of a user's method that cannot be hashed
-        return make(settings, ways)
-
-
-def forget_own() -> None:
-    """A user's methods and backbones are made anew for a job: in a notebook their code may change.
-
-    Not only what is registered, which would be known: also what it calls.
-    """
-    _made_in_a_job.cache_clear()
-    backbones.own.forget()
-
-
-@functools.lru_cache(maxsize=256)
-def _made_in_a_job(make: Callable[[Any, int], Method], settings: Any, ways: int) -> Method:
-    return make(settings, ways)
-
-
-@functools.lru_cache(maxsize=256)
-def _made_once(make: Callable[[Any, int], Method], settings: Any, ways: int) -> Method:
     return make(settings, ways)
 
 
