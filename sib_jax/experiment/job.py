@@ -1,18 +1,18 @@
 """A whole experiment, top to bottom: pretrain, features, meta-train each head, evaluate, report."""
 
+import functools
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from sib_jax.backbones import Backbone, own, pretrained
 from sib_jax.backbones.pretrained import Pretrained
-from sib_jax.config import ConfigError, describe
+from sib_jax.config import ConfigError
 from sib_jax.data.load import load
 from sib_jax.data.split import SPLITS, DataSet, FeatureSplit, Sizes
 from sib_jax.experiment import (
@@ -24,6 +24,7 @@ from sib_jax.experiment import (
     leakage,
     memory,
     other_heads,
+    prechecks,
     run_files,
     settings,
     started_alike,
@@ -39,14 +40,10 @@ from sib_jax.methods import contract
 from sib_jax.report import markdown, observed, results
 from sib_jax.report.metrics import Metrics, check_tensorboard
 from sib_jax.report.observed import Observed
-from sib_jax.runtime import devices, interrupt, programs, shipped, weights
+from sib_jax.runtime import devices, interrupt, programs, weights
 from sib_jax.runtime.console import log
 from sib_jax.runtime.files import one_line, write_bytes
 from sib_jax.runtime.seeds import Stream, key
-
-_ANEW = "delete it, and its stage will be repeated from the last checkpoint"
-
-MODES = ("all", "pretrain", "train", "evaluate")
 
 
 def run(
@@ -103,12 +100,11 @@ def _run(
     heads: Mapping[str, Any],
 ) -> list[results.Row]:
     # 1. Everything that can be wrong is found before any work.
-    chosen = experiment.heads
     begun = time.monotonic()
     run_files.check_same(config, workdir)
-    _check_stages(config, experiment, workdir, mode, heads)
-    _check_reads(experiment, mode)
-    _check_same_heads(heads, workdir)
+    prechecks.check_stages(config, experiment, workdir, mode, heads)
+    prechecks.check_reads(experiment, mode)
+    prechecks.check_same_heads(heads, workdir)
     if experiment.tensorboard:
         check_tensorboard()
     shown = experiment.backbone.name if experiment.has_backbone else "none"
@@ -126,10 +122,10 @@ def _run(
     if lock.take():  # the folder is new, or was until now: another run may have come and gone
         run_files.check_same(config, workdir)
         run_files.check_data(seen, workdir)
-        _check_same_heads(heads, workdir)
+        prechecks.check_same_heads(heads, workdir)
     flags = {"mode": mode, "profile": trace_to is not None, "report": report}
     started_alike.check(config, experiment, seen, flags | {"heads given": sorted(heads)})
-    devices.once(run_files.write_config, config, workdir, only=[head.name for head in chosen])
+    devices.once(run_files.write_config, config, workdir, only=[h.name for h in experiment.heads])
     if not devices.seen_everywhere(workdir / run_files.CONFIG):
         raise ConfigError(
             f"{workdir} is not the same folder for all processes: some do not see what the first "
@@ -161,49 +157,20 @@ def _run(
             log.info("the heads are trained, in %s; --mode=evaluate goes on", workdir)
             return []
         # 5. Evaluation: every head on the same tasks.
-        rows, of_tasks, predicted = [], {}, {}
-        about_tasks, changes = evaluate_head.about_tasks(experiment, data), dict(config.heads)
-        for head in experiment.heads:
-            if head.name not in params:
-                continue
-            programs.make_room()
-            with failed.noted(head.name):
-                reached = evaluate_head.evaluated(
-                    experiment, head, params[head.name], of[head.method.reads], workdir, about_tasks
-                )
-                of_head = dict(changes.get(head.name, {}))
-                rows += [{**row, "fields": of_head} for row, _ in reached.values()]
-                of_tasks[head.name] = {
-                    split: measured.arrays(head.setting.measures)
-                    for split, (_, measured) in reached.items()
-                }
-                predicted[head.name] = reached[split_shown(reached)][1].predicted
-        if not rows:
-            failed.tell()
-        experiment = experiment._replace(heads=tuple(h for h in chosen if h.name in predicted))
-        # Results that the folder holds of other heads are kept beside these.
-        left = [name for name in names if name not in {*of_tasks, *failed.names}]
-        backbone = of["features"].made_by if "features" in of else None
-        tasks = experiment.evaluation.tasks
-        others = other_heads.read(workdir, left, tasks, about_tasks, backbone)
-        rows = sorted(rows + others.rows, key=lambda row: names.index(row["head"]))
-        every = others.arrays | of_tasks
-        of_tasks = {name: every[name] for name in names if name in every}
-        about_tasks["heads"] |= others.about
-        made_by = {head.name: of[head.method.reads].made_by for head in experiment.heads}
-        about_tasks["made_by"] = others.made_by | made_by
-    devices.once(weights.save, workdir / results.TASKS, of_tasks, about_tasks)
-    devices.once(results.write, workdir, rows)
-    devices.once(markdown.write, workdir, rows)
-    devices.once(kept_results.forget, workdir)
+        evaluated = _evaluated(config, experiment, names, data, of, params, workdir, failed)
+    devices.once(evaluated.write, workdir)
+    rows = evaluated.rows
     log.info("")
     log.info("%s", results.summary(rows))
     log.info("")
     log.info("done in %.0f s; %s", time.monotonic() - begun, workdir / results.FILE)
     if report:
-        devices.once(
-            _report, workdir, lambda: observe(experiment, data, of, params, predicted, rows)
+        predicted = evaluated.predicted
+        heads_shown = tuple(head for head in experiment.heads if head.name in predicted)
+        look = functools.partial(
+            observe, experiment._replace(heads=heads_shown), data, of, params, predicted, rows
         )
+        devices.once(_report, workdir, look)
     failed.tell()
     return rows
 
@@ -215,7 +182,7 @@ def _load(experiment: Experiment, workdir: Path, mode: str, heads: Mapping[str, 
         memory.check(experiment)
 
     def check(sizes: Sizes) -> None:
-        trained = [] if mode == "evaluate" else _trained(experiment, heads)
+        trained = [] if mode == "evaluate" else experiment.trained(heads)
         fits.check(experiment, sizes, trained, pretrains)
         start = experiment.pretraining.start
         if pretrains and start and not (workdir / run_files.BACKBONE).exists():
@@ -295,22 +262,7 @@ def _backbone(
         devices.once(pretrained.save, path, found, **about)
     elif given:
         log.info("backbone from %s: %s no longer exists", path, given)
-    return _kept(pretrained.load, path, backbone)
-
-
-def _kept(load: Callable[[Path, Any], Any], path: Path, like: Any) -> Any:
-    """What an earlier run here, or an earlier stage of this one, has left."""
-    try:
-        return load(path, like)
-    except pretrained.SettingError:
-        raise
-    except weights.WeightsError as error:
-        raise weights.WeightsError(f"{error}; {_ANEW}") from error
-
-
-def _trained(experiment: Experiment, given: Mapping[str, Any]) -> list[Head]:
-    """Heads that are trained here, now or in an earlier run."""
-    return [head for head in experiment.heads if head.method.trained and head.name not in given]
+    return run_files.kept(pretrained.load, path, backbone)
 
 
 def _inputs(experiment: Experiment, data: DataSet, found: Pretrained | None) -> dict[str, Inputs]:
@@ -343,7 +295,7 @@ def _params(
     program = head_file.program(head, of.classes.shape, of.program)
 
     def kept_in(file: Path) -> Any:
-        found = _kept(weights.load, file, start)
+        found = run_files.kept(weights.load, file, start)
         head_file.check_reads(file, of.made_by)
         head_file.tell_of_other_code(file, head.method.name, program)
         return found
@@ -385,75 +337,80 @@ def _params(
         made_by=of.made_by,
         program=program,
     )
-    return _kept(weights.load, path, start)
+    return run_files.kept(weights.load, path, start)
 
 
 def _check_same_backbone(given: str, found: Pretrained, path: Path, backbone: Backbone) -> None:
-    if _kept(pretrained.load, path, backbone).fingerprint() != found.fingerprint():
+    if run_files.kept(pretrained.load, path, backbone).fingerprint() != found.fingerprint():
         raise ConfigError(
             f"{path.parent} holds a run with a backbone other than {given}; choose another "
             "--workdir, or delete that folder to start anew"
         )
 
 
-def _check_same_heads(heads: Mapping[str, Any], workdir: Path) -> None:
-    for name, given in heads.items():
-        path = run_files.params_file(workdir, name)
-        if path.exists():
-            kept = _kept(weights.load, path, given)
-            if not all(map(np.array_equal, jax.tree.leaves(kept), jax.tree.leaves(given))):
-                raise ConfigError(
-                    f"{workdir} holds a run with other parameters of head {name}; choose another "
-                    "--workdir, or delete that folder to start anew"
-                )
+class _Evaluated(NamedTuple):
+    """What the heads of a folder reach, those included that this job does not run.
+
+    Attributes:
+      rows: of results.json, in the order of the config.
+      of_tasks: arrays of tasks.npz, by head, split and measure.
+      about_tasks: what the tasks are a function of.
+      predicted: the columns of the answers, int [tasks, n], by head of this job.
+    """
+
+    rows: list[results.Row]
+    of_tasks: dict[str, Any]
+    about_tasks: dict[str, Any]
+    predicted: dict[str, np.ndarray]
+
+    def write(self, workdir: Path) -> None:
+        """Writes tasks.npz, results.json and table.md."""
+        weights.save(workdir / results.TASKS, self.of_tasks, self.about_tasks)
+        results.write(workdir, self.rows)
+        markdown.write(workdir, self.rows)
+        kept_results.forget(workdir)
 
 
-def _check_reads(experiment: Experiment, mode: str) -> None:
-    """Raises `ConfigError` where the methods or `mode` need other data."""
-    if experiment.data.name == "features":
-        if mode == "pretrain":
-            wanted = "but the data are features already"
-            raise ConfigError(f"--mode=pretrain trains a backbone, {wanted}")
-        for head in experiment.heads:
-            if head.method.reads == "images":
-                raise ConfigError(f"{head.method.name} reads images, but the data are features")
-    elif mode == "pretrain" and not experiment.has_backbone:
-        raise ConfigError("--mode=pretrain trains a backbone, but all methods read images")
-
-
-def _check_stages(
-    config: Any, experiment: Experiment, workdir: Path, mode: str, heads: Mapping[str, Any]
-) -> None:
-    """Raises `ConfigError` where something that `mode` builds upon is missing."""
-    if mode not in MODES:
-        raise ConfigError(f"mode is {mode!r}, but must be one of {', '.join(MODES)}")
-    needed: dict[Path, str] = {}
-    given, kept = experiment.backbone.file, workdir / run_files.BACKBONE
-    start = experiment.pretraining.start
-    if not experiment.has_backbone:
-        pass
-    elif given:
-        # A folder that was moved needs its original file no longer, but accepts no other.
-        went_on = kept.exists() and run_files.backbone_file(workdir) == config.backbone_file
-        if not os.path.isfile(given) and not went_on:
-            wanted = f"an existing .npz or .pth file, or one of {', '.join(shipped.weights())}"
-            raise ConfigError(describe("backbone_file", given, wanted))
-        if os.path.isfile(given) and given.endswith(".npz"):
-            pretrained.check(given, settings.before_data(experiment.backbone))
-    elif start and not kept.exists() and not os.path.isfile(start):
-        wanted = f"an existing .npz file, or one of {', '.join(shipped.weights())}"
-        raise ConfigError(describe("pretrain.start", start, wanted))
-    elif mode in ("train", "evaluate"):
-        needed[kept] = "pretrain"
-    if mode == "evaluate":
-        trained = _trained(experiment, heads)
-        needed |= {run_files.params_file(workdir, head.name): "train" for head in trained}
-    for path, stage in needed.items():
-        if not path.exists():
-            raise ConfigError(
-                f"--mode={mode} needs {path}, which does not exist: "
-                f"run with --mode={stage} or --mode=all first"
+def _evaluated(
+    config: Any,
+    experiment: Experiment,
+    names: list[str],
+    data: DataSet,
+    of: Mapping[str, Inputs],
+    params: Mapping[str, Any],
+    workdir: Path,
+    failed: FailedHeads,
+) -> _Evaluated:
+    rows, of_tasks, predicted = [], {}, {}
+    about_tasks, changes = evaluate_head.about_tasks(experiment, data), dict(config.heads)
+    for head in experiment.heads:
+        if head.name not in params:
+            continue
+        programs.make_room()
+        with failed.noted(head.name):
+            reached = evaluate_head.evaluated(
+                experiment, head, params[head.name], of[head.method.reads], workdir, about_tasks
             )
-    for path in (kept, *(run_files.params_file(workdir, head.name) for head in experiment.heads)):
-        if path.exists():
-            _kept(lambda path, _: weights.about(path), path, None)
+            of_head = dict(changes.get(head.name, {}))
+            rows += [{**row, "fields": of_head} for row, _ in reached.values()]
+            of_tasks[head.name] = {
+                split: measured.arrays(head.setting.measures)
+                for split, (_, measured) in reached.items()
+            }
+            predicted[head.name] = reached[split_shown(reached)][1].predicted
+    if not rows:
+        failed.tell()
+    # Results that the folder holds of other heads are kept beside these.
+    left = [name for name in names if name not in {*of_tasks, *failed.names}]
+    backbone = of["features"].made_by if "features" in of else None
+    tasks = experiment.evaluation.tasks
+    others = other_heads.read(workdir, left, tasks, about_tasks, backbone)
+    rows = sorted(rows + others.rows, key=lambda row: names.index(row["head"]))
+    every = others.arrays | of_tasks
+    about_tasks["heads"] |= others.about
+    reads = {head.name: head.method.reads for head in experiment.heads}
+    made_by = {name: of[reads[name]].made_by for name in predicted}
+    about_tasks["made_by"] = others.made_by | made_by
+    return _Evaluated(
+        rows, {name: every[name] for name in names if name in every}, about_tasks, predicted
+    )

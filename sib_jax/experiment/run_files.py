@@ -4,15 +4,16 @@ import contextlib
 import json
 import re
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from sib_jax.backbones import pretrained
 from sib_jax.config import EXPERIMENT, ConfigError, fields
 from sib_jax.methods import METHODS, is_own
-from sib_jax.runtime import files
+from sib_jax.runtime import files, weights
 
 CONFIG = "config.json"
 DATA = "data.json"  # fingerprints of what training sees
@@ -178,6 +179,18 @@ def _damage_told(path: Path, what: str) -> Iterator[None]:
             f"{path} is damaged: it is not a {what} in JSON ({files.one_line(error)}); if the "
             "folder holds this experiment, delete the file, and it will be written again; else "
             "choose another --workdir"
+        ) from error
+
+
+def kept(load: Callable[[Path, Any], Any], path: Path, like: Any) -> Any:
+    """What an earlier run here, or an earlier stage of this one, has left."""
+    try:
+        return load(path, like)
+    except pretrained.SettingError:
+        raise
+    except weights.WeightsError as error:
+        raise weights.WeightsError(
+            f"{error}; delete it, and its stage will be repeated from the last checkpoint"
         ) from error
 
 

@@ -149,6 +149,10 @@ class Experiment(NamedTuple):
         reads = any(head.method.reads == "features" for head in self.heads)
         return reads and self.data.name != "features"
 
+    def trained(self, given: Collection[str]) -> list[Head]:
+        """Heads that are trained here, now or in an earlier run; `given` are names of others."""
+        return [head for head in self.heads if head.method.trained and head.name not in given]
+
 
 def read(c: Any) -> Experiment:
     """Reads a checked config.
