@@ -1,10 +1,11 @@
-"""Untrained methods with settings that validation chose, where classes are not equally frequent.
+"""Untrained methods with settings that validation chose.
 
 python -m sib_jax.main --config=experiments/tuned.py:mini_imagenet --data_dir=DIR
 
-5-way, 1-shot and 5-shot, 75 queries in shares from Dirichlet(2). Each of a method's settings is a
-head; the one with the best validation accuracy counts for the method on test, beside SIB+ of
-experiments/unbalanced.py, whose T was chosen in the same way. alpha-TIM takes a tenth of its steps,
+5-way, 1-shot and 5-shot, 75 queries in shares from Dirichlet(2), or as many of each class with
+--config.query_classes=balanced. Each of a method's settings is a head; the one with the best
+validation accuracy counts for the method on test, beside SIB+ of experiments/unbalanced.py or
+experiments/sib_plus.py, whose T was chosen in the same way. alpha-TIM takes a tenth of its steps,
 which are ten times as long: at its own 1,000 it would take an hour.
 """
 
@@ -18,9 +19,10 @@ from sib_jax.config import default
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "simple_shot": {"normalization": ("L2N", "CL2N"), "centre": ("episode", "base")},
     "soft_kmeans": {"scale": (5.0, 10.0, 20.0, 40.0, 80.0), "steps": (2, 10)},
+    "sinkhorn_kmeans": {"scale": (5.0, 10.0, 20.0, 40.0), "steps": (10, 30)},
     "bd_cspn": {"form": ("code", "paper"), "centre": ("episode", "base")},
     "laplacian_shot": {"weight": (0.1, 0.3, 0.7, 1.5), "centre": ("episode", "base")},
-    "tim": {"marginal_weight": (0.0, 0.1, 0.3, 1.0)},
+    "tim": {"marginal_weight": (0.0, 0.1, 0.3, 1.0, 3.0)},
     "alpha_tim": {
         "steps": (100,),
         "step_size": (1e-3,),
