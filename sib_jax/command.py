@@ -13,8 +13,8 @@ from typing import NoReturn
 
 from sib_jax.errors import UserError
 from sib_jax.runtime import console, interrupt, seeds
-from sib_jax.runtime.files import one_line
 from sib_jax.runtime.where import where
+from sib_jax.runtime.words import one_line
 
 _LESS = (
     "smaller batches need less (config.pretrain.batch, config.optimizer.batch, config.eval.batch), "

@@ -30,7 +30,7 @@ from sib_jax.field import (
 )
 from sib_jax.methods import METHODS
 from sib_jax.runtime import seeds
-from sib_jax.runtime.files import shown
+from sib_jax.runtime.words import shown
 from sib_jax.tasks import proportions
 from sib_jax.tasks.setting import SETTINGS, has_base
 

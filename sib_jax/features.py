@@ -133,8 +133,8 @@ def _by_encoder(options: argparse.Namespace, part: Path) -> Iterator[Part]:
     from sib_jax.data import folder
     from sib_jax.data.given_images import Found, encoded, read_readable
     from sib_jax.runtime.console import log
-    from sib_jax.runtime.files import listed, shown
     from sib_jax.runtime.kept_rows import KeptRows
+    from sib_jax.runtime.words import listed, shown
 
     root = folder.directory(options.data_dir)
     splits = folder.find(root, tuple(default("folder").split_ratios), options.split_seed)

@@ -163,7 +163,7 @@ def _mistake(argv: Sequence[str], error: Exception) -> str:
     """In one line, what is wrong with the flags or with the file of the config."""
     from sib_jax import config
     from sib_jax.errors import UserError
-    from sib_jax.runtime.files import one_line, shown
+    from sib_jax.runtime.words import one_line, shown
 
     given = [a for a in argv if a.startswith("--config.")]
     typed = re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error), re.DOTALL)

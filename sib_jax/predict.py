@@ -35,7 +35,7 @@ from sib_jax.data.given_images import (
 )
 from sib_jax.errors import UserError
 from sib_jax.runtime import console
-from sib_jax.runtime.files import counted, listed
+from sib_jax.runtime.words import counted, listed, shown
 
 if TYPE_CHECKING:
     from sib_jax.experiment.predictor import Prediction, Predictor
@@ -88,11 +88,11 @@ def run(options: argparse.Namespace) -> None:
     for name, images in (("support", support), ("query", query)):
         for reason, left_out in images.left_out.items():
             tell(f"left out of --{name}: {listed(left_out)}, {reason}")
-    examples, shown = read(support.names, reader)
-    check_distinct(support, shown)
+    examples, decoded = read(support.names, reader)
+    check_distinct(support, decoded)
     query, queries, refused = read_readable(query, reader)
     for reason in refused:
-        tell(f"left out: {files.shown(reason)}")
+        tell(f"left out: {shown(reason)}")
     # 3. Predicted together: most methods learn from the queries too.
     found = predictor.predict(
         examples,
@@ -112,16 +112,16 @@ def run(options: argparse.Namespace) -> None:
     else:
         files.write_text(options.out, table)
     for line in summary(predictor, support, query, found, truth):
-        tell(files.shown(line))
+        tell(shown(line))
     if options.out != _STDOUT:
-        tell(f"wrote {files.shown(options.out)}")
+        tell(f"wrote {shown(options.out)}")
     if options.sheet:
         write_sheet(Path(options.sheet), support, query, found, truth)
-        tell(f"wrote {files.shown(options.sheet)}")
+        tell(f"wrote {shown(options.sheet)}")
     if options.copy_to:
         unsure = folders.count(sorted_copies.UNSURE)
         said = f", {unsure} of them to {sorted_copies.UNSURE}" if options.sure else ""
-        tell(f"copied {counted(len(folders), 'image')} to {files.shown(options.copy_to)}{said}")
+        tell(f"copied {counted(len(folders), 'image')} to {shown(options.copy_to)}{said}")
 
 
 def _reader(predictor: "Predictor", run: str | None) -> Reader:
@@ -269,13 +269,13 @@ def write_sheet(
     small = dict(zip(names, read(names, stored(96, 3))[0], strict=True))
     sections = []
     for name, examples, rows in plan:
-        shown = [
+        tiles = [
             Tile(small[query.names[r]], f"{sure[r]:.0%}", truth[r] not in (None, name))
             for r in rows[:_SHOWN]
         ]
         more = f", {_SHOWN} shown" if len(rows) > _SHOWN else ""
         title = f"{name}: {counted(len(rows), 'image')}{more}"
-        sections.append(Section(title, [Tile(small[n], "") for n in examples], shown))
+        sections.append(Section(title, [Tile(small[n], "") for n in examples], tiles))
     if len(there) > _CLASSES:
         title = f"the {_CLASSES} classes with the most images; {len(there) - _CLASSES} more"
         sections.insert(0, Section(f"{title} not shown", [], []))

@@ -14,7 +14,7 @@ from PIL import Image
 
 from sib_jax.errors import UserError
 from sib_jax.on_host import on_host
-from sib_jax.runtime.files import shown
+from sib_jax.runtime.words import shown
 
 FUNCTION = "encode"
 """What a user's file must define."""

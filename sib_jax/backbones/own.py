@@ -18,8 +18,8 @@ from sib_jax.backbones import conv4
 from sib_jax.backbones.backbone import Backbone
 from sib_jax.errors import UserError
 from sib_jax.runtime import programs
-from sib_jax.runtime.files import one_line
 from sib_jax.runtime.where import where
+from sib_jax.runtime.words import one_line
 
 
 class BackboneError(UserError):

@@ -17,6 +17,7 @@ from sib_jax.data import identical
 from sib_jax.data.split import SPLITS, DataSet, Split
 from sib_jax.runtime import files
 from sib_jax.runtime.cache_dir import CacheError, cache_dir
+from sib_jax.runtime.words import shown
 
 BASE_SPLITS = ("base_val", "base_test")  # where a `Writer` puts `DataSet.base`
 
@@ -244,7 +245,7 @@ def _writing(path: Path, what: str) -> Iterator[None]:
     except files.DiskFullError as error:
         raise CacheError(
             f"no room in the cache for {what}: {files.free_bytes(path):,} bytes are free in "
-            f"{files.shown(cache_dir())}; free some there, or set SIB_JAX_CACHE to a folder on "
+            f"{shown(cache_dir())}; free some there, or set SIB_JAX_CACHE to a folder on "
             "another disk"
         ) from error
     except files.FileError as error:

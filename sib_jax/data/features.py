@@ -15,7 +15,7 @@ from sib_jax.data import class_split
 from sib_jax.data.errors import EMBEDDED, DataError
 from sib_jax.data.reading import files, npy
 from sib_jax.data.split import SPLITS, DataSet, FeatureSplit
-from sib_jax.runtime.files import shown
+from sib_jax.runtime.words import shown
 
 _WANTED = (
     "a FILE.npz with the arrays features [n, d] and labels [n], or a directory with "

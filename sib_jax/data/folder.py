@@ -9,7 +9,7 @@ from sib_jax.data.errors import EMBEDDED, DataError
 from sib_jax.data.reading import files
 from sib_jax.data.reading.walk import Walked, walk
 from sib_jax.data.split import SPLITS, DataSet, Sizes
-from sib_jax.runtime.files import shown
+from sib_jax.runtime.words import shown
 
 _VERSION = 2  # raise when decoding changes: old cache entries are then not found
 _SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}

@@ -19,8 +19,8 @@ from sib_jax.data.reading import files
 from sib_jax.data.reading.decode import decode_one, decode_whole, large_allowed, progress_line
 from sib_jax.data.reading.walk import walk
 from sib_jax.runtime.console import log
-from sib_jax.runtime.files import listed, shown
 from sib_jax.runtime.kept_rows import KeptRows
+from sib_jax.runtime.words import listed, shown
 
 _LINKED = "linked to nothing, or to something already counted"
 _HIDDEN = "hidden by a name that begins with a dot; rename it to include it"

@@ -11,8 +11,8 @@ from sib_jax.data import cache, class_split, identical
 from sib_jax.data.errors import DataError
 from sib_jax.data.split import SPLITS, DataSet, Split
 from sib_jax.errors import UserError
-from sib_jax.runtime.files import one_line, shown
 from sib_jax.runtime.where import where
+from sib_jax.runtime.words import one_line, shown
 
 log = logging.getLogger(__name__)
 

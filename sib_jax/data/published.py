@@ -16,7 +16,7 @@ from sib_jax.data.prepare import Arrays, Copy
 from sib_jax.data.reading.files import Files, given
 from sib_jax.data.reading.locate import locate
 from sib_jax.data.split import SPLITS, DataSet
-from sib_jax.runtime.files import listed
+from sib_jax.runtime.words import listed
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sib_jax.data.errors import DataError
 from sib_jax.runtime import files
+from sib_jax.runtime.words import shown
 
 UNSURE = "unsure"  # the folder of images whose class is not sure enough
 
@@ -35,11 +36,11 @@ def check(place: str, given: Iterable[str]) -> None:
     whole = Path(os.path.realpath(place))
     files.check_folder(whole)
     if whole.is_dir() and any(whole.iterdir()):
-        raise DataError(f"{files.shown(place)} already holds files: name a new folder for copies")
+        raise DataError(f"{shown(place)} already holds files: name a new folder for copies")
     for folder in given:
         if os.path.isdir(folder) and whole.is_relative_to(os.path.realpath(folder)):
             raise DataError(
-                f"{files.shown(place)} is in {files.shown(folder)}, where the copies would be "
+                f"{shown(place)} is in {shown(folder)}, where the copies would be "
                 "sorted again next time: name a folder elsewhere"
             )
 

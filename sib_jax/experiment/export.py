@@ -22,6 +22,7 @@ from sib_jax.backbones.pretrained import Pretrained
 from sib_jax.experiment.predictor_inputs import PredictionError
 from sib_jax.methods import Method
 from sib_jax.runtime import files
+from sib_jax.runtime.words import one_line
 from sib_jax.tasks.episode import Episode
 
 _PLATFORMS = ("cpu", "cuda", "tpu")
@@ -69,7 +70,7 @@ def write(
     except Exception as error:  # unknown shapes can fail in any way
         raise PredictionError(
             f"{method.name} cannot be exported, because its program depends on the numbers of "
-            f"examples and queries ({files.one_line(error)}); soft_kmeans, simple_shot and heads "
+            f"examples and queries ({one_line(error)}); soft_kmeans, simple_shot and heads "
             "of SIB can be"
         ) from error
     try:

@@ -42,8 +42,9 @@ from sib_jax.report.metrics import Metrics, check_tensorboard
 from sib_jax.report.observed import Observed
 from sib_jax.runtime import devices, interrupt, programs, weights
 from sib_jax.runtime.console import log
-from sib_jax.runtime.files import one_line, write_bytes
+from sib_jax.runtime.files import write_bytes
 from sib_jax.runtime.seeds import Stream, key
+from sib_jax.runtime.words import one_line
 
 
 def run(

@@ -28,8 +28,8 @@ from sib_jax.methods import METHODS, Method, contract, is_own, sib_plus
 from sib_jax.methods.method import parameter_shapes
 from sib_jax.report import results
 from sib_jax.runtime import shipped, weights
-from sib_jax.runtime.files import one_line, shown, why_lacking
 from sib_jax.runtime.where import where
+from sib_jax.runtime.words import one_line, shown, why_lacking
 from sib_jax.sib.params import Params
 from sib_jax.tasks.setting import has_base
 

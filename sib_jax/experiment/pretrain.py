@@ -24,8 +24,8 @@ from sib_jax.methods import sib
 from sib_jax.methods.method import Classes, Method
 from sib_jax.report.metrics import Metrics
 from sib_jax.runtime import devices
-from sib_jax.runtime.files import one_line
 from sib_jax.runtime.seeds import Stream, key
+from sib_jax.runtime.words import one_line
 from sib_jax.sib import classifier
 from sib_jax.sib.inner_loop import Inner
 from sib_jax.tasks import setting

@@ -14,6 +14,7 @@ from sib_jax.backbones import pretrained
 from sib_jax.config import EXPERIMENT, ConfigError, fields
 from sib_jax.methods import METHODS, is_own
 from sib_jax.runtime import files, weights
+from sib_jax.runtime.words import one_line
 
 CONFIG = "config.json"
 DATA = "data.json"  # fingerprints of what training sees
@@ -176,7 +177,7 @@ def _damage_told(path: Path, what: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(
-            f"{path} is damaged: it is not a {what} in JSON ({files.one_line(error)}); if the "
+            f"{path} is damaged: it is not a {what} in JSON ({one_line(error)}); if the "
             "folder holds this experiment, delete the file, and it will be written again; else "
             "choose another --workdir"
         ) from error

@@ -6,6 +6,7 @@ from pathlib import Path
 from sib_jax.errors import UserError
 from sib_jax.runtime import devices, files
 from sib_jax.runtime.console import log
+from sib_jax.runtime.words import shown
 
 FILE = ".lock"
 
@@ -49,7 +50,7 @@ class Lock:
             except UserError as error:
                 refusal = error
         if devices.anywhere(refusal is not None):
-            raise refusal or InUseError(f"{files.shown(self._workdir)} is refused: see process 0")
+            raise refusal or InUseError(f"{shown(self._workdir)} is refused: see process 0")
         return True
 
     def _lock(self) -> None:
@@ -59,10 +60,10 @@ class Lock:
         if is_ours is None:
             log.warning(
                 "%s is on a file system without locks: nothing keeps a second run out of it",
-                files.shown(self._workdir),
+                shown(self._workdir),
             )
         elif not is_ours:
             raise InUseError(
-                f"another run is at work in {files.shown(self._workdir)} ({holder}); wait for it, "
+                f"another run is at work in {shown(self._workdir)} ({holder}); wait for it, "
                 "stop it, or choose another --workdir"
             )

@@ -12,8 +12,8 @@ import numpy as np
 from sib_jax.errors import UserError
 from sib_jax.methods.method import Classes, Method
 from sib_jax.runtime import programs
-from sib_jax.runtime.files import one_line
 from sib_jax.runtime.where import where
+from sib_jax.runtime.words import one_line
 from sib_jax.tasks.episode import Episode
 from sib_jax.tasks.setting import SETTINGS, Task, has_base
 

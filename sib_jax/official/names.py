@@ -24,7 +24,7 @@ from jax.typing import ArrayLike
 from sib_jax import backbones
 from sib_jax.backbones import conv4
 from sib_jax.errors import UserError
-from sib_jax.runtime.files import listed
+from sib_jax.runtime.words import listed
 
 State = Mapping[str, ArrayLike]
 

@@ -24,7 +24,7 @@ import numpy as np
 from sib_jax.data.reading import plain_pickle
 from sib_jax.data.reading.plain_pickle import Budget, Function, Named, PickleError
 from sib_jax.errors import UserError
-from sib_jax.runtime.files import shown
+from sib_jax.runtime.words import shown
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _BFLOAT16 = "bfloat16"

@@ -13,7 +13,7 @@ from sib_jax.report.run import ReportError, Run
 from sib_jax.report.section import Section, Table
 from sib_jax.report.style import Mode, Picture
 from sib_jax.runtime.console import log
-from sib_jax.runtime.files import shown
+from sib_jax.runtime.words import shown
 from sib_jax.tasks.interval import Interval
 
 

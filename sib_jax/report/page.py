@@ -18,7 +18,7 @@ from sib_jax.report.run import Run
 from sib_jax.report.section import Section
 from sib_jax.runtime import files
 from sib_jax.runtime.console import log
-from sib_jax.runtime.files import one_line, shown
+from sib_jax.runtime.words import one_line, shown
 
 FILE = "report.html"
 FOLDER = "report"

@@ -12,8 +12,8 @@ from sib_jax.report.observed import Observed
 from sib_jax.report.results import Row
 from sib_jax.runtime import weights
 from sib_jax.runtime.console import log
-from sib_jax.runtime.files import shown, why_lacking
 from sib_jax.runtime.weights import WeightsError
+from sib_jax.runtime.words import shown, why_lacking
 
 
 class ReportError(UserError):

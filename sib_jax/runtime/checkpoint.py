@@ -21,6 +21,7 @@ from orbax import checkpoint as ocp
 from sib_jax.errors import UserError
 from sib_jax.runtime import devices, files
 from sib_jax.runtime.console import log
+from sib_jax.runtime.words import one_line, shown
 
 _KEPT = 2  # the one before is used where the last is damaged
 _SUMS = "checksums.json"
@@ -124,10 +125,10 @@ class Checkpoints:
             )
             return restored["state"], ""
         except (OSError, RuntimeError) as error:
-            return None, files.one_line(error)
+            return None, one_line(error)
         except (ValueError, LookupError, TypeError) as error:
             # Its files are as they were written, so its structure is another.
-            raise self._of_others(files.one_line(error).rstrip(":")) from error
+            raise self._of_others(one_line(error).rstrip(":")) from error
 
     def _check_shapes(self, found: Any, like: Any) -> None:
         """Orbax gives arrays as they were saved, whatever shape was asked for."""
@@ -143,7 +144,7 @@ class Checkpoints:
 
     def _of_others(self, reason: str) -> CheckpointError:
         return CheckpointError(
-            f"{files.shown(self._directory)} holds checkpoints of other parameters: {reason}; "
+            f"{shown(self._directory)} holds checkpoints of other parameters: {reason}; "
             "delete that folder to train again"
         )
 
@@ -209,7 +210,7 @@ def _put_aside(folder: Path, reason: str) -> None:
         folder.rename(aside)
     log.warning(
         "the checkpoint of step %s is damaged (%s): it is skipped and was renamed to %s",
-        *(folder.name, reason, files.shown(aside)),
+        *(folder.name, reason, shown(aside)),
     )
 
 
@@ -218,7 +219,7 @@ def _as_file_error(directory: Path, error: Exception) -> Exception:
         return error
     number = error.errno if isinstance(error, OSError) else None
     number = number or next((n for words, n in _NUMBERS.items() if words in str(error)), None)
-    known = OSError(number, os.strerror(number)) if number else OSError(files.one_line(error))
+    known = OSError(number, os.strerror(number)) if number else OSError(one_line(error))
     remedy = "free some space there" if number in files.FULL else "mend that"
     return files.file_error(
         directory, known, f"{remedy}, and the same command goes on from the previous checkpoint"

@@ -15,11 +15,12 @@ import shutil
 import stat
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from sib_jax.errors import UserError
+from sib_jax.runtime.words import shown
 
 try:
     import fcntl
@@ -33,7 +34,6 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _OLD = 24 * 3600  # seconds: a temporary whose writer cannot be asked is left alone for so long
 _BLOCK = bytes(1 << 20)
-_NAMED = 5  # files in a message
 _TEMPORARY = re.compile(r"\..*\.(?P<machine>[0-9a-f]{8})\.[0-9a-f]{12}\.tmp", re.DOTALL)
 _REMEDIES = {
     errno.EBUSY: "close it there, or choose another path",
@@ -366,37 +366,6 @@ def file_error(path: StrPath, error: OSError, remedy: str = "") -> FileError:
         reason = f"{shown(file)} is a file, not a folder"
     remedy = remedy or _REMEDIES.get(error.errno or 0, "choose another path")
     return FileError(f"{shown(path)} cannot be written: {reason}; {remedy}")
-
-
-def shown(path: StrPath) -> str:
-    """A path in one line of reasonable length, whatever its name."""
-    text = os.fsdecode(path)
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return text if len(text) <= 400 else f"{text[:200]}...{text[-197:]}"
-
-
-def listed(names: Sequence[StrPath]) -> str:
-    """The first of many names, for a message."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(shown(name) for name in names[:_NAMED]) + more
-
-
-def counted(count: int, noun: str) -> str:
-    """Such as "1 image" and "2 images"."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def why_lacking(folder: Path, lacks: str) -> str:
-    """In words, why a file is not in a folder: the folder `lacks` it, or is not one."""
-    if folder.is_dir():
-        return lacks
-    return "is a file" if folder.exists() else "does not exist"
-
-
-def one_line(error: BaseException) -> str:
-    """What an error of another library says, in one line of reasonable length."""
-    lines = (str(error) or type(error).__name__).splitlines()
-    return shown(lines[0] if len(lines[0]) <= 200 else f"{lines[0][:197]}...")
 
 
 def _reason(error: OSError) -> str:

@@ -12,6 +12,7 @@ from flax.traverse_util import unflatten_dict
 
 from sib_jax.errors import UserError
 from sib_jax.runtime import files, npz
+from sib_jax.runtime.words import one_line
 
 _ABOUT = "about.json"
 
@@ -54,7 +55,7 @@ def contents(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[
             return arrays, found
         reason = f"it is a {type(found).__name__}"
     except ValueError as error:
-        reason = files.one_line(error)
+        reason = one_line(error)
     raise WeightsError(f"{path} is damaged: {_ABOUT} in it is not a JSON object ({reason})")
 
 
@@ -64,7 +65,7 @@ def tree(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         return unflatten_dict(arrays, sep="/"), said
     except (IndexError, TypeError, ValueError) as error:  # one name is the beginning of another
-        raise WeightsError(f"{path} is damaged: {files.one_line(error)}") from error
+        raise WeightsError(f"{path} is damaged: {one_line(error)}") from error
 
 
 def load(path: str | os.PathLike[str], like: Any) -> Any:
@@ -112,5 +113,5 @@ def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise WeightsError(f"{path} does not exist") from None
     except Exception as error:  # a damaged file fails in any way there is
         raise WeightsError(
-            f"{path} is not a file of weights (.npz), or is damaged: {files.one_line(error)}"
+            f"{path} is not a file of weights (.npz), or is damaged: {one_line(error)}"
         ) from error

@@ -12,6 +12,7 @@ import pytest
 
 from sib_jax.runtime import files
 from sib_jax.runtime.files import DiskFullError, FileError, write_atomically, write_text
+from sib_jax.runtime.words import shown
 
 
 def _left(folder):
@@ -227,5 +228,5 @@ def test_checksums(tmp_path):
 
 
 def test_paths_are_shown_in_one_line():
-    assert files.shown("a\nb\0\x1b[31m") == r"a\nb\x00\x1b[31m"
-    assert len(files.shown("x" * 5000)) == 400
+    assert shown("a\nb\0\x1b[31m") == r"a\nb\x00\x1b[31m"
+    assert len(shown("x" * 5000)) == 400

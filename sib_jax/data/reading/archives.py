@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 
 from sib_jax.data.errors import DataError
 from sib_jax.data.reading.files import Files, reading, size_and_time
-from sib_jax.runtime.files import shown
+from sib_jax.runtime.words import shown
 
 _ARCHIVE = re.compile(r"\.(tar|zip|tgz|tbz2|txz|tar\.(gz|bz2|xz))$", re.IGNORECASE)
 _COMPRESSED: Mapping[bytes, Callable[[Path], object]] = {

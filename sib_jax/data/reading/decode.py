@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sib_jax.data.errors import DataError
 from sib_jax.data.reading.files import Files
-from sib_jax.runtime.files import shown
+from sib_jax.runtime.words import shown
 
 _PLAUSIBLE = 20_000_000  # pixels that a WebP may have, however small the file
 _PIXELS_OF_A_BYTE = 100  # photographs have 5 to 50

@@ -22,7 +22,8 @@ else:
 
 from sib_jax.data.errors import DataError
 from sib_jax.data.reading.walk import walk
-from sib_jax.runtime.files import shown, unreadable
+from sib_jax.runtime.files import unreadable
+from sib_jax.runtime.words import shown
 
 
 class Files(abc.ABC):

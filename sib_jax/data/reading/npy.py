@@ -10,7 +10,7 @@ import numpy as np
 from sib_jax.data.errors import DataError
 from sib_jax.data.reading import plain_pickle
 from sib_jax.runtime import npz
-from sib_jax.runtime.files import shown
+from sib_jax.runtime.words import shown
 
 
 def memory_map(path: Path) -> np.ndarray:

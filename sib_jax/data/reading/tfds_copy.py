@@ -12,7 +12,7 @@ from sib_jax.data.errors import DataError
 from sib_jax.data.prepare import Arrays
 from sib_jax.data.published import StandardSplit
 from sib_jax.data.reading.files import Files
-from sib_jax.runtime.files import shown
+from sib_jax.runtime.words import shown
 
 _INFO = "dataset_info.json"
 _SPLITS = ("train", "validation", "test")  # those that do not repeat images of others
