@@ -343,10 +343,7 @@ def _params(
 
 def _check_same_backbone(given: str, found: Pretrained, path: Path, backbone: Backbone) -> None:
     if run_files.kept(pretrained.load, path, backbone).fingerprint() != found.fingerprint():
-        raise ConfigError(
-            f"{path.parent} holds a run with a backbone other than {given}; choose another "
-            "--workdir, or delete that folder to start anew"
-        )
+        raise run_files.other_run(path.parent, f"a run with a backbone other than {given}")
 
 
 class _Evaluated(NamedTuple):

@@ -24,10 +24,7 @@ def check_same_heads(heads: Mapping[str, Any], workdir: Path) -> None:
         if path.exists():
             kept = run_files.kept(weights.load, path, given)
             if not all(map(np.array_equal, jax.tree.leaves(kept), jax.tree.leaves(given))):
-                raise ConfigError(
-                    f"{workdir} holds a run with other parameters of head {name}; choose another "
-                    "--workdir, or delete that folder to start anew"
-                )
+                raise run_files.other_run(workdir, f"a run with other parameters of head {name}")
 
 
 def check_reads(experiment: Experiment, mode: str) -> None:

@@ -103,10 +103,8 @@ def check_data(fingerprints: Mapping[str, str], workdir: Path) -> None:
         before = _object(workdir / DATA) or {}
     for split, fingerprint in fingerprints.items():
         if before.get(split, fingerprint) != fingerprint:
-            raise ConfigError(
-                f"{workdir} holds a run on other data: its {split} split had other classes or "
-                "images; choose another --workdir, or delete it to start anew"
-            )
+            said = f"a run on other data: its {split} split had other classes or images"
+            raise other_run(workdir, said)
 
 
 def check_same(config: Any, workdir: Path) -> None:
@@ -211,10 +209,15 @@ def completed(config: Mapping[str, Any]) -> dict[str, Any]:
 def _compare(before: dict[str, Any], now: dict[str, Any], workdir: Path, of: str) -> None:
     for field in sorted(before.keys() | now.keys()):
         if before.get(field) != now.get(field):
-            raise ConfigError(
-                f"{workdir} holds {of}a run with config.{field} = {before.get(field)!r}, not "
-                f"{now.get(field)!r}; choose another --workdir, or delete it to start anew"
-            )
+            values = f"{before.get(field)!r}, not {now.get(field)!r}"
+            raise other_run(workdir, f"{of}a run with config.{field} = {values}")
+
+
+def other_run(workdir: Path, holds: str) -> ConfigError:
+    """What to raise where a folder holds something else than this experiment."""
+    return ConfigError(
+        f"{workdir} holds {holds}; choose another --workdir, or delete that folder to start anew"
+    )
 
 
 def _shared(config: dict[str, Any]) -> dict[str, Any]:
