@@ -53,6 +53,7 @@ UNBALANCED_MINI = (
     "unbalanced_mini_imagenet_conv4_128",
     "unbalanced_mini_imagenet_conv4_128_alpha_tim",
     "unbalanced_mini_imagenet_conv4_128_base",
+    "unbalanced_mini_imagenet_conv4_128_gaussian",
 )
 UNBALANCED_CIFAR = (
     "unbalanced_cifar_fs",
@@ -61,6 +62,7 @@ UNBALANCED_CIFAR = (
 )
 TUNED_MINI = ("tuned_mini_imagenet", "tuned_mini_imagenet_more")
 TUNED_CIFAR = ("tuned_cifar_fs", "tuned_cifar_fs_more")
+PLUS_UNBALANCED = {"sib_plus_unbalanced": "sib_plus_unbalanced_5w{}s_dirichlet"}
 SIB = {f"standard_5w{{}}s_T{steps}": f"SIB, T = {steps}" for steps in (0, 1, 3, 5)}
 UNTRAINED = {
     "soft_kmeans_5w{}s": "soft k-means, untrained",
@@ -450,8 +452,17 @@ def unbalanced(names: Iterable[str], shots: int) -> str:
     )
 
 
-def tuned(names: tuple[str, ...], as_they_come: tuple[str, ...]) -> str:
-    """Untrained methods on Dirichlet queries, with the settings that validation chose."""
+def tuned(
+    names: tuple[str, ...], as_they_come: tuple[str, ...], kind: str, learned: Mapping[str, str]
+) -> str:
+    """Untrained methods with the settings that validation chose, and what learns beside them.
+
+    Args:
+      names: files of the settings.
+      as_they_come: files of the same methods with their default settings, and of what learns.
+      kind: of the queries, dirichlet or balanced.
+      learned: the heads that learn, by the name that the table gives them.
+    """
     test, val, usual = rows(names), rows(names, "val"), rows(as_they_come)
     place = re.compile(r"(\w+)_5w(\d)s_(.*)")
     heads = [match.groups() for head in val if (match := place.fullmatch(head))]
@@ -461,24 +472,24 @@ def tuned(names: tuple[str, ...], as_they_come: tuple[str, ...]) -> str:
         named = {s: f"{method}_5w{shots}s_{s}" for s in settings}
         best = max(settings, key=lambda s: val[named[s]]["novel"]["mean"])
         yield best.replace("_", " ").replace(" weight", "-weight").replace(" size", "-size")
-        yield shown(usual.get(f"{method}_5w{shots}s_dirichlet"))
+        yield shown(usual.get(f"{method}_5w{shots}s_{kind}"))
         yield shown(test[named[best]])
 
-    def trained(method: str) -> Iterable[str]:
+    def trained(head: str) -> Iterable[str]:
         for shots in (1, 5):
-            yield from ("", shown(usual[f"{method}_5w{shots}s_dirichlet"]), "")
+            yield from ("", shown(usual[head.format(shots)]), "")
 
     found = dict.fromkeys(method for method, *_ in heads)
     lines = [[m, *cells(m, "1"), *cells(m, "5")] for m in found]
     return table(
         "| method | 1-shot: chosen | as it comes | tuned | 5-shot: chosen | as it comes | tuned |",
-        [*lines, ["sib_plus_unbalanced", *trained("sib_plus_unbalanced")]],
+        [*lines, *([name, *trained(head)] for name, head in learned.items())],
     )
 
 
-def shares() -> str:
+def shares(name: str) -> str:
     """Shares of the queries that are less and less equal."""
-    test = rows(["shares_mini_imagenet"])
+    test = rows([name])
     place = re.compile(r"(\w+)_5w(\d)s_(balanced|missing|dirichlet_\w+)")
     found = [match.groups() for head in test if (match := place.fullmatch(head))]
     kinds = {
@@ -524,9 +535,9 @@ def from_images() -> str:
     )
 
 
-def of_queries() -> str:
-    """What the number of queries is worth, on CIFAR-FS."""
-    test = rows(["queries_cifar_fs"])
+def of_queries(name: str) -> str:
+    """What the number of queries is worth."""
+    test = rows([name])
     place = re.compile(r"(\w+)_5w(\d)s_(\d+)q")
     found = [match.groups() for head in test if (match := place.fullmatch(head))]
     numbers = sorted({int(n) for *_, n in found})
@@ -678,10 +689,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "which_backbone": which_backbone,
     "distilled": distilled,
     "from_images": from_images,
-    "of_queries": of_queries,
-    "tuned_mini": lambda: tuned(TUNED_MINI, UNBALANCED_MINI),
-    "tuned_cifar": lambda: tuned(TUNED_CIFAR, UNBALANCED_CIFAR),
-    "shares": shares,
+    "of_queries_mini": lambda: of_queries("queries_mini_imagenet"),
+    "of_queries_cifar": lambda: of_queries("queries_cifar_fs"),
+    "tuned_mini": lambda: tuned(TUNED_MINI, UNBALANCED_MINI, "dirichlet", PLUS_UNBALANCED),
+    "tuned_cifar": lambda: tuned(TUNED_CIFAR, UNBALANCED_CIFAR, "dirichlet", PLUS_UNBALANCED),
+    "shares_mini": lambda: shares("shares_mini_imagenet"),
     "shipped_head": shipped_head,
     "mirrored": mirrored,
     "sure": sure,
