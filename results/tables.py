@@ -63,6 +63,7 @@ UNBALANCED_CIFAR = (
 TUNED_MINI = ("tuned_mini_imagenet", "tuned_mini_imagenet_more")
 TUNED_CIFAR = ("tuned_cifar_fs", "tuned_cifar_fs_more")
 TUNED_BALANCED_MINI = ("tuned_balanced_mini_imagenet",)
+TUNED_BALANCED_CIFAR = ("tuned_balanced_cifar_fs",)
 PLUS_UNBALANCED = {"sib_plus_unbalanced": "sib_plus_unbalanced_5w{}s_dirichlet"}
 PLUS_BALANCED = {"sib_plus_balanced": "sib_plus_balanced_5w{}s"}
 SIB = {f"standard_5w{{}}s_T{steps}": f"SIB, T = {steps}" for steps in (0, 1, 3, 5)}
@@ -697,6 +698,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "tuned_cifar": lambda: tuned(TUNED_CIFAR, UNBALANCED_CIFAR, "dirichlet", PLUS_UNBALANCED),
     "tuned_balanced_mini": lambda: tuned(
         TUNED_BALANCED_MINI, UNBALANCED_MINI + MINI, "balanced", PLUS_BALANCED
+    ),
+    "tuned_balanced_cifar": lambda: tuned(
+        TUNED_BALANCED_CIFAR, UNBALANCED_CIFAR + CIFAR, "balanced", PLUS_BALANCED
     ),
     "shares_mini": lambda: shares("shares_mini_imagenet"),
     "shipped_head": shipped_head,
